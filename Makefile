@@ -1,0 +1,78 @@
+# Every target sets itself up: a virtual environment in .venv with the versions of requirements.lock.
+#
+#   PYTHON=/path/to/python   the Python to build the environment with (3.11 or newer)
+#   TORCH=cpu                take PyTorch from its CPU index (Linux without a GPU: spares gigabytes of CUDA)
+#   NB=08                    only the chapters whose names begin so (make execute)
+#   PORT=8000                where make serve listens
+
+.DEFAULT_GOAL := help
+.PHONY: help setup book serve execute format lint test test-lib test-book test-all system-deps wheel lock clean distclean
+
+# One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
+export OMP_NUM_THREADS ?= 1
+export MKL_NUM_THREADS ?= 1
+export TORCH PYTHON
+
+RUN := .venv/bin/python -m
+PORT ?= 8000
+SITE := _build/html/index.html
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@sed -n 's/^#   / /p' Makefile
+
+setup: ## make .venv ready; does nothing when it is
+	@.ci/setup
+
+book: setup ## build the site, every warning an error
+	@$(RUN) jupyter_book build . -n -W --keep-going
+	@echo
+	@echo "The book stands: open file://$(CURDIR)/$(SITE)"
+	@echo "or run \`make serve\`, which also rebuilds what you change."
+
+serve: setup ## build the site, show it in a browser and rebuild it at every change
+	@$(RUN) book._tools.serve --port $(PORT)
+
+execute: setup ## run the chapters anew, store their outputs, bring .py and .ipynb into step [NB=08]
+	@$(RUN) book._tools.execute $(NB)
+
+format: setup ## put code and notebooks into the one format
+	@$(RUN) ruff check --fix-only --quiet .
+	@$(RUN) ruff format .
+
+lint: setup ## ruff (notebooks included) and mypy
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy
+
+test-lib: setup ## the library: tests and doctests
+	@$(RUN) pytest -n 2 -m "not slow" -q
+
+test-book: setup ## the chapters: pairs in step, every output as stored
+	@$(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+
+test: lint test-lib test-book ## everything that must hold
+
+# What `make test` ran is not run again: here come the slow suites, then the chapters with the kernels of other
+# processors and with another number of threads, where sums are rounded in another order.
+test-all: test ## make test, and what is slow
+	@$(RUN) pytest -n 2 -m slow -q
+	@ATEN_CPU_CAPABILITY=avx2 $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+	@OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 $(RUN) pytest --book notebooks -q
+
+system-deps: ## what only the system's package manager has: Chromium, for the browser tests
+	@.ci/system-deps
+
+wheel: setup ## the library alone, as dist/*.whl
+	@$(RUN) build --wheel --no-isolation --outdir dist
+
+lock: ## resolve the versions anew and write requirements.lock
+	@.ci/lock
+
+clean: ## remove what was built
+	rm -rf _build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
+	find book lvmlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## remove the environment too
+	rm -rf .venv
