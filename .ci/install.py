@@ -56,9 +56,9 @@ def fingerprint() -> str:
 def explain(output: str) -> str:
     """Turn pip's output into one sentence about what went wrong."""
     if any(sign in output for sign in NO_SPACE):
-        return f"the disk is full: free at least {SPACE / 1e9:.1f} GB where {VENV} and the temporary files lie, then run make again."
+        return f"the disk is full: free {SPACE / 1e9:.1f} GB where {VENV} and the temporary files lie, then run make again."
     if any(sign in output for sign in NO_NETWORK):
-        return "the package index could not be reached: check the network (or pip's proxy and index settings) and run make again."
+        return "the package index could not be reached: check the network (and pip's settings), then run make again."
     if "Permission denied" in output:
         return f"no permission to write to {VENV} or to pip's temporary folder: mend that and run make again."
     missing = re.search(r"No matching distribution found for (\S+)", output)
@@ -99,7 +99,13 @@ def pip(*arguments: str, progress: Progress | None = None) -> None:
     environment.pop("PIP_USER", None)
     lines = []
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        errors="replace",
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
