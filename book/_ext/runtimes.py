@@ -1,0 +1,88 @@
+"""`{runtime-list}` shows how long each chapter ran when its outputs were last stored, from book/runtimes.json.
+
+`make execute` writes that file; nothing in it is typed.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.nodes import make_refnode
+
+from book._ext.numbering import chapter_number
+
+logger = logging.getLogger(__name__)
+
+FILE = "book/runtimes.json"
+HEAD = ("Chapter", "Seconds", "Hardware", "Threads", "Date")
+
+
+def duration(seconds: float) -> str:
+    """Return seconds to a precision that means something.
+
+    >>> duration(4.26), duration(71.3)
+    ('4.3', '71')
+    """
+    return f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
+
+
+class runtime_list(nodes.General, nodes.Element):
+    """Stands for the table until every page has been read."""
+
+
+class RuntimeListDirective(SphinxDirective):
+    """Show the table of run times."""
+
+    def run(self) -> list[nodes.Node]:
+        self.env.note_dependency(str(Path(self.env.srcdir) / FILE))
+        return [runtime_list("")]
+
+
+def table(rows: list[list[nodes.Node]]) -> nodes.table:
+    """Return a plain table with `HEAD` above the rows."""
+    group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in HEAD], cols=len(HEAD))
+    group += nodes.thead("", row([nodes.Text(name) for name in HEAD]))
+    group += nodes.tbody("", *[row(cells) for cells in rows])
+    return nodes.table("", group, classes=["runtimes"])
+
+
+def row(cells: list[nodes.Node]) -> nodes.row:
+    """Return one row of a table."""
+    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells])
+
+
+def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Put the table in the place of its directive."""
+    for node in list(doctree.findall(runtime_list)):
+        path = Path(app.srcdir) / FILE
+        times = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        rows = []
+        for chapter in sorted(name for name in app.env.found_docs if chapter_number(name)):
+            entry = times.get(chapter.removeprefix("notebooks/"))
+            if entry is None:
+                logger.warning(f"{FILE} has no run time of {chapter}: run `make execute`", location=docname)
+                continue
+            text = f"{chapter_number(chapter)}. {app.env.titles[chapter].astext()}"
+            rows.append(
+                [
+                    make_refnode(app.builder, docname, chapter, "", nodes.Text(text)),
+                    nodes.Text(duration(entry["seconds"])),
+                    nodes.Text(entry["hardware"]),
+                    nodes.Text(str(entry.get("threads", 1))),
+                    nodes.Text(entry["date"]),
+                ]
+            )
+        node.replace_self(table(rows) if rows else [])
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_node(runtime_list)
+    app.add_directive("runtime-list", RuntimeListDirective)
+    app.connect("doctree-resolved", resolve)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
