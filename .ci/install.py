@@ -56,7 +56,7 @@ def fingerprint() -> str:
 def explain(output: str) -> str:
     """Turn pip's output into one sentence about what went wrong."""
     if any(sign in output for sign in NO_SPACE):
-        return f"the disk is full: free {SPACE / 1e9:.1f} GB where {VENV} and the temporary files lie, then run make again."
+        return f"the disk is full: free {SPACE / 1e9:.1f} GB for {VENV} and for temporary files, then run make again."
     if any(sign in output for sign in NO_NETWORK):
         return "the package index could not be reached: check the network (and pip's settings), then run make again."
     if "Permission denied" in output:
@@ -94,9 +94,7 @@ class Progress:
 def pip(*arguments: str, progress: Progress | None = None) -> None:
     """Run pip of the environment, show how it gets on, and end with one sentence if it fails."""
     command = [VENV / "bin" / "python", "-m", "pip", "--no-input", "--disable-pip-version-check", *arguments]
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PIP_PROGRESS_BAR": "off", "PIP_REQUIRE_VIRTUALENV": "0"}
-    environment.pop("PIP_TARGET", None)
-    environment.pop("PIP_USER", None)
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", "PIP_PROGRESS_BAR": "off", "PIP_USER": "0"}
     lines = []
     with subprocess.Popen(
         command,
@@ -151,8 +149,9 @@ def main() -> None:
                 f"the disk is nearly full: the book's environment needs {SPACE / 1e9:.1f} GB and {ROOT} has "
                 f"{free / 1e9:.1f} GB left; free some and run make again."
             )
-        print(f"Making .venv with Python {platform.python_version()} ({sys.executable})", flush=True)
-        made = subprocess.run([sys.executable, "-m", "venv", VENV], text=True, capture_output=True, check=False)
+        python = getattr(sys, "_base_executable", sys.executable)  # this may be the Python of the .venv just removed
+        print(f"Making .venv with Python {platform.python_version()} ({python})", flush=True)
+        made = subprocess.run([python, "-m", "venv", VENV], text=True, capture_output=True, check=False)
         if made.returncode:
             fail(explain(made.stdout + made.stderr))
 
