@@ -1,0 +1,123 @@
+"""Trained weights on disk: a safetensors file, and beside it a JSON record of how they came about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+SHIPPED = Path(__file__).parent / "experiments" / "checkpoints"
+
+
+def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict[str, Any]) -> Path:
+    """Write weights and record, each file atomically, the weights first.
+
+    Args:
+        model: any module; tensors that it holds twice are stored once.
+        path: where to; the suffix becomes .safetensors, and .json for the record.
+        record: what `provenance` returns, plus metrics; must be serialisable as JSON.
+
+    Returns:
+        Path of the weights.
+
+    Example:
+        >>> folder = tempfile.mkdtemp()
+        >>> path = save_checkpoint(nn.Linear(2, 1), f"{folder}/line", {"seed": 0})
+        >>> load_checkpoint(nn.Linear(2, 1), path)["seed"]
+        0
+    """
+    target = Path(path).with_suffix(".safetensors")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(record, indent=2)  # fails, if it must, before anything is written
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
+        weights = Path(folder) / "weights"
+        save_model(model, str(weights))
+        full = {**record, "weights_sha256": _sha256(weights), "parameters": sum(p.numel() for p in model.parameters())}
+        text = json.dumps(full, indent=2)
+        (Path(folder) / "record").write_text(text + "\n", encoding="utf-8")
+        os.replace(weights, target)
+        os.replace(Path(folder) / "record", target.with_suffix(".json"))
+    return target
+
+
+def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str, Any]:
+    """Load weights into a model of the same architecture and return their record.
+
+    Args:
+        model: receives the weights, on whatever device it is.
+        name: a shipped checkpoint's name, such as ``"vae_mnist"``, or a path.
+
+    Returns:
+        The record, as written by `save_checkpoint`.
+
+    Raises:
+        FileNotFoundError: no such checkpoint; the message lists the shipped ones.
+        ValueError: the weights do not match their record, or belong to another architecture.
+    """
+    path = _find(name)
+    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    if record.get("weights_sha256") != _sha256(path):
+        raise ValueError(f"{path.name} does not match the checksum in its record; the file is damaged or was replaced.")
+    try:
+        load_model(model, str(path), device=str(next(model.parameters()).device))
+    except RuntimeError as error:
+        raise ValueError(f"{path.name} holds the weights of another architecture: {error}") from error
+    model.eval()
+    return record
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """What a record says of every run: command, commit, versions, hardware; `facts` are added.
+
+    Example:
+        >>> sorted(provenance(seed=0))
+        ['command', 'commit', 'hardware', 'python', 'seed', 'threads', 'torch']
+    """
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {
+        "command": "python -m " + " ".join([_module(), *sys.argv[1:]]),
+        "commit": _commit(),
+        "hardware": f"{os.cpu_count()}-core CPU, {device}" if device == platform.machine() else device,
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        **facts,
+    }
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec is not None else Path(sys.argv[0]).stem
+
+
+def _commit() -> str | None:
+    """The commit of the working tree, with a plus where the tree was changed since; None outside a repository."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+        changed = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "."], cwd=here)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit.stdout.strip() + ("+" if changed.returncode else "")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _find(name: str | os.PathLike[str]) -> Path:
+    for path in (Path(name).with_suffix(".safetensors"), (SHIPPED / name).with_suffix(".safetensors")):
+        if path.exists():
+            return path
+    shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"
+    raise FileNotFoundError(f"No checkpoint {str(name)!r}, neither as a file nor shipped. Shipped: {shipped}.")

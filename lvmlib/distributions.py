@@ -1,0 +1,221 @@
+"""Parts of models that torch.distributions has no `nn.Module` for: densities with learned or computed parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints
+
+from lvmlib.base import Density
+
+
+class StandardNormal(Density):
+    r"""The standard normal density, :math:`\mathcal{N}(x; 0, I)`.
+
+    Args:
+        event_shape: shape of one example.
+
+    Example:
+        >>> StandardNormal((2,)).log_prob(torch.zeros(1, 2))
+        tensor([-1.8379])
+    """
+
+    loc: Tensor
+
+    def __init__(self, event_shape: Sequence[int]):
+        super().__init__(event_shape)
+        self.register_buffer("loc", torch.zeros(self.event_shape), persistent=False)
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """N(0, I); it accepts a context and ignores it."""
+        loc = self.loc if context is None else self.loc.expand(len(context), *self.event_shape)
+        return Independent(Normal(loc, torch.ones_like(loc), validate_args=False), len(self.event_shape))
+
+
+class _Conditional(Density):
+    """A density whose parameters a network computes from the context."""
+
+    parameters_per_dim = 1
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module):
+        super().__init__(event_shape)
+        self.network = network
+
+    def _outputs(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
+        if context is None:
+            raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
+        out = self.network(context)
+        wanted = self.parameters_per_dim * math.prod(self.event_shape)
+        if out.shape[1:].numel() != wanted:
+            raise ValueError(
+                f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
+                f"outputs per example ({self.parameters_per_dim} per dimension), but it returned {list(out.shape[1:])}."
+            )
+        parts = out.reshape(len(out), self.parameters_per_dim, *self.event_shape)
+        return parts.unbind(1)
+
+
+class ConditionalNormal(_Conditional):
+    r"""A Gaussian with diagonal covariance whose parameters a network computes,
+    :math:`\mathcal{N}(x; \mu(c), \operatorname{diag} \sigma(c)^2)`.
+
+    Args:
+        event_shape: shape of one example, with D entries in all.
+        network: maps the context [B, ...] to [B, 2D] (mean, then log of the standard deviation), or to [B, D] where
+            the standard deviation is not computed.
+        scale: None, the network computes :math:`\log\sigma`; a number, a fixed :math:`\sigma`; ``"learned"``, one
+            :math:`\sigma` for all dimensions, trained with the rest.
+
+    Raises:
+        ValueError: the scale is not positive, or the network has another number of outputs.
+
+    Example:
+        >>> encoder = ConditionalNormal((2,), nn.Linear(3, 4))
+        >>> encoder.distribution(torch.zeros(5, 3)).batch_shape
+        torch.Size([5])
+    """
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module, scale: float | str | None = None):
+        super().__init__(event_shape, network)
+        if not (scale is None or scale == "learned" or (isinstance(scale, (int, float)) and scale > 0)):
+            raise ValueError(f"scale must be None, 'learned' or a positive number, but it is {scale!r}.")
+        self.parameters_per_dim = 2 if scale is None else 1
+        self.log_scale: Tensor | None
+        if scale == "learned":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        else:
+            self.register_buffer("log_scale", None if scale is None else torch.tensor(math.log(float(scale))))
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The Gaussian at each row of the context."""
+        loc, *computed = self._outputs(context)
+        log_scale = computed[0] if self.log_scale is None else self.log_scale.expand_as(loc)
+        return Independent(Normal(loc, log_scale.exp(), validate_args=False), len(self.event_shape))
+
+
+class ConditionalBernoulli(_Conditional):
+    r"""Independent coins whose log-odds a network computes, :math:`\prod_i \pi_i^{x_i} (1 - \pi_i)^{1 - x_i}`.
+
+    Args:
+        event_shape: shape of one example, values in {0, 1}.
+        network: maps the context to the log-odds, [B, D].
+
+    Example:
+        >>> decoder = ConditionalBernoulli((1, 2, 2), nn.Linear(3, 4))
+        >>> decoder.sample(5, torch.zeros(5, 3)).shape
+        torch.Size([5, 1, 2, 2])
+    """
+
+    support = constraints.boolean
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The Bernoulli distribution at each row of the context."""
+        (logits,) = self._outputs(context)
+        return Independent(Bernoulli(logits=logits, validate_args=False), len(self.event_shape))
+
+
+class ConditionalDiscretizedLogistic(_Conditional):
+    """Whole-numbered pixels from a discretized logistic whose parameters a network computes.
+
+    Args:
+        event_shape: shape of one example, values in {0, ..., levels - 1}.
+        network: maps the context to [B, 2D]: the location, as a fraction of the half range around its centre (-1 is the
+            darkest level, 1 the brightest), then the log of the scale in levels.
+        levels: number of values that a pixel can take.
+
+    Example:
+        >>> decoder = ConditionalDiscretizedLogistic((1, 2, 2), nn.Linear(3, 8), levels=16)
+        >>> bool((decoder.sample(5, torch.zeros(5, 3)) < 16).all())
+        True
+    """
+
+    parameters_per_dim = 2
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module, levels: int = 256):
+        super().__init__(event_shape, network)
+        self.levels = levels
+        self.support = constraints.integer_interval(0, levels - 1)
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The discretized logistic at each row of the context."""
+        loc, log_scale = self._outputs(context)
+        centre = (self.levels - 1) / 2
+        logistic = DiscretizedLogistic(centre * (1 + loc), log_scale.exp(), self.levels)
+        return Independent(logistic, len(self.event_shape))
+
+
+class DiscretizedLogistic(Distribution):
+    r"""A logistic variable, sorted into the bins {0, ..., K - 1}; the outermost bins reach to infinity.
+
+    .. math::
+        P(x) = \sigma\!\left(\tfrac{x + 1/2 - \mu}{s}\right) - \sigma\!\left(\tfrac{x - 1/2 - \mu}{s}\right)
+
+    with the first term 1 at :math:`x = K - 1` and the second 0 at :math:`x = 0`, so the probabilities sum to 1.
+    With :math:`a` and :math:`b` for the two arguments, :math:`\log(\sigma(a) - \sigma(b)) = \log\sigma(a) +
+    \log\sigma(-b) + \log(1 - e^{-1/s})` holds exactly and never takes the difference of two near numbers.
+
+    Args:
+        loc: :math:`\mu`, in levels, any shape.
+        scale: :math:`s > 0`, in levels, the same shape.
+        levels: :math:`K`.
+
+    Raises:
+        ValueError: levels below 2.
+
+    Example:
+        >>> p = DiscretizedLogistic(torch.tensor(0.0), torch.tensor(20.0), levels=256)
+        >>> round(p.log_prob(torch.arange(256)).exp().sum().item(), 4)
+        1.0
+
+    Source: Salimans et al. 2017, *PixelCNN++*, section 2.1; Kingma et al. 2016, appendix C.
+    """
+
+    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
+    has_rsample = False
+
+    def __init__(self, loc: Tensor, scale: Tensor, levels: int = 256, validate_args: bool | None = False):
+        if levels < 2:
+            raise ValueError(f"levels must be 2 or more, but it is {levels}.")
+        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        self.levels = levels
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """The whole numbers from 0 to K - 1."""
+        return constraints.integer_interval(0, self.levels - 1)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected level, by summation over the bins."""
+        values = torch.arange(self.levels, device=self.loc.device, dtype=self.loc.dtype)
+        values = values.view(-1, *[1] * self.loc.dim())  # [K, 1, ..., 1]
+        return (values * self.log_prob(values).exp()).sum(0)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-probability of whole numbers `x`, nats."""
+        x = x.to(self.loc.dtype)
+        a = (x + 0.5 - self.loc) / self.scale
+        b = (x - 0.5 - self.loc) / self.scale
+        inner = F.logsigmoid(a) + F.logsigmoid(-b) + torch.log(-torch.expm1(-1 / self.scale))
+        return torch.where(x <= 0, F.logsigmoid(a), torch.where(x >= self.levels - 1, F.logsigmoid(-b), inner))
+
+    def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw a logistic variable and round it into its bin."""
+        with torch.no_grad():
+            shape = self._extended_shape(torch.Size(sample_shape))
+            u = torch.rand(shape, device=self.loc.device, dtype=self.loc.dtype).clamp(
+                min=torch.finfo(self.loc.dtype).tiny
+            )
+            logistic = self.loc + self.scale * (u.log() - torch.log1p(-u))
+            return logistic.round().clamp(0, self.levels - 1)
+
+    def expand(self, batch_shape: Sequence[int], _instance: object = None) -> DiscretizedLogistic:
+        """The same distribution with its parameters spread over a larger batch shape."""
+        shape = torch.Size(batch_shape)
+        return DiscretizedLogistic(self.loc.expand(shape), self.scale.expand(shape), self.levels)

@@ -1,0 +1,130 @@
+"""Bounds against the linear-Gaussian chain, whose log p(x) and posteriors are known."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from lvmlib.base import Flow
+from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
+from lvmlib.distributions import ConditionalNormal, StandardNormal
+from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.networks import MLP
+
+
+def one_layer(shift: float = 0.5) -> tuple[Flow, MultivariateNormal]:
+    torch.manual_seed(0)
+    layer = LinearGaussian(torch.randn(3, 2).double(), torch.randn(3).double(), 0.8)
+    exact = MultivariateNormal(*layer.marginal(torch.zeros(2).double(), torch.eye(2).double()))
+    with torch.no_grad():
+        layer.offset += shift
+    return Flow([layer], StandardNormal((2,)).double()), exact
+
+
+def gap(flow: Flow, x: torch.Tensor, shift: float) -> torch.Tensor:
+    """KL(q || posterior): the same Gaussian, its mean moved by `shift` in every coordinate."""
+    layer = flow.transforms[0]
+    moved = layer.posterior(x)
+    exact = MultivariateNormal(moved.mean - shift, scale_tril=layer.tril)
+    return kl_divergence(moved, exact)
+
+
+def test_elbo_misses_log_p_by_the_kl_to_the_posterior():
+    flow, exact = one_layer()
+    x = exact.sample((4,))
+    draws = flow.log_weights(x, 200_000)
+    expected = exact.log_prob(x) - gap(flow, x, 0.5)
+    assert ((draws.mean(0) - expected).abs() < 5 * draws.std(0) / 200_000**0.5).all()
+    assert ((elbo(flow, x, k=200_000) - expected).abs() < 5 * draws.std(0) / 200_000**0.5).all()
+
+
+def test_iwae_rises_with_k_towards_log_p():
+    flow, exact = one_layer()
+    x = exact.sample((4,))
+    bounds = [torch.stack([iwae(flow, x, k) for _ in range(2000)]).mean(0) for k in (1, 5, 50)]
+    assert (bounds[0] < bounds[1]).all() and (bounds[1] < bounds[2]).all() and (bounds[2] < exact.log_prob(x)).all()
+    torch.testing.assert_close(iwae(flow, x, 200_000), exact.log_prob(x), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 100, 1000])
+def test_log_likelihood_does_not_depend_on_the_chunk(chunk):
+    flow, exact = one_layer(shift=0.1)
+    x = exact.sample((4,))
+    if chunk == 1:
+        torch.manual_seed(1)
+        k = 20
+        one_by_one = torch.stack([flow.log_weights(x, 1)[0] for _ in range(k)])
+        torch.manual_seed(1)
+        torch.testing.assert_close(log_likelihood(flow, x, k, chunk), torch.logsumexp(one_by_one, 0) - math.log(k))
+    torch.testing.assert_close(log_likelihood(flow, x, 20_000, chunk * 10), exact.log_prob(x), atol=0.02, rtol=0)
+
+
+def vae() -> VAE:
+    torch.manual_seed(0)
+    encoder = ConditionalNormal((2,), MLP(3, (16,), 4))
+    return VAE(encoder, ConditionalNormal((3,), MLP(2, (16,), 3), 0.7), StandardNormal((2,))).double()
+
+
+def test_closed_form_kl_is_what_the_draws_average_to():
+    model, x = vae(), torch.randn(5, 3).double()
+    trace = model.trace(x, k=200_000)
+    _, rate = distortion_and_rate(model, trace)
+    draws = trace.steps[0].log_q - trace.log_base
+    assert torch.equal(rate[0], rate[1])  # no sample in it
+    assert ((draws.mean(0) - rate[0]).abs() < 5 * draws.std(0) / 200_000**0.5).all()
+
+
+def test_beta_weighs_the_rate_alone():
+    model, x = vae(), torch.randn(5, 3).double()
+    bounds = []
+    for beta in (0.0, 1.0, 3.0):
+        torch.manual_seed(1)
+        bounds.append(elbo(model, x, beta=beta))
+    rate = kl_divergence(model.posterior(x), model.prior.distribution())
+    torch.testing.assert_close(bounds[0] - bounds[1], rate)
+    torch.testing.assert_close(bounds[0] - bounds[2], 3 * rate)
+
+
+def test_lambda_below_one_is_no_bound():
+    """z ~ N(0, 1), x | z ~ N(z, 1), x = 1: the exact posterior reaches -1.40 at lambda = 0.5, above log p = -1.52."""
+    layer = LinearGaussian(torch.ones(1, 1).double(), torch.zeros(1).double(), 1.0)
+    model, x = Flow([layer], StandardNormal((1,)).double()), torch.ones(1, 1).double()
+    values = {}
+    for beta in (0.5, 1.0):
+        torch.manual_seed(0)
+        values[beta] = elbo(model, x, k=400_000, beta=beta).item()
+    assert values[1.0] == pytest.approx(-1.52, abs=0.005)
+    assert values[0.5] == pytest.approx(-1.40, abs=0.006)
+
+
+def test_two_layers_split_into_distortion_and_rate():
+    torch.manual_seed(0)
+    upper = LinearGaussian(torch.randn(3, 2).double(), torch.randn(3).double(), 0.7)
+    mean, covariance = upper.marginal(torch.zeros(2).double(), torch.eye(2).double())
+    lower = LinearGaussian(torch.randn(4, 3).double(), torch.randn(4).double(), 0.5, mean, covariance)
+    flow = Flow([lower, upper], StandardNormal((2,)).double())
+    x = torch.randn(5, 4).double()
+    trace = flow.trace(x, k=3)
+    distortion, rate = distortion_and_rate(flow, trace)
+    torch.testing.assert_close(-distortion - rate, trace.log_weights)
+    torch.testing.assert_close(-distortion, trace.steps[0].log_p)
+    torch.testing.assert_close(elbo(flow, x, k=200), flow.log_weights(x, 200).mean(0))  # exact posteriors
+
+
+def test_bad_arguments():
+    model, x = vae(), torch.randn(5, 3).double()
+    with pytest.raises(ValueError, match="beta"):
+        elbo(model, x, beta=-1.0)
+    with pytest.raises(ValueError, match="count draws"):
+        log_likelihood(model, x, k=0)
+    exact = Flow([], StandardNormal((3,)))
+    trace = exact.trace(torch.zeros(1, 3))
+    with pytest.raises(TypeError, match="stochastic layer"):
+        distortion_and_rate(exact, trace)
+
+
+def test_densities_that_are_no_flows_give_their_log_likelihood():
+    density, x = StandardNormal((3,)), torch.randn(5, 3)
+    for value in (elbo(density, x), iwae(density, x, 5), log_likelihood(density, x)):
+        torch.testing.assert_close(value, density.log_prob(x))

@@ -1,0 +1,65 @@
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance, save_checkpoint
+
+
+def model(width: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Linear(2, width), nn.Linear(width, 1))
+
+
+def test_round_trip_with_record(tmp_path):
+    first, second = model(), model()
+    path = save_checkpoint(first, tmp_path / "small", provenance(seed=3, metric=1.5))
+    record = load_checkpoint(second, path)
+    assert record["seed"] == 3 and record["metric"] == 1.5 and record["parameters"] == 13
+    for a, b in zip(first.parameters(), second.parameters()):
+        assert torch.equal(a, b)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["small.json", "small.safetensors"]
+    assert load_checkpoint(second, str(tmp_path / "small")) == record
+
+
+def test_a_tensor_held_twice_is_stored_once(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a = nn.Linear(3, 3)
+            self.b = self.a
+
+    tied, again = Tied(), Tied()
+    load_checkpoint(again, save_checkpoint(tied, tmp_path / "tied", {}))
+    assert torch.equal(tied.a.weight, again.b.weight)
+
+
+def test_damage_is_noticed(tmp_path):
+    path = save_checkpoint(model(), tmp_path / "small", {})
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="checksum"):
+        load_checkpoint(model(), path)
+
+
+def test_other_architecture_and_unknown_name(tmp_path):
+    path = save_checkpoint(model(3), tmp_path / "small", {})
+    with pytest.raises(ValueError, match="another architecture"):
+        load_checkpoint(model(4), path)
+    with pytest.raises(FileNotFoundError, match="Shipped: "):
+        load_checkpoint(model(), "no-such-model")
+
+
+def test_a_record_that_is_no_json_writes_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        save_checkpoint(model(), tmp_path / "small", {"data": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda p: p.stem)
+def test_every_shipped_record_says_how_it_came_about(path):
+    record = json.loads(path.read_text())
+    assert record["command"].startswith("python -m lvmlib.experiments.")
+    for key in ("commit", "data", "seed", "hardware", "training_minutes", "weights_sha256"):
+        assert record.get(key) is not None, f"{path.name} lacks {key}"
