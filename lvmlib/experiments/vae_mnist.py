@@ -64,6 +64,7 @@ def main() -> None:
     args = parser.parse_args()
 
     torch.set_num_threads(args.threads)
+    origin = provenance(seed=args.seed)  # now: the working tree may have moved on by the time training ends
     seed_everything(args.seed)
     train, _, test = load("mnist", binarize="stochastic", valid=0)
     model = vae_mnist(args.latents)
@@ -83,8 +84,8 @@ def main() -> None:
     )
     minutes = (time.perf_counter() - start) / 60
     nll = nll_on_test(model, test, args.k)
-    record = provenance(
-        seed=args.seed,
+    record = dict(
+        origin,
         data=f"MNIST, 60,000 training images, fresh binarization at each use; sha256 {train.sha256()}",
         passes=args.passes,
         batch_size=args.batch_size,
