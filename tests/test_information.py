@@ -1,0 +1,360 @@
+"""Oracles: scipy, torch.distributions, quadrature, enumeration; for Huffman, all lengths that satisfy Kraft."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.integrate
+import scipy.stats
+import torch
+from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import kl_divergence as torch_kl
+
+from lvmlib import information as info
+
+BASES = [2, math.e, 10]
+
+
+def dirichlet(*shape, seed=0, alpha=0.5):
+    return np.random.default_rng(seed).dirichlet(np.full(shape[-1], alpha), size=shape[:-1])
+
+
+def covariance(dims, seed, batch=()):
+    a = np.random.default_rng(seed).normal(size=(*batch, dims, dims))
+    return a @ np.swapaxes(a, -1, -2) + 0.1 * np.eye(dims)
+
+
+# --- discrete distributions against scipy -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_entropy_and_kl_equal_scipy(base):
+    p, q = dirichlet(50, 7, seed=1), dirichlet(50, 7, seed=2)
+    np.testing.assert_allclose(info.entropy(p, base), scipy.stats.entropy(p, axis=-1, base=base), rtol=1e-13)
+    np.testing.assert_allclose(
+        info.kl_divergence(p, q, base), scipy.stats.entropy(p, q, axis=-1, base=base), rtol=1e-12
+    )
+    expected = scipy.stats.entropy(p, axis=-1, base=base) + scipy.stats.entropy(p, q, axis=-1, base=base)
+    np.testing.assert_allclose(info.cross_entropy(p, q, base), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_jensen_shannon_equals_scipy(base):
+    from scipy.spatial.distance import jensenshannon
+
+    p, q = dirichlet(6, seed=1), dirichlet(6, seed=2)
+    assert info.js_divergence(p, q, base) == pytest.approx(jensenshannon(p, q, base) ** 2, rel=1e-12)
+    assert info.js_divergence(p, q, base) == info.js_divergence(q, p, base)
+
+
+def test_equal_torch_distributions():
+    p, q = (torch.tensor(dirichlet(5, 9, seed=s)) for s in (1, 2))
+    a, b = torch.distributions.Categorical(p), torch.distributions.Categorical(q)
+    torch.testing.assert_close(info.entropy(p, math.e), a.entropy(), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(info.kl_divergence(p, q, math.e), torch_kl(a, b), rtol=1e-6, atol=1e-6)
+
+
+def test_values_known_by_hand():
+    assert info.self_information(1.0) == 0 and math.copysign(1, info.self_information(1.0)) == 1
+    assert info.self_information(0.0) == math.inf
+    assert info.self_information(0.25) == 2 and info.self_information(1 / math.e, base=math.e) == pytest.approx(1)
+    assert info.entropy([0.5, 0.5]) == 1 and info.entropy([1.0, 0.0]) == 0
+    assert info.entropy(np.full(6, 1 / 6)) == pytest.approx(math.log2(6), rel=1e-14)
+    assert info.self_information(1e-300) == pytest.approx(300 * math.log2(10), rel=1e-14)
+
+
+def test_zeros():
+    p, q = [0.5, 0.5, 0.0], [0.25, 0.75, 0.0]
+    assert info.kl_divergence(p, q) == pytest.approx(info.kl_divergence(p[:2], q[:2]))
+    assert info.kl_divergence(p, [1.0, 0.0, 0.0]) == math.inf and info.cross_entropy(p, [1.0, 0.0, 0.0]) == math.inf
+    assert info.kl_divergence([1.0, 0.0, 0.0], p) == 1  # where p is 0, q may be what it likes
+    assert info.js_divergence([1.0, 0.0], [0.0, 1.0]) == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_joint_conditional_mutual_by_enumeration(seed):
+    joint = dirichlet(3, 12, seed=seed).reshape(3, 3, 4)
+    joint[0, 0, :] = 0.0  # one impossible row
+    joint /= joint.sum((1, 2), keepdims=True)
+    for p, h, hy, hx, mi in zip(
+        joint,
+        info.joint_entropy(joint),
+        info.conditional_entropy(joint),
+        info.conditional_entropy(joint, given=1),
+        info.mutual_information(joint),
+        strict=True,
+    ):
+        px, py = p.sum(1), p.sum(0)
+        cells = [(x, y) for x in range(3) for y in range(4) if p[x, y] > 0]
+        assert h == pytest.approx(-sum(p[c] * math.log2(p[c]) for c in cells), rel=1e-12)
+        assert hy == pytest.approx(-sum(p[x, y] * math.log2(p[x, y] / px[x]) for x, y in cells), rel=1e-12)
+        assert hx == pytest.approx(-sum(p[x, y] * math.log2(p[x, y] / py[y]) for x, y in cells), rel=1e-12)
+        assert mi == pytest.approx(sum(p[x, y] * math.log2(p[x, y] / (px[x] * py[y])) for x, y in cells), rel=1e-12)
+
+
+def test_mutual_information_survives_tiny_marginals():
+    joint = np.array([[1e-200, 0.0], [0.0, 1.0]])  # the product of the marginals underflows, their logarithms do not
+    assert np.isfinite(info.mutual_information(joint)) and info.mutual_information(joint) >= 0
+
+
+def test_entropy_from_counts():
+    counts = np.array([[3, 0, 5], [1, 1, 1]])
+    np.testing.assert_allclose(
+        info.entropy_from_counts(counts), scipy.stats.entropy(counts, axis=-1, base=2), rtol=1e-13
+    )
+    added = info.entropy_from_counts(counts, math.e, miller_madow=True) - info.entropy_from_counts(counts, math.e)
+    np.testing.assert_allclose(added, [1 / 16, 2 / 6])
+    tensor = info.entropy_from_counts(torch.tensor(counts), miller_madow=True)
+    np.testing.assert_allclose(tensor, info.entropy_from_counts(counts, miller_madow=True), rtol=1e-6)
+
+
+def test_miller_madow_removes_most_of_the_bias():
+    rng, p = np.random.default_rng(0), dirichlet(10, seed=3, alpha=5.0)
+    counts = rng.multinomial(100, p, size=20_000)
+    plain = info.entropy_from_counts(counts, math.e).mean() - info.entropy(p, math.e)
+    corrected = info.entropy_from_counts(counts, math.e, miller_madow=True).mean() - info.entropy(p, math.e)
+    assert plain == pytest.approx(-9 / 200, rel=0.15)
+    assert abs(corrected) < 0.2 * abs(plain)
+
+
+# --- kinds, dtypes, batches, gradients --------------------------------------------------------------------------------
+
+DISCRETE = [
+    (info.self_information, 1),
+    (info.entropy, 1),
+    (info.cross_entropy, 2),
+    (info.kl_divergence, 2),
+    (info.js_divergence, 2),
+    (info.entropy_from_counts, 1),
+]
+
+
+@pytest.mark.parametrize(("function", "n"), DISCRETE, ids=lambda v: getattr(v, "__name__", ""))
+def test_tensor_in_tensor_out(function, n):
+    arrays = [dirichlet(4, 5, seed=s) for s in range(n)]
+    expected = function(*arrays)
+    for dtype, rtol in ((torch.float64, 1e-13), (torch.float32, 1e-4)):
+        got = function(*(torch.tensor(a, dtype=dtype) for a in arrays))
+        assert isinstance(got, torch.Tensor) and got.dtype == dtype
+        np.testing.assert_allclose(got.numpy(), expected, rtol=rtol)
+    assert isinstance(function(*(a.tolist() for a in arrays)), np.ndarray)
+    if n == 2:  # one tensor is enough, and batch axes broadcast
+        mixed = function(torch.tensor(arrays[0]), arrays[1][0])
+        np.testing.assert_allclose(mixed.numpy(), function(arrays[0], arrays[1][0]), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [info.entropy, lambda p: info.cross_entropy(p, p.flip(-1)), lambda p: info.kl_divergence(p, p.flip(-1))]
+    + [lambda p: info.js_divergence(p, p.flip(-1)), lambda p: info.mutual_information(p.reshape(2, 3))]
+    + [lambda p: info.conditional_entropy(p.reshape(2, 3)), lambda p: info.joint_entropy(p.reshape(2, 3))],
+)
+def test_gradients(function):
+    logits = torch.randn(6, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: function(x.softmax(-1)), logits)
+
+
+def test_gradient_is_finite_where_a_probability_is_zero():
+    p = torch.tensor([0.25, 0.75, 0.0], dtype=torch.float64, requires_grad=True)
+    for value in (info.entropy(p), info.kl_divergence(p, [0.5, 0.5, 0.0]), info.cross_entropy(p, [0.5, 0.5, 0.0])):
+        (gradient,) = torch.autograd.grad(value, p)
+        assert torch.isfinite(gradient).all() and gradient[2] == 0
+    (gradient,) = torch.autograd.grad(info.mutual_information(torch.stack([p, p]) / 2), p)
+    assert torch.isfinite(gradient).all()
+    q = torch.tensor([1.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.grad(info.self_information(q, math.e).sum(), q)[0] == -1  # also at the corner
+
+
+# --- Gaussians --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_gaussian_entropy_equals_scipy(base):
+    cov = covariance(4, 0)
+    expected = scipy.stats.multivariate_normal(cov=cov).entropy() / math.log(base)
+    assert info.gaussian_entropy(cov, base) == pytest.approx(expected, rel=1e-12)
+    variances = np.array([[0.5, 2.0], [1e-6, 3.0]])
+    expected = scipy.stats.norm(scale=np.sqrt(variances)).entropy().sum(-1) / math.log(base)
+    np.testing.assert_allclose(info.gaussian_entropy(variances, base, diagonal=True), expected, rtol=1e-12)
+    assert info.gaussian_entropy(4.0, base) == pytest.approx(scipy.stats.norm(scale=2).entropy() / math.log(base))
+
+
+def test_gaussian_kl_equals_torch():
+    mean_p, mean_q = (torch.tensor(np.random.default_rng(s).normal(size=(6, 3))) for s in (1, 2))
+    cov_p, cov_q = (torch.tensor(covariance(3, s, (6,))) for s in (3, 4))
+    expected = torch_kl(MultivariateNormal(mean_p, cov_p), MultivariateNormal(mean_q, cov_q))
+    torch.testing.assert_close(info.gaussian_kl(mean_p, cov_p, mean_q, cov_q, math.e), expected, rtol=1e-10, atol=0)
+    got = info.gaussian_kl(mean_p.numpy(), cov_p.numpy(), mean_q.numpy(), cov_q.numpy())
+    np.testing.assert_allclose(got, expected.numpy() / math.log(2), rtol=1e-10)
+
+    var_p, var_q = cov_p.diagonal(0, -2, -1), cov_q.diagonal(0, -2, -1)
+    expected = torch_kl(Normal(mean_p, var_p.sqrt()), Normal(mean_q, var_q.sqrt())).sum(-1)
+    got = info.gaussian_kl(mean_p, var_p, mean_q, var_q, math.e, diagonal=True)
+    torch.testing.assert_close(got, expected, rtol=1e-10, atol=0)
+
+
+def test_gaussian_kl_mixed_forms_agree():
+    mean, cov = np.array([[1.0, 2.0], [0.0, -1.0]]), covariance(2, 5)
+    to_standard = info.gaussian_kl(mean, cov)
+    np.testing.assert_allclose(to_standard, info.gaussian_kl(mean, cov, np.zeros(2), np.eye(2)), rtol=1e-13)
+    full = info.gaussian_kl(mean, np.diag([2.0, 3.0]), 0.5, cov)
+    np.testing.assert_allclose(full, info.gaussian_kl(mean, [2.0, 3.0], [0.5, 0.5], cov), rtol=1e-13)
+    np.testing.assert_allclose(
+        info.gaussian_kl(0.0, cov, 0.0, 2 * cov), info.gaussian_kl(np.zeros(2), cov, 0.0, 2 * cov)
+    )
+    assert info.gaussian_kl(mean[0], cov, mean[0], cov) == pytest.approx(0, abs=1e-14)
+
+
+def test_gaussian_kl_by_quadrature():
+    p, q = scipy.stats.norm(0.3, 0.7), scipy.stats.norm(-0.5, 1.6)
+    integral, error = scipy.integrate.quad(lambda x: p.pdf(x) * (p.logpdf(x) - q.logpdf(x)), -10, 10)
+    assert error < 1e-8
+    assert info.gaussian_kl(0.3, 0.49, -0.5, 2.56, math.e) == pytest.approx(integral, rel=1e-9)
+
+
+def test_gaussian_gradients():
+    rng = np.random.default_rng(0)
+    mean = torch.tensor(rng.normal(size=3), requires_grad=True)
+    factor = torch.tensor(rng.normal(size=(3, 3)), requires_grad=True)
+    cov = lambda a: a @ a.mT + torch.eye(3, dtype=torch.float64)  # noqa: E731
+    assert torch.autograd.gradcheck(
+        lambda m, a: info.gaussian_kl(m, cov(a), m.flip(0), cov(a).flip(0, 1)), (mean, factor)
+    )
+    assert torch.autograd.gradcheck(lambda a: info.gaussian_entropy(cov(a)), (factor,))
+    log_var = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda m, s: info.gaussian_kl(m, s.exp(), diagonal=True), (mean, log_var))
+
+
+# --- symbol codes -----------------------------------------------------------------------------------------------------
+
+
+def shortest_by_brute_force(p):
+    """The least mean length over all lengths with Kraft sum at most one (none above K - 1 is ever needed)."""
+    best = math.inf
+    for lengths in itertools.product(range(1, len(p)), repeat=len(p)):
+        if sum(Fraction(1, 2**n) for n in lengths) <= 1:
+            best = min(best, sum(pi * n for pi, n in zip(p, lengths, strict=True)))
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_huffman_is_optimal(seed):
+    size = 2 + seed % 4
+    p = dirichlet(size, seed=seed, alpha=[0.3, 1.0, 10.0][seed % 3])
+    code = info.huffman_code(p)
+    mean_length = sum(p[s] * len(w) for s, w in code.items())
+    assert mean_length == pytest.approx(shortest_by_brute_force(p), rel=1e-12)
+    assert info.kraft_sum(len(w) for w in code.values()) == 1
+    assert info.entropy(p) - 1e-12 <= mean_length < info.entropy(p) + 1
+
+
+@pytest.mark.parametrize("size", [2, 3, 10, 257, 1000])
+def test_huffman_codewords_are_prefix_free_and_decode(size):
+    p = dirichlet(size, seed=size, alpha=1.0)
+    code = info.huffman_code(p)
+    assert not any(a != b and b.startswith(a) for a, b in itertools.pairwise(sorted(code.values())))
+    symbols = np.random.default_rng(0).choice(size, p=p, size=500).tolist()
+    assert info.prefix_decode("".join(code[s] for s in symbols), code) == symbols
+    assert info.entropy(p) <= sum(p[s] * len(w) for s, w in code.items()) < info.entropy(p) + 1
+
+
+def test_huffman_corner_cases():
+    assert info.huffman_code([1.0]) == {0: ""}
+    assert info.huffman_code({"only": 1.0}) == {"only": ""}
+    assert info.huffman_code([0.0, 1.0, 0.0]) == {1: ""}
+    assert info.huffman_code([0.5, 0.0, 0.5]) == {0: "0", 2: "1"}
+    assert info.huffman_code([0.25] * 4) == {0: "00", 1: "01", 2: "10", 3: "11"}  # ties
+    assert info.huffman_code(torch.tensor([0.25, 0.5, 0.25])) == {0: "10", 1: "0", 2: "11"}
+    assert list(info.huffman_code({"z": 0.1, "a": 0.9})) == ["z", "a"]
+    skewed = info.huffman_code([2.0**-i for i in range(1, 20)] + [2.0**-19])
+    assert [len(w) for w in skewed.values()] == [*range(1, 20), 19]
+
+
+def test_kraft():
+    assert info.kraft_sum([1, 2, 3, 3]) == 1 and info.kraft_sum([]) == 0
+    for lengths in itertools.product(range(4), repeat=4):
+        if sum(2.0**-n for n in lengths) > 1:
+            with pytest.raises(ValueError, match="Kraft sum"):
+                info.prefix_code(lengths)
+        else:
+            words = list(info.prefix_code(lengths).values())
+            assert [len(w) for w in words] == list(lengths)
+            assert not any(i != j and b.startswith(a) for i, a in enumerate(words) for j, b in enumerate(words))
+
+
+def test_prefix_decode_rejects():
+    with pytest.raises(ValueError, match="not a prefix code"):
+        info.prefix_decode("01", {"a": "0", "b": "01"})
+    with pytest.raises(ValueError, match="not a prefix code"):
+        info.prefix_decode("01", {"a": "0", "b": "0"})
+    with pytest.raises(ValueError, match="left over after 1"):
+        info.prefix_decode("10", {"a": "00", "b": "01", "c": "1"})
+    with pytest.raises(ValueError, match="left over"):
+        info.prefix_decode("2", {"a": "0", "b": "1"})
+
+
+# --- errors at the door -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [np.asarray, lambda p: torch.tensor(p, dtype=torch.float64)], ids=["numpy", "torch"])
+@pytest.mark.parametrize("bad", [[0.5, 0.6], [-0.5, 1.5], [math.nan, 1.0], [0.2, 0.2], [3.0, 4.0], []])
+def test_no_distribution(kind, bad):
+    for function in (info.entropy, info.huffman_code):
+        with pytest.raises(ValueError, match="probabilities"):
+            function(kind(bad))
+    with pytest.raises(ValueError, match="probabilities"):
+        info.cross_entropy(kind([0.5, 0.5]), kind(bad))
+    with pytest.raises(ValueError, match="probabilities"):
+        info.kl_divergence(kind(bad), kind([0.5, 0.5]))
+    for function in (info.joint_entropy, info.conditional_entropy, info.mutual_information):
+        with pytest.raises(ValueError, match="probabilities"):
+            function(kind([bad]))
+
+
+def test_other_errors():
+    with pytest.raises(ValueError, match="same outcomes, got 2 and 3"):
+        info.kl_divergence([0.5, 0.5], [0.5, 0.25, 0.25])
+    with pytest.raises(ValueError, match="same outcomes"):
+        info.js_divergence([1.0], [0.5, 0.5])  # an alphabet of one must not broadcast
+    with pytest.raises(ValueError, match=r"between 0 and 1, got 1\.5"):
+        info.self_information([0.5, 1.5])
+    with pytest.raises(ValueError, match="shape"):
+        info.entropy(1.0)
+    with pytest.raises(ValueError, match="two axes"):
+        info.mutual_information([0.5, 0.5])
+    with pytest.raises(ValueError, match="given"):
+        info.conditional_entropy([[1.0]], given=2)
+    for base in (0, -2, 1):
+        with pytest.raises(ValueError, match="base"):
+            info.entropy([0.5, 0.5], base=base)
+    for counts, message in (([0, 0], "all zero"), ([-1, 2], "not negative"), (3, "at least one axis")):
+        with pytest.raises(ValueError, match=message):
+            info.entropy_from_counts(counts)
+    with pytest.raises(ValueError, match="negative"):
+        info.kraft_sum([-1, 2])
+    with pytest.raises(ValueError, match="vector"):
+        info.huffman_code([[0.5, 0.5]])
+    assert info.entropy(torch.softmax(torch.randn(100_000), -1)) > 0  # float32's rounding of the sum is forgiven
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.tensor], ids=["numpy", "torch"])
+def test_gaussian_errors(kind):
+    for cov, message in (
+        ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
+        ([[1.0, 0.5], [0.0, 1.0]], "symmetric"),
+        ([[1.0, 1.0]], "diagonal=True"),
+        ([1.0, -1.0], "positive variances"),
+        (0.0, "positive variances"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            info.gaussian_entropy(kind(cov))
+        with pytest.raises(ValueError, match=message):
+            info.gaussian_kl(0.0, kind(cov))
+    with pytest.raises(ValueError, match="does not fit"):
+        info.gaussian_kl(kind([0.0, 0.0]), 1.0, kind([0.0, 0.0, 0.0]), 1.0)
+    with pytest.raises(ValueError, match="does not fit"):
+        info.gaussian_kl(kind([0.0, 0.0]), kind([1.0, 1.0, 1.0]))
