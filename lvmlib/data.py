@@ -226,6 +226,8 @@ def _rows(x: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
     index = torch.as_tensor(index, device=x.device)
     if index.dtype == torch.bool:
         return x[index]
+    if index.is_floating_point() and len(index):
+        raise TypeError(f"index must hold whole numbers, but it is {_describe(index)}.")
     # index_select is ten times faster than x[index] on a batch of images, but knows no negative positions
     return x.index_select(0, torch.where(index < 0, index + len(x), index).long())
 

@@ -26,7 +26,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 TIMEOUT = 20.0  # seconds without a byte until a connection is given up
 PAUSES = (1.0, 2.0, 4.0)  # seconds to wait after a failure; that many tries without progress, and one more
@@ -191,9 +191,12 @@ def _fetch_from(url: str, part: Path, source: Source, progress: bool) -> list[by
             reason = str(error)
         size = part.stat().st_size if part.is_file() else 0
         if size > furthest:
-            tries, furthest = 0, max(size, furthest)
+            tries, furthest = 0, size
         if tries == len(PAUSES):
-            raise _Failed(reason)
+            try:
+                return _unpack(part, source.members)  # all of it, from a server that promised more
+            except (_Damaged, FileNotFoundError):
+                raise _Failed(reason) from None
         time.sleep(PAUSES[tries])
         tries += 1
 
@@ -212,7 +215,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # nothing beyond what is here: complete, or longer than the original
+        if error.code == 416 and have:  # nothing beyond what is here: complete, or longer than the original
             return
         if error.code in (408, 425, 429) or error.code >= 500:
             raise _Interrupted(f"HTTP status {error.code}, {error.reason}") from error
@@ -235,7 +238,7 @@ def _receive(url: str, part: Path, progress: bool) -> None:
         with bar, part.open("ab" if resumes else "wb") as file:
             while True:
                 try:
-                    chunk = response.read(CHUNK)
+                    chunk = response.read1(CHUNK)  # does not wait for more: what came before a break is kept
                 except (OSError, http.client.HTTPException) as error:
                     raise _Interrupted(f"the connection broke after {size:,} bytes ({error or 'closed'})") from error
                 if not chunk:
