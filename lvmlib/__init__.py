@@ -1,8 +1,89 @@
-"""Deep latent-variable and likelihood-based generative models, built from layers that each pay their share of log p."""
+"""Deep latent-variable and likelihood-based generative models, built from layers that each pay their share of log p.
+
+The floors, from the ground up; a file imports only from floors below its own or from its own folder:
+
+====== ============================================================ ====================================
+floor  modules                                                      what for
+====== ============================================================ ====================================
+0      ``information``                                              pure functions of probabilities
+1      ``base``, ``data``, ``downloads``                            what everything shares
+2      ``distributions``, ``networks``, ``toys``                    the parts of models
+4      ``latent``                                                   models with stochastic layers
+5      ``bounds``, ``compression``                                  what is asked of any model
+6      ``training``, ``checkpoints``, ``plotting``                  what is done with a model
+7      ``experiments``                                              the runs behind the shipped weights
+====== ============================================================ ====================================
+
+``lvmlib.plotting`` needs matplotlib and is imported by name.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
+
+from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
+from lvmlib.bounds import elbo, iwae, log_likelihood
+from lvmlib.checkpoints import load_checkpoint, save_checkpoint
+from lvmlib.compression import arithmetic_decode, arithmetic_encode
+from lvmlib.data import Data, load
+from lvmlib.distributions import (
+    ConditionalBernoulli,
+    ConditionalDiscretizedLogistic,
+    ConditionalNormal,
+    DiscretizedLogistic,
+    StandardNormal,
+)
+from lvmlib.information import (
+    cross_entropy,
+    entropy,
+    gaussian_entropy,
+    gaussian_kl,
+    huffman_code,
+    js_divergence,
+    kl_divergence,
+    mutual_information,
+    self_information,
+)
+from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.networks import MLP
+from lvmlib.training import cosine, fit
 
 try:
     __version__ = version("lvmlib")
 except PackageNotFoundError:  # imported from a folder that was never installed
     __version__ = "unknown"
+
+__all__ = [
+    "MLP",
+    "VAE",
+    "ConditionalBernoulli",
+    "ConditionalDiscretizedLogistic",
+    "ConditionalNormal",
+    "Data",
+    "Density",
+    "DiscretizedLogistic",
+    "Flow",
+    "LinearGaussian",
+    "StandardNormal",
+    "Stochastic",
+    "Transform",
+    "arithmetic_decode",
+    "arithmetic_encode",
+    "bits_per_dim",
+    "cosine",
+    "cross_entropy",
+    "elbo",
+    "entropy",
+    "fit",
+    "gaussian_entropy",
+    "gaussian_kl",
+    "huffman_code",
+    "iwae",
+    "js_divergence",
+    "kl_divergence",
+    "load",
+    "load_checkpoint",
+    "log_likelihood",
+    "mutual_information",
+    "save_checkpoint",
+    "seed_everything",
+    "self_information",
+]

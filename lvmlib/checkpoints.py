@@ -63,6 +63,12 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
     Raises:
         FileNotFoundError: no such checkpoint; the message lists the shipped ones.
         ValueError: the weights do not match their record, or belong to another architecture.
+
+    Example:
+        >>> folder = tempfile.mkdtemp()
+        >>> path = save_checkpoint(nn.Linear(2, 1), f"{folder}/line", {"seed": 0})
+        >>> load_checkpoint(nn.Linear(2, 1), path)["parameters"]
+        3
     """
     path = _find(name)
     record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
