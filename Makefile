@@ -25,7 +25,7 @@ setup: ## make .venv ready; does nothing when it is
 	@.ci/setup
 
 book: setup ## build the site, every warning an error
-	@$(RUN) jupyter_book build . -n -W --keep-going
+	@.venv/bin/jupyter-book build . -n -W --keep-going
 	@echo
 	@echo "The book stands: open file://$(CURDIR)/$(SITE)"
 	@echo "or run \`make serve\`, which also rebuilds what you change."

@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
-DONE = VENV / "installed.sha256"  # what was installed; written last
+DONE = VENV / "installed"  # what was installed, and where; written last
 UNFINISHED = VENV / "unfinished"  # stands while an installation runs, so that a killed one is recognised
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
 SPACE = 2_500_000_000  # bytes that the environment takes, the CUDA build of torch not counted
@@ -46,16 +46,14 @@ def fail(sentence: str) -> None:
 
 
 def fingerprint() -> str:
-    """Hash of all that decides what must be installed: the pins, the project's metadata, the Python and the place."""
-    digest = hashlib.sha256()
-    for part in (LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode()):
-        digest.update(hashlib.sha256(part).digest())
-    return digest.hexdigest()
+    """Hash of all that decides what must be installed: the pins and the project's metadata."""
+    return hashlib.sha256(LOCK.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
 
 
 def explain(output: str) -> str:
     """Turn pip's output into one sentence about what went wrong."""
-    if any(sign in output for sign in NO_SPACE):
+    # ensurepip hides why it failed, so the disk is asked too.
+    if any(sign in output for sign in NO_SPACE) or shutil.disk_usage(ROOT).free < 20e6:
         return f"the disk is full: free {SPACE / 1e9:.1f} GB for {VENV} and for temporary files, then run make again."
     if any(sign in output for sign in NO_NETWORK):
         return "the package index could not be reached: check the network (and pip's settings), then run make again."
@@ -135,12 +133,14 @@ def main() -> None:
     folder = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
 
-    wanted = fingerprint()
-    if DONE.exists() and DONE.read_text() == wanted and not UNFINISHED.exists():
+    wanted = [fingerprint(), str(ROOT)]
+    found = DONE.read_text().splitlines() if DONE.exists() else [None, str(ROOT)]
+    if found == wanted and not UNFINISHED.exists():
         return
 
     started = time.monotonic()
-    new = UNFINISHED.exists() or not (VENV / "bin" / "python").exists()
+    moved = found[1:] != wanted[1:]  # the scripts of an environment name the folder in which it was made
+    new = UNFINISHED.exists() or moved or not (VENV / "bin" / "python").exists()
     if new:
         shutil.rmtree(VENV, ignore_errors=True)
         free = shutil.disk_usage(ROOT).free
@@ -169,7 +169,7 @@ def main() -> None:
         pip(*arguments, progress=Progress(len(pins)))
         pip("install", "--no-deps", "--no-build-isolation", "--quiet", "-e", ".")
         UNFINISHED.unlink()
-        DONE.write_text(wanted)
+        DONE.write_text("\n".join(wanted))
     except OSError as error:
         fail(explain(str(error)))
     print(f"Ready after {time.monotonic() - started:.0f} s", flush=True)
