@@ -28,7 +28,7 @@ TAG = "check:"
 
 
 def theorems(env: BuildEnvironment) -> dict[str, dict[str, Any]]:
-    """Return what is known of each theorem by label: docname, kind, title (a list of nodes) and ids of its check cells."""
+    """Return what is known of each theorem by label: docname, kind, title (nodes) and the ids of its check cells."""
     if not hasattr(env, "lvm_theorems"):
         env.lvm_theorems = {}  # type: ignore[attr-defined]
     return env.lvm_theorems  # type: ignore[attr-defined, no-any-return]
@@ -46,12 +46,10 @@ def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: BuildE
 
 
 def title_nodes(theorem: nodes.Element) -> list[nodes.Node]:
-    """Return the name of a theorem without the parentheses that sphinx-proof puts around it."""
+    """Return the name of a theorem, which may hold mathematics."""
     children = [child.deepcopy() for child in theorem[0].children]
-    if children and isinstance(children[0], nodes.Text) and children[0].startswith(" ("):
-        children[0] = nodes.Text(children[0][2:])
-    if children and isinstance(children[-1], nodes.Text) and children[-1].endswith(")"):
-        children[-1] = nodes.Text(children[-1][:-1])
+    if children and isinstance(children[0], nodes.Text):
+        children[0] = nodes.Text(children[0].lstrip())
     return children
 
 
@@ -88,6 +86,7 @@ def tie(app: Sphinx, doctree: nodes.document) -> None:
         theorems(app.env)[label] = {
             "docname": docname,
             "kind": theorem["realtype"],
+            "counter": theorem["countertype"],
             "title": title_nodes(theorem),
             "checks": checks.get(label, []),
         }
@@ -126,7 +125,7 @@ def build_list(app: Sphinx, here: str) -> list[nodes.Node]:
     env, builder = app.env, app.builder
     by_chapter: dict[str, list[tuple[tuple[int, ...], str]]] = {}
     for label, theorem in theorems(env).items():
-        number = env.toc_fignumbers.get(theorem["docname"], {}).get(theorem["kind"], {}).get(label)
+        number = env.toc_fignumbers.get(theorem["docname"], {}).get(theorem["counter"], {}).get(label)
         if number is not None:
             by_chapter.setdefault(theorem["docname"], []).append((tuple(number), label))
     result: list[nodes.Node] = []
@@ -135,10 +134,9 @@ def build_list(app: Sphinx, here: str) -> list[nodes.Node]:
         link = make_refnode(builder, here, docname, "", nodes.Text(f"{number}. {title}" if number else title))
         result.append(nodes.rubric("", "", link))
         items = nodes.bullet_list(classes=["theorem-list"])
-        position = {label: i for i, label in enumerate(theorems(env))}
-        for number_, label in sorted(by_chapter[docname], key=lambda pair: position[pair[1]]):
+        for counted, label in sorted(by_chapter[docname]):
             theorem = theorems(env)[label]
-            text = f"{theorem['kind'].title()} {'.'.join(map(str, number_))}"
+            text = f"{theorem['kind'].title()} {'.'.join(map(str, counted))}"
             line = nodes.paragraph("", "", make_refnode(builder, here, docname, label, nodes.strong("", text)))
             if theorem["title"]:
                 line += [nodes.Text(" "), *[child.deepcopy() for child in theorem["title"]]]

@@ -56,6 +56,8 @@ def offences(text: str) -> Iterator[str]:
             environment = token.content.split("}")[0] + "}"
             yield f"bare {environment} (write $$\\begin{{aligned}} ... \\end{{aligned}}$$ (eq-label))"
         for child in token.children or []:
+            if child.type == "math_inline_double":
+                yield "$$...$$ in the middle of a paragraph (give it lines of its own)"
             if child.type == "myst_role" and child.meta["name"] not in ROLES:
                 yield f"role {{{child.meta['name']}}}"
 

@@ -2,7 +2,7 @@
 
 A cell whose stored output holds a picture says in its metadata what the picture shows::
 
-    # %% mystnb={"figure": {"name": "fig-elbo", "caption": "The bound against the step."}, "image": {"alt": "A curve ..."}}
+    # %% mystnb={"figure": {"name": "fig-elbo", "caption": "The bound against the step."}, "image": {"alt": "A curve"}}
 
 A figure cell tagged `live:ID` is shown inside `<div class="live" id="live-ID" data-live="ID">`: a page script may put
 something that moves in its place; print, and a reader without scripts, keep the stored picture.

@@ -32,7 +32,7 @@ def renumber(app: Sphinx, env: BuildEnvironment) -> list[str]:
                 sections[anchor] = (number, *secnumber[1:])
         for node in [*env.tocs[docname].findall(nodes.reference), env.titles[docname]]:
             if node.get("secnumber"):
-                node["secnumber"] = (number, *node["secnumber"][1:])
+                node["secnumber"] = [number, *node["secnumber"][1:]]
         if sections != before:
             changed.append(docname)
     return changed + TocTreeCollector().assign_figure_numbers(env)

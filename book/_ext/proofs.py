@@ -8,16 +8,26 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 REPEATED = {"proof", "proof-content", "exercise-content", "solution-content"}
+WORD = "Proof."
 
 
 def mend_ids(app: Sphinx, doctree: nodes.document) -> None:
-    """Drop every id that stands on each proof, theorem, exercise or solution alike; nothing links to them."""
-    for node in doctree.findall(nodes.Element):
-        repeated = REPEATED.intersection(node.get("ids", []))
-        if repeated:
-            node["ids"] = [ident for ident in node["ids"] if ident not in repeated]
+    """Replace every id that stands on each proof, theorem, exercise or solution alike by one of its own."""
+    for i, node in enumerate(doctree.findall(lambda n: isinstance(n, nodes.Element) and bool(n.get("ids")))):
+        repeated = REPEATED.intersection(node["ids"])
+        node["ids"] = [f"{ident}-{i}" if ident in repeated else ident for ident in node["ids"]]
         if "proof" in repeated:
             node["classes"].append("the-proof")
+            name_proof(node)
+
+
+def name_proof(node: nodes.Element) -> None:
+    """Set the word 'Proof.', which sphinx-proof writes into the first sentence, apart from it."""
+    paragraph = node[0]
+    first = paragraph[0] if isinstance(paragraph, nodes.paragraph) and len(paragraph) else None
+    if isinstance(first, nodes.Text) and first.startswith(WORD):
+        rest = first[len(WORD) :].lstrip()
+        paragraph[0:1] = [nodes.emphasis("", WORD, classes=["proof-name"]), nodes.Text(" " + rest)]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

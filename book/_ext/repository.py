@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import tomllib
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ConfigError
@@ -17,7 +17,7 @@ BRANCH = "main"
 
 @lru_cache
 def read_repository(pyproject: Path) -> dict[str, str]:
-    """Return the repository's `url`, its `owner` and `name`, the `site` address, the `colab_branch` and the `version`."""
+    """Return the repository's `url`, `owner` and `name`, the `site` address, the `colab_branch` and the `version`."""
     try:
         table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
         url = table["project"]["urls"]["Repository"].rstrip("/")
