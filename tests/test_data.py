@@ -1,0 +1,336 @@
+"""The data sets are what they claim to be, and batches are drawn from them as the docstrings say."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from lvmlib import data as data_module
+from lvmlib.data import Data, load
+from lvmlib.downloads import DataError
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load("mnist")
+
+
+def grey(values, **keywords) -> Data:
+    return Data(torch.tensor(values, dtype=torch.uint8), **keywords)
+
+
+# ------------------------------------------------------------------------------------------ the sets
+
+
+def test_mnist_is_mnist(mnist):
+    train, valid, test = mnist
+    assert [len(split) for split in mnist] == [50_000, 10_000, 10_000]
+    assert all(split.x.dtype == torch.uint8 and split.event_shape == (1, 28, 28) for split in mnist)
+    x, y = torch.cat([train.x, valid.x]), torch.cat([train.y, valid.y])
+    # Counts and moments as published: per class in the training and in the test set; 0.1307 and 0.3081 of x / 255.
+    assert y.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert test.y.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    pixels = x.double() / 255
+    assert round(pixels.mean().item(), 4) == 0.1307
+    assert round(pixels.std().item(), 4) == 0.3081
+    # The very bytes of the original files, behind their 16 and 8 bytes of header.
+    assert hashlib.md5(
+        bytes([0, 0, 8, 3, 0, 0, 234, 96, 0, 0, 0, 28, 0, 0, 0, 28]) + x.numpy().tobytes()
+    ).hexdigest() == ("6bbc9ace898e44ae57da46a324031adb")
+    assert y[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+
+
+def test_all_sixty_thousand(mnist):
+    train, valid, test = load("mnist", valid=0)
+    assert len(train) == 60_000
+    assert len(valid) == 0
+    assert valid.event_shape == (1, 28, 28)
+    assert torch.equal(train.x[:50_000], mnist[0].x)
+    assert torch.equal(train.x[50_000:], mnist[1].x)
+    assert torch.equal(test.x, mnist[2].x)
+
+
+def test_nobody_can_spoil_the_next_load(mnist):
+    train, _, _ = load("mnist")
+    train.x.zero_()
+    assert load("mnist")[0].x.float().mean() > 30
+
+
+def test_digits_are_stratified():
+    splits = load("digits")
+    assert [len(split) for split in splits] == [1257, 180, 360]
+    assert sum(split.x.long().sum().item() for split in splits) == 561_718, "the sum of all of scikit-learn's pixels"
+    whole = torch.cat([split.y for split in splits]).bincount() / 1797
+    for split in splits:
+        assert split.event_shape == (1, 8, 8)
+        assert split.levels == 17
+        assert (split.y.bincount() - whole * len(split)).abs().max() < 1, f"{split.name} is not stratified"
+    rows = torch.cat([split.x for split in splits]).flatten(1)
+    assert len(rows.unique(dim=0)) == 1797, "all digits differ, so none may be in two splits"
+    assert splits[0].sha256() == load("digits")[0].sha256()
+    assert splits[2].sha256() == "7146c914069a6717ab8b1639f6120180408774e188a322152350274560edaff4"
+
+
+def test_text_is_the_sonnets():
+    splits = load("text")
+    assert [len(split) for split in splits] == [80_776, 5_024, 9_842]
+    train, valid, test = (bytes(split.x.numpy()).decode("ascii") for split in splits)
+    assert train.startswith("THE SONNETS\nby William Shakespeare\n\nI\n\nFrom fairest creatures we desire increase,")
+    assert valid.startswith("CXXXI\n\nThou art as tyrannous")
+    assert test.startswith("CXXXIX\n\nO! call not me")
+    assert test.endswith("Love's fire heats water, water cools not love.\n")
+    numbers = [line for line in (train + valid + test).split("\n") if line and set(line) <= set("IVXLC")]
+    assert numbers == [roman(n) for n in range(1, 155)]
+    assert splits[0].event_shape == ()
+    assert splits[0].y is None
+
+
+def roman(n: int) -> str:
+    signs = [(100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")]
+    text = ""
+    for value, sign in signs:
+        text, n = text + sign * (n // value), n % value
+    return text
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
+    random = np.random.RandomState(0)
+    arrays = {
+        "train-images-idx3-ubyte": random.randint(0, 256, (12_000, 28, 28)).astype(np.uint8),
+        "train-labels-idx1-ubyte": random.randint(0, 10, 12_000).astype(np.uint8),
+        "t10k-images-idx3-ubyte": random.randint(0, 256, (5, 28, 28)).astype(np.uint8),
+        "t10k-labels-idx1-ubyte": random.randint(0, 10, 5).astype(np.uint8),
+    }
+    (tmp_path / "fashion-mnist").mkdir()
+    for name, array in arrays.items():
+        (tmp_path / "fashion-mnist" / f"{name}.gz").write_bytes(gzip.compress(idx(array), 1))
+    monkeypatch.setenv("LVMLIB_DATA", str(tmp_path))
+    with pytest.raises(DataError, match="checksum"):
+        load("fashion-mnist")
+    sums = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
+    monkeypatch.setattr(data_module, "_FASHION", sums)
+    train, valid, test = load("fashion-mnist", binarize="stochastic")
+    assert [len(train), len(valid), len(test)] == [2_000, 10_000, 5]
+    assert np.array_equal(train.x[:, 0], arrays["train-images-idx3-ubyte"][:2_000])
+    assert np.array_equal(valid.y, arrays["train-labels-idx1-ubyte"][2_000:])
+    assert np.array_equal(test.x[:, 0], arrays["t10k-images-idx3-ubyte"])
+
+
+def test_cifar_from_its_archive(tmp_path, monkeypatch):
+    """Records of a label and 32x32 values for each of red, green and blue."""
+    random = np.random.RandomState(0)
+    names = list(data_module._CIFAR.members)
+    records = {name: random.randint(0, 256, (10_000, 3073)).astype(np.uint8) for name in names}
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", compresslevel=0) as archive:
+        for name, record in records.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = record.size
+            archive.addfile(info, io.BytesIO(record.tobytes()))
+    sums = {name: hashlib.sha256(record.tobytes()).hexdigest() for name, record in records.items()}
+    monkeypatch.setattr(data_module, "_CIFAR", data_module._CIFAR._replace(members=sums))
+    monkeypatch.setenv("LVMLIB_DATA", str(tmp_path))
+    train, valid, test = load("cifar-10")
+    assert [len(train), len(valid), len(test)] == [45_000, 5_000, 10_000]
+    assert train.y[3] == records["data_batch_1.bin"][3, 0]
+    assert train.x[3, 0, 0, 5] == records["data_batch_1.bin"][3, 1 + 5], "red, first row"
+    assert train.x[3, 2, 1, 0] == records["data_batch_1.bin"][3, 1 + 2 * 1024 + 32], "blue, second row"
+    assert torch.equal(valid.x[-1].flatten(), torch.from_numpy(records["data_batch_5.bin"][-1, 1:]))
+    assert test.y[0] == records["test_batch.bin"][0, 0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "minst"}, "no data set 'minst'; the names are mnist, digits, text, fashion-mnist, cifar-10"),
+        ({"name": "digits", "binarize": "yes"}, "binarize must be None"),
+        ({"name": "text", "binarize": "static"}, "no grey levels"),
+        ({"name": "cifar-10", "binarize": "stochastic"}, "no grey levels"),
+        ({"name": "digits", "valid": 1437}, "from 0 to 1436"),
+        ({"name": "digits", "valid": -1}, "from 0 to 1436"),
+        ({"name": "digits", "valid": 0.1}, "but it is 0.1"),
+    ],
+)
+def test_bad_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(**arguments)
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "corrupt", "other"])
+def test_a_damaged_package(tmp_path, monkeypatch, damage):
+    archive = bytearray((data_module._SHIPPED / "mnist.tar.xz").read_bytes())
+    if damage == "truncated":
+        archive = archive[: len(archive) // 2]
+    elif damage == "corrupt":
+        archive[1_000_000] ^= 1
+    elif damage == "other":
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w:xz") as tar:
+            for name in data_module._MNIST:
+                tar.addfile(tarfile.TarInfo(name))
+        archive = archive.getvalue()
+    if damage != "missing":
+        (tmp_path / "mnist.tar.xz").write_bytes(archive)
+        (tmp_path / "sonnets.txt").write_bytes(b"Shall I compare thee")
+    monkeypatch.setattr(data_module, "_SHIPPED", tmp_path)
+    data_module._mnist.cache_clear()
+    for name, file in (("mnist", "mnist.tar.xz"), ("text", "sonnets.txt")):
+        with pytest.raises(DataError, match=f"{file}.*reinstall lvmlib"):
+            load(name)
+
+
+# ------------------------------------------------------------------------------------------ binarization
+
+
+def test_a_stochastic_batch_is_a_fresh_bernoulli_draw():
+    levels = torch.arange(256, dtype=torch.uint8)
+    data = Data(levels.expand(40_000, 256), binarize="stochastic")
+    generator = torch.Generator().manual_seed(0)
+    draws = data.batch(slice(None), generator)
+    assert draws.dtype == torch.float32
+    assert set(draws.unique().tolist()) == {0.0, 1.0}
+    p = levels.double() / 255
+    error = (draws.double().mean(0) - p).abs()
+    assert (error <= 4.5 * (p * (1 - p) / 40_000).sqrt()).all(), "4.5 standard errors, for 256 means at once"
+    assert draws[:, 0].sum() == 0, "black stays black"
+    assert draws[:, 255].all(), "white stays white"
+    again = data.batch(slice(None), generator)
+    assert not torch.equal(again, draws)
+    agreement = (again == draws).double().mean()
+    assert abs(agreement - (p**2 + (1 - p) ** 2).mean()) < 0.001, "two draws are independent of one another"
+    assert torch.equal(data.batch(slice(None), torch.Generator().manual_seed(0)), draws)
+
+
+def test_a_batch_draws_from_the_global_generator_by_default():
+    data = load("digits", binarize="stochastic")[0]
+    torch.manual_seed(3)
+    first = data.batch([0, 1])
+    torch.manual_seed(3)
+    assert torch.equal(data.batch([0, 1]), first)
+    assert not torch.equal(data.batch([0, 1]), first)
+
+
+def test_seventeen_levels_binarize_with_probability_x_over_16():
+    data = Data(torch.full((40_000,), 4, dtype=torch.uint8), binarize="stochastic", levels=17)
+    assert abs(data.batch(slice(None), torch.Generator().manual_seed(0)).mean() - 0.25) < 0.01
+    assert abs(data.fixed(0).x.mean() - 0.25) < 0.01
+
+
+def test_the_static_draw_never_changes():
+    train, valid, test = load("mnist", binarize="static")
+    assert train.x.dtype == torch.float32
+    assert set(test.x.unique().tolist()) == {0.0, 1.0}
+    assert packed(train.x[:1000]) == "5771a6d21ad60d9b"
+    assert packed(test.x) == "24d940a7f1971047"
+    everything, _, same_test = load("mnist", binarize="static", valid=0)
+    assert torch.equal(everything.x, torch.cat([train.x, valid.x])), "the draw must not depend on where valid begins"
+    assert torch.equal(same_test.x, test.x)
+    assert torch.equal(train.batch([5, 7]), train.x[[5, 7]]), "a static split draws nothing"
+
+
+def packed(x: torch.Tensor) -> str:
+    return hashlib.sha256(np.packbits(x.numpy().astype(np.uint8)).tobytes()).hexdigest()[:16]
+
+
+def test_a_fixed_draw_is_the_same_every_time(mnist):
+    test = load("mnist", binarize="stochastic")[2]
+    fixed = test.fixed(0)
+    assert fixed.x.dtype == torch.float32
+    assert packed(fixed.x) == "e57c29358f8feb9d"
+    assert torch.equal(fixed.batch(slice(0, 100)), fixed.batch(slice(0, 100)))
+    assert not torch.equal(test.fixed(1).x, fixed.x)
+    assert torch.equal(fixed.y, test.y)
+    expected = test.x.double().mean() / 255
+    assert abs(fixed.x.double().mean() - expected) < 3e-4
+    assert mnist[2].fixed(0) is mnist[2], "grey levels are fixed already"
+
+
+# ------------------------------------------------------------------------------------------ class Data
+
+
+def test_ways_to_index():
+    data = grey([[0], [10], [20], [30]])
+    wanted = torch.tensor([[10], [30]], dtype=torch.uint8)
+    mask = torch.tensor([False, True, False, True])
+    for index in (torch.tensor([1, 3]), [1, 3], slice(1, None, 2), torch.tensor([-3, -1]), mask, range(1, 4, 2)):
+        assert torch.equal(data.batch(index), wanted)
+    assert data.batch(1).tolist() == [[10]]
+    assert data.batch(-1).tolist() == [[30]]
+    assert data.batch([]).shape == (0, 1)
+    with pytest.raises(IndexError):
+        data.batch([4])
+    with pytest.raises(TypeError, match="whole numbers"):
+        data.batch([0.5])
+
+
+def test_unit_divides_by_the_brightest_level():
+    assert grey([[0, 51, 255]]).unit().x.tolist() == [[0.0, pytest.approx(0.2), 1.0]]
+    assert grey([[0, 4, 16]], levels=17, binarize="stochastic").unit().batch([0]).tolist() == [[0.0, 0.25, 1.0]]
+    continuous = Data(torch.rand(3, 2))
+    assert continuous.unit() is continuous
+
+
+def test_subsets_keep_labels_and_binarization():
+    data = grey([[0], [10], [20]], y=torch.tensor([7, 8, 9]), binarize="stochastic", levels=21, name="three")
+    first = data.subset(2)
+    assert first.x.tolist() == [[0], [10]]
+    assert first.y.tolist() == [7, 8]
+    assert (first.binarize, first.levels, first.name) == ("stochastic", 21, "three")
+    assert data.subset([2, 0]).y.tolist() == [9, 7]
+    assert len(data.subset(0)) == 0
+    with pytest.raises(ValueError, match="0 to 3 examples, but 4"):
+        data.subset(4)
+
+
+def test_moving_to_a_device():
+    moved = grey([[1], [2]], y=torch.tensor([0, 1]), binarize="stochastic").to("meta")
+    assert moved.x.device.type == "meta"
+    assert moved.y.device.type == "meta"
+    assert moved.binarize == "stochastic"
+    assert repr(moved) == "Data(data: 2 x [1], uint8 0..255, drawn as 0/1 at each batch, meta)"
+
+
+def test_the_hash_sees_every_byte(mnist):
+    x = mnist[2].x
+    assert grey([[1, 2]]).sha256() == hashlib.sha256(b"\1\2").hexdigest()
+    assert Data(x).sha256() == hashlib.sha256(x.numpy().tobytes()).hexdigest()
+    changed = x.clone()
+    changed[-1, 0, 27, 27] += 1
+    assert Data(changed).sha256() != Data(x).sha256()
+    assert Data(x, mnist[2].y).sha256() != Data(x).sha256()
+    assert Data(x[::2]).sha256() == Data(x[::2].clone()).sha256()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"x": [1, 2]}, TypeError, "but it is a list"),
+        ({"x": torch.tensor(1.0)}, TypeError, r"float32 tensor of shape \[\]"),
+        ({"x": torch.zeros(3), "y": torch.zeros(2)}, ValueError, "3 rows and y has 2"),
+        ({"x": torch.zeros(3), "binarize": "stochastic"}, TypeError, "Only uint8"),
+        ({"x": torch.zeros(3, dtype=torch.uint8), "binarize": "static"}, ValueError, "use load"),
+    ],
+)
+def test_bad_data(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Data(**arguments)
+
+
+def test_batches_cost_little(mnist):
+    """A loader with worker processes is not needed: an epoch of batches of 100 takes well under a second."""
+    train = load("mnist", binarize="stochastic")[0]
+    order = torch.randperm(len(train)).split(100)
+    start = time.perf_counter()
+    for index in order[:50]:
+        train.batch(index)
+    assert (time.perf_counter() - start) / 50 < 0.02, "some 0.2 ms on an idle core"
