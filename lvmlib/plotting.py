@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "FIGURE_MIME", "describe", "image_grid", "use_style"]
 
-#: The palette of Okabe and Ito (2008), https://jfly.uni-koeln.de/color/, in the order in which curves take them.
+#: The palette of Okabe and Ito (2008, jfly.uni-koeln.de/color), in the order in which curves take them.
 COLOURS = {
     "blue": "#0072B2",
     "vermilion": "#D55E00",

@@ -10,7 +10,6 @@ something that moves in its place; print, and a reader without scripts, keep the
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from docutils import nodes
@@ -19,20 +18,6 @@ from sphinx.util import logging
 from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
-
-
-DRAWN = "application/vnd.lvmlib.figure+json"  # what matplotlib was asked to draw: for the output check, not for readers
-
-
-def drop_drawn(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Take the record of what a figure draws out of a notebook before it is rendered."""
-    if not str(app.env.doc2path(docname)).endswith(".ipynb") or DRAWN not in source[0]:
-        return
-    notebook = json.loads(source[0])
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            output.get("data", {}).pop(DRAWN, None)
-    source[0] = json.dumps(notebook)
 
 
 class live_slot(nodes.General, nodes.Element):
@@ -88,6 +73,5 @@ def check_figures(app: Sphinx, doctree: nodes.document) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_node(live_slot, html=(visit_live_slot, depart_live_slot))
-    app.connect("source-read", drop_drawn)
     app.connect("doctree-read", check_figures)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

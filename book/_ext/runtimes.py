@@ -16,6 +16,7 @@ from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 from book._ext.numbering import chapter_number
+from book._ext.tables import table
 
 logger = logging.getLogger(__name__)
 
@@ -44,19 +45,6 @@ class RuntimeListDirective(SphinxDirective):
         return [runtime_list("")]
 
 
-def table(rows: list[list[nodes.Node]]) -> nodes.table:
-    """Return a plain table with `HEAD` above the rows."""
-    group = nodes.tgroup("", *[nodes.colspec(colwidth=1) for _ in HEAD], cols=len(HEAD))
-    group += nodes.thead("", row([nodes.Text(name) for name in HEAD]))
-    group += nodes.tbody("", *[row(cells) for cells in rows])
-    return nodes.table("", group, classes=["runtimes"])
-
-
-def row(cells: list[nodes.Node]) -> nodes.row:
-    """Return one row of a table."""
-    return nodes.row("", *[nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells])
-
-
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the table in the place of its directive."""
     for node in list(doctree.findall(runtime_list)):
@@ -78,7 +66,7 @@ def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                     nodes.Text(entry["date"]),
                 ]
             )
-        node.replace_self(table(rows) if rows else [])
+        node.replace_self(table(HEAD, rows, "runtimes") if rows else [])
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
