@@ -107,8 +107,8 @@ def idx(array: np.ndarray) -> bytes:
 def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
     random = np.random.RandomState(0)
     arrays = {
-        "train-images-idx3-ubyte": random.randint(0, 256, (12_000, 28, 28)).astype(np.uint8),
-        "train-labels-idx1-ubyte": random.randint(0, 10, 12_000).astype(np.uint8),
+        "train-images-idx3-ubyte": random.randint(0, 256, (300, 28, 28)).astype(np.uint8),
+        "train-labels-idx1-ubyte": random.randint(0, 10, 300).astype(np.uint8),
         "t10k-images-idx3-ubyte": random.randint(0, 256, (5, 28, 28)).astype(np.uint8),
         "t10k-labels-idx1-ubyte": random.randint(0, 10, 5).astype(np.uint8),
     }
@@ -120,10 +120,10 @@ def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
         load("fashion-mnist")
     sums = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
     monkeypatch.setattr(data_module, "_FASHION", sums)
-    train, valid, test = load("fashion-mnist", binarize="stochastic")
-    assert [len(train), len(valid), len(test)] == [2_000, 10_000, 5]
-    assert np.array_equal(train.x[:, 0], arrays["train-images-idx3-ubyte"][:2_000])
-    assert np.array_equal(valid.y, arrays["train-labels-idx1-ubyte"][2_000:])
+    train, valid, test = load("fashion-mnist", binarize="stochastic", valid=100)
+    assert [len(train), len(valid), len(test)] == [200, 100, 5]
+    assert np.array_equal(train.x[:, 0], arrays["train-images-idx3-ubyte"][:200])
+    assert np.array_equal(valid.y, arrays["train-labels-idx1-ubyte"][200:])
     assert np.array_equal(test.x[:, 0], arrays["t10k-images-idx3-ubyte"])
 
 
@@ -131,8 +131,8 @@ def test_cifar_from_its_archive(tmp_path, monkeypatch):
     """Records of a label and 32x32 values for each of red, green and blue."""
     random = np.random.RandomState(0)
     names = list(data_module._CIFAR.members)
-    records = {name: random.randint(0, 256, (10_000, 3073)).astype(np.uint8) for name in names}
-    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz", compresslevel=0) as archive:
+    records = {name: random.randint(0, 256, (20, 3073)).astype(np.uint8) for name in names}
+    with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
         for name, record in records.items():
             info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
             info.size = record.size
@@ -140,8 +140,8 @@ def test_cifar_from_its_archive(tmp_path, monkeypatch):
     sums = {name: hashlib.sha256(record.tobytes()).hexdigest() for name, record in records.items()}
     monkeypatch.setattr(data_module, "_CIFAR", data_module._CIFAR._replace(members=sums))
     monkeypatch.setenv("LVMLIB_DATA", str(tmp_path))
-    train, valid, test = load("cifar-10")
-    assert [len(train), len(valid), len(test)] == [45_000, 5_000, 10_000]
+    train, valid, test = load("cifar-10", valid=10)
+    assert [len(train), len(valid), len(test)] == [90, 10, 20]
     assert train.y[3] == records["data_batch_1.bin"][3, 0]
     assert train.x[3, 0, 0, 5] == records["data_batch_1.bin"][3, 1 + 5], "red, first row"
     assert train.x[3, 2, 1, 0] == records["data_batch_1.bin"][3, 1 + 2 * 1024 + 32], "blue, second row"

@@ -14,7 +14,7 @@ from lvmlib.toys import TOYS, toy
 
 HALF_WIDTH = 6.0
 CELLS = 24  # the histogram's cells per side, 0.5 wide: edges fall on those of the checkerboard
-FINE = 20  # grid points per cell and side
+FINE = 16  # grid points per cell and side
 
 
 @pytest.fixture(scope="module", params=TOYS)
