@@ -6,7 +6,7 @@
 #   PORT=8000                where make serve listens
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve execute format lint test test-lib test-book test-all system-deps wheel lock clean distclean
+.PHONY: help setup book serve execute format lint test test-lib test-book test-all test-pythons system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -18,8 +18,9 @@ PORT ?= 8000
 SITE := _build/html/index.html
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
-	@sed -n 's/^#   / /p' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@sed -n 's/^#   /  /p' Makefile
 
 setup: ## make .venv ready; does nothing when it is
 	@.ci/setup
@@ -59,7 +60,10 @@ test-all: test ## make test, and what is slow
 	@$(RUN) pytest -n 2 -m slow -q
 	@ATEN_CPU_CAPABILITY=avx2 $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
 	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
-	@OMP_NUM_THREADS=2 MKL_NUM_THREADS=2 $(RUN) pytest --book notebooks -q
+	@LVM_THREADS=2 $(RUN) pytest --book notebooks -q
+
+test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
+	@.ci/pythons
 
 system-deps: ## what only the system's package manager has: Chromium, for the browser tests
 	@.ci/system-deps

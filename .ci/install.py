@@ -129,6 +129,8 @@ def show(line: str, progress: Progress) -> None:
 
 def main() -> None:
     """Bring .venv up to date."""
+    if os.environ.get("TORCH", "cpu") not in ("", "cpu"):
+        fail(f"TORCH={os.environ['TORCH']} is not known: use TORCH=cpu, or leave it out.")
     # Two makes at once take turns. The lock lies on the folder itself and leaves no file behind.
     folder = os.open(ROOT, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
@@ -159,14 +161,13 @@ def main() -> None:
         UNFINISHED.touch()
         pins = [line for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
         print(f"Installing {len(pins)} pinned packages; the first time takes a few minutes", flush=True)
-        arguments = ["install", "-r", str(LOCK)]
+        progress = Progress(len(pins))
         if os.environ.get("TORCH") == "cpu":
-            arguments += ["--extra-index-url", TORCH_CPU]
-        elif os.environ.get("TORCH"):
-            fail(f"TORCH={os.environ['TORCH']} is not known: use TORCH=cpu, or leave it out.")
+            torch = [pin for pin in pins if pin.startswith("torch==")]
+            pip("install", "--no-deps", "--index-url", TORCH_CPU, *torch, progress=progress)
         elif new and sys.platform == "linux" and not shutil.which("nvidia-smi"):
             print("  no NVIDIA GPU was found here: `TORCH=cpu make book` spares the download of CUDA", flush=True)
-        pip(*arguments, progress=Progress(len(pins)))
+        pip("install", "-r", str(LOCK), progress=progress)
         pip("install", "--no-deps", "--no-build-isolation", "--quiet", "-e", ".")
         UNFINISHED.unlink()
         DONE.write_text("\n".join(wanted))

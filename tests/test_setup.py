@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -150,8 +151,6 @@ def test_what_pip_says_otherwise_is_shown():
 
 
 def test_unknown_torch_variant(project):
-    (project / ".venv" / "bin").mkdir(parents=True)
-    (project / ".venv" / "bin" / "python").symlink_to(base_python())
     assert_one_sentence(setup(project, PYTHON=base_python(), TORCH="gpu"), "TORCH=gpu is not known")
 
 
@@ -218,6 +217,33 @@ def test_a_second_run_installs_nothing(project):
     command = [moved / ".venv" / "bin" / "python", "-c", "import lvmlib; print(lvmlib.__file__)"]
     imported = subprocess.run(command, cwd="/", text=True, capture_output=True)
     assert imported.stdout.strip() == str(moved / "lvmlib" / "__init__.py")
+
+
+@pytest.mark.slow
+def test_torch_from_the_cpu_index(project, tmp_path):
+    """An index of one wheel, which does nothing, stands in for PyTorch's."""
+    pin = re.search(r"(?m)^torch==(.*)$", lock())
+    version = f"{pin[1]}+cpu"
+    folder = tmp_path / "index" / "torch"
+    folder.mkdir(parents=True)
+    info = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("torch.py", "")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    (folder / "index.html").write_text(f'<a href="torch-{version}-py3-none-any.whl">torch</a>')
+    install = project / ".ci" / "install.py"
+    index = f'TORCH_CPU = "{folder.parent.as_uri()}"'
+    install.write_text(re.sub(r"(?m)^TORCH_CPU = .*$", index, install.read_text()))
+    with (project / "requirements.lock").open("a") as pins:
+        pins.write(f"{pin[0]}\n")
+
+    done = setup(project, PYTHON=base_python(), TORCH="cpu", PIP_FIND_LINKS="", PIP_EXTRA_INDEX_URL="")
+    assert done.returncode == 0, done.stderr
+    command = "from importlib.metadata import version; print(version('torch'))"
+    python = project / ".venv" / "bin" / "python"
+    assert subprocess.run([python, "-c", command], text=True, capture_output=True).stdout.strip() == version
 
 
 @pytest.mark.slow
