@@ -1,7 +1,7 @@
 """The library's reference, made from its docstrings.
 
-`{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over, and a name
-that stands without its module in a docstring (`Raises: DataError`) is found wherever the library defines it.
+`{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over, and a
+name that stands without its module in a docstring (`Raises: DataError`) is found wherever the library defines it.
 """
 
 from __future__ import annotations

@@ -117,6 +117,7 @@ class TheoremListDirective(SphinxDirective):
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the list in the place of its directive."""
     for node in list(doctree.findall(theorem_list)):
+        app.env.get_domain("math").data["has_equations"][docname] = True  # names of theorems hold formulas
         node.replace_self(build_list(app, docname))
 
 

@@ -26,8 +26,8 @@ BOXES = {
     4: (32, 204, 162),
     5: (14, 288, 180),
     6: (32, 350, 162),
-    7: (226, 142, 180),
-    8: (226, 204, 180),
+    7: (222, 142, 188),
+    8: (222, 204, 188),
     9: (248, 266, 158),
     10: (248, 328, 158),
     11: (248, 390, 158),
@@ -78,9 +78,8 @@ def box(chapter: int, address: str | None) -> str:
     inside += text(x + 9, y + 20, f"{chapter} {name}", "name") + text(x + 9, y + 37, about, "about")
     if address is None:
         return f'<g class="planned">{inside}</g>'
-    return (
-        f'<a href="{escape(address)}" aria-label="Chapter {chapter}: {escape(name)}"><g class="ready">{inside}</g></a>'
-    )
+    label = f"Chapter {chapter}: {escape(name)}"
+    return f'<a class="ready" href="{escape(address)}" aria-label="{label}">{inside}</a>'
 
 
 def draw(addresses: dict[int, str]) -> str:
@@ -99,10 +98,9 @@ def draw(addresses: dict[int, str]) -> str:
         parts.append(f'<rect class="panel" x="{x}" y="{y}" width="{width}" height="{PANEL_HEIGHT}" rx="9"/>')
         parts.append(text(x + 12, y + 20, name, "heading") + text(x + 12, y + 36, about, "about"))
     parts += [f'<path class="arrow" marker-end="url(#model-map-tip)" d="{path}"/>' for path in ARROWS]
-    parts.append('<path class="kinship" d="M194 373h10q8 0 8-8V235q0-8 8-8h6"/>')
-    parts.append(
-        text(16, 424, "dotted: a flow is a VAE whose", "about") + text(16, 440, "two halves are deterministic", "about")
-    )
+    parts.append('<path class="kinship" d="M194 373h10q8 0 8-8V235q0-8 8-8h2"/>')
+    parts.append(text(16, 424, "dotted: a flow is a VAE whose", "about"))
+    parts.append(text(16, 440, "two halves are deterministic", "about"))
     parts += [box(chapter, addresses.get(chapter)) for chapter in BOXES]
     parts.append("</svg>")
     return "\n".join(parts)

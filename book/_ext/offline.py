@@ -17,6 +17,8 @@ WANTED = (
     "tex-chtml.js",
     "a11y/*.js",
     "ui/*.js",
+    "input/mml.js",
+    "input/mml/*.js",
     "input/tex/extensions/*.js",
     "output/chtml/fonts/woff-v2/*.woff",
     "sre/mathmaps/base.json",

@@ -65,6 +65,7 @@ class PitfallListDirective(SphinxDirective):
 def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the list in the place of its directive."""
     for node in list(doctree.findall(pitfall_list)):
+        app.env.get_domain("math").data["has_equations"][docname] = True  # titles hold formulas
         result: list[nodes.Node] = []
         for page in sorted(pitfalls(app.env)):
             number, title = chapter_number(page), app.env.titles[page].astext()

@@ -29,8 +29,8 @@ CHAPTERS = {
         1,
         3,
         6,
-        "Surprise and entropy; symbol codes, Kraft and Huffman; arithmetic coding; cross-entropy and divergence; maximum "
-        "entropy; mutual information and its variational bound.",
+        "Surprise and entropy; symbol codes, Kraft and Huffman; arithmetic coding; cross-entropy and divergence; "
+        "maximum entropy; mutual information and its variational bound.",
     ),
     2: Chapter(
         "Generative modelling",
@@ -38,8 +38,8 @@ CHAPTERS = {
         1,
         2,
         3,
-        "What generative models are for; the taxonomy; the curse of dimensionality, measured; what a model owes; nats and "
-        "bits per dimension.",
+        "What generative models are for; the taxonomy; the curse of dimensionality, measured; what a model owes; nats "
+        "and bits per dimension.",
     ),
     3: Chapter(
         "Autoregressive models",
@@ -47,8 +47,8 @@ CHAPTERS = {
         2,
         4,
         8,
-        "The chain rule; recurrence, convolution and attention; MADE and its masks; the transformer; sampling with a "
-        "cache; compression with a trained model.",
+        "The chain rule; recurrence, convolution and attention; MADE and its masks; the transformer; sampling with "
+        "a cache; compression with a trained model.",
     ),
     4: Chapter(
         "Pixel models",
@@ -56,8 +56,8 @@ CHAPTERS = {
         2,
         3,
         6,
-        "PixelRNN and PixelCNN, the blind spot and its cure; mixtures of discretized logistics; attention; colour; "
-        "super-resolution and completion.",
+        "PixelRNN and PixelCNN, the blind spot and its cure; mixtures of discretized logistics; attention; "
+        "colour; super-resolution and completion.",
     ),
     5: Chapter(
         "Flows I",
@@ -65,8 +65,8 @@ CHAPTERS = {
         2,
         4,
         7,
-        "Change of variables in one, two and many dimensions; universality; triangular maps; autoregressive and inverse "
-        "autoregressive flows.",
+        "Change of variables in one, two and many dimensions; universality; triangular maps; autoregressive and "
+        "inverse autoregressive flows.",
     ),
     6: Chapter(
         "Flows II",
@@ -74,8 +74,8 @@ CHAPTERS = {
         2,
         4,
         8,
-        "RealNVP, Glow, Flow++ and splines; continuous flows; dequantization; a flow as a VAE with deterministic encoder "
-        "and decoder.",
+        "RealNVP, Glow, Flow++ and splines; continuous flows; dequantization; a flow as a VAE with deterministic "
+        "encoder and decoder.",
     ),
     7: Chapter(
         "Latent-variable models",
@@ -83,8 +83,8 @@ CHAPTERS = {
         3,
         3,
         6,
-        "Why latent variables; Monte Carlo and importance sampling; the evidence lower bound three ways; EM; amortised "
-        "inference and its gap.",
+        "Why latent variables; Monte Carlo and importance sampling; the evidence lower bound three ways; EM; "
+        "amortised inference and its gap.",
     ),
     8: Chapter(
         "Variational autoencoders",
@@ -92,8 +92,8 @@ CHAPTERS = {
         3,
         4,
         8,
-        "Autoencoders; reparameterisation; likelihoods for images; training on digits and faces; rate and distortion; why "
-        "samples are blurry.",
+        "Autoencoders; reparameterisation; likelihoods for images; training on digits and faces; rate and distortion; "
+        "why samples are blurry.",
     ),
     9: Chapter(
         "Importance weights",
@@ -101,8 +101,8 @@ CHAPTERS = {
         3,
         2,
         4,
-        "The importance-weighted bound and its gap; what the encoder learns; signal-to-noise of its gradient and the two "
-        "estimators that mend it.",
+        "The importance-weighted bound and its gap; what the encoder learns; signal-to-noise of its gradient and the "
+        "two estimators that mend it.",
     ),
     10: Chapter(
         "Gradient estimators",
@@ -110,8 +110,8 @@ CHAPTERS = {
         3,
         3,
         5,
-        "Score function and pathwise derivative; baselines and control variates; discrete latents: NVIL, VIMCO, "
-        "Gumbel-softmax, REBAR and RELAX.",
+        "Score function and pathwise derivative; baselines and control variates; discrete latents: NVIL, "
+        "VIMCO, Gumbel-softmax, REBAR and RELAX.",
     ),
     11: Chapter(
         "ELBO surgery",
@@ -119,8 +119,8 @@ CHAPTERS = {
         3,
         3,
         5,
-        "Aggregated posterior and mutual information; the optimal prior; VampPrior and learned priors; posterior collapse "
-        "and its remedies.",
+        "Aggregated posterior and mutual information; the optimal prior; VampPrior and learned priors; posterior "
+        "collapse and its remedies.",
     ),
     12: Chapter(
         "Discrete codes, expressive decoders",

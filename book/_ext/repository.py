@@ -51,7 +51,7 @@ def set_addresses(app: Sphinx, config: Config) -> None:
     config.html_baseurl = repository["site"]
     config.ogp_site_url = repository["site"]
     config.ogp_image = repository["site"] + "_static/preview.png"
-    config.ogp_image_alt = "A grid of digits drawn by a variational autoencoder"
+    config.ogp_image_alt = "Deep latent-variable models: the curve of a density with two peaks"
 
 
 def point_buttons(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:

@@ -21,7 +21,7 @@ from book._ext.tables import table
 logger = logging.getLogger(__name__)
 
 FILE = "book/runtimes.json"
-HEAD = ("Chapter", "Seconds", "Hardware", "Threads", "Date")
+HEAD = ("Chapter", "Seconds", "Hardware", "Threads", "Date", "lvmlib")
 
 
 def duration(seconds: float) -> str:
@@ -62,8 +62,9 @@ def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
                     make_refnode(app.builder, docname, chapter, "", nodes.Text(text)),
                     nodes.Text(duration(entry["seconds"])),
                     nodes.Text(entry["hardware"]),
-                    nodes.Text(str(entry.get("threads", 1))),
+                    nodes.Text(str(entry["threads"])),
                     nodes.Text(entry["date"]),
+                    nodes.Text(entry["lvmlib"]),
                 ]
             )
         node.replace_self(table(HEAD, rows, "runtimes") if rows else [])
