@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from email.parser import Parser
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from statistics import median
 
@@ -124,6 +125,20 @@ def test_lock_satisfies_every_range():
     for text in [*PROJECT["dependencies"], *extras["book"], *extras["test"]]:
         need = Requirement(text)
         assert need.specifier.contains(locked[canonicalize_name(need.name)]), text
+
+
+def test_lock_is_complete():
+    """Nothing is left to chance: what a locked package needs is locked too, but for torch's CUDA packages."""
+    locked = {canonicalize_name(pin.name) for pin in pins()}
+    missing = set()
+    for name in locked:
+        try:
+            needed = [Requirement(text) for text in requires(name) or []]
+        except PackageNotFoundError:  # for another Python or system
+            continue
+        needed = [need for need in needed if need.marker is None or need.marker.evaluate({"extra": ""})]
+        missing |= {(name, canonicalize_name(need.name)) for need in needed} - {(name, other) for other in locked}
+    assert {pair for pair in missing if not re.match("nvidia-|cuda-|triton", pair[1])} == set()
 
 
 def test_conda_draws_on_the_same_pins():
