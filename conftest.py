@@ -1,0 +1,36 @@
+"""`pytest --book notebooks` runs the chapters and compares every output with the stored one.
+
+It stands in the root because pytest reads the options of a conftest further down too late for an argument such as
+`notebooks`. All else is in tests/book/: comparator.py judges, notebook_plugin.py runs.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+if find_spec("nbval") is None or find_spec("jupytext") is None:  # the library's tests alone need neither
+    collect_ignore_glob = ["tests/book/*", "book/*"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flag."""
+    parser.addoption("--book", action="store_true", help="run notebooks and compare all outputs with the stored ones")
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect notebooks, when they are asked for."""
+    if not parent.config.getoption("--book") or file_path.suffix != ".ipynb":
+        return None
+    if parent.config.option.nbval or parent.config.option.nbval_lax:
+        raise pytest.UsageError("--book replaces --nbval: give only one, else every cell runs twice")
+    from tests.book.notebook_plugin import NotebookFile
+
+    return NotebookFile.from_parent(parent, path=file_path)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave the notebooks' `.py` twins alone: they are no tests, and importing one would run it."""
+    return True if config.getoption("--book") and collection_path.suffix == ".py" else None
