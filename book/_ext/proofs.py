@@ -6,6 +6,8 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_exercise.nodes import is_exercise_node
 
 REPEATED = {"proof", "proof-content", "exercise-content", "solution-content"}
 WORD = "Proof."
@@ -30,6 +32,20 @@ def name_proof(node: nodes.Element) -> None:
         paragraph[0:1] = [nodes.emphasis("", WORD, classes=["proof-name"]), nodes.Text(" " + rest)]
 
 
+class NameExercises(SphinxPostTransform):
+    """Write 'Exercise 8.1 Name' as 'Theorem 8.1 Name' is written, without sphinx-exercise's parentheses."""
+
+    default_priority = 25  # sphinx-exercise puts the title together at 20
+
+    def run(self, **kwargs: Any) -> None:
+        for node in self.document.findall(is_exercise_node):
+            title = node[0]
+            if len(title) > 2 and title[0] == " (" and title[-1] == ")":
+                title[0] = nodes.Text(" ")
+                title.remove(title[-1])
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_post_transform(NameExercises)
     app.connect("doctree-read", mend_ids)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
