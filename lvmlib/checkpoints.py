@@ -42,6 +42,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
         weights = Path(folder) / "weights"
         save_model(model, str(weights))
+        weights.chmod(0o644)  # safetensors writes for the owner alone; an installed library must be readable by all
         full = {**record, "weights_sha256": _sha256(weights), "parameters": sum(p.numel() for p in model.parameters())}
         text = json.dumps(full, indent=2)
         (Path(folder) / "record").write_text(text + "\n", encoding="utf-8")

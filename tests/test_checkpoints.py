@@ -20,6 +20,7 @@ def test_round_trip_with_record(tmp_path):
         assert torch.equal(a, b)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.json", "small.safetensors"]
     assert load_checkpoint(second, str(tmp_path / "small")) == record
+    assert path.stat().st_mode & 0o044 == 0o044, "others must be able to read an installed checkpoint"
 
 
 def test_a_tensor_held_twice_is_stored_once(tmp_path):
