@@ -20,3 +20,17 @@
     });
   });
 })();
+
+// Paper is white: a page that is dark on the screen is printed in the light colours.
+(function () {
+  "use strict";
+  const root = document.documentElement;
+  let shown = null;
+  window.addEventListener("beforeprint", function () {
+    shown = root.dataset.theme;
+    root.dataset.theme = "light";
+  });
+  window.addEventListener("afterprint", function () {
+    if (shown !== null) root.dataset.theme = shown;
+  });
+})();
