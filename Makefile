@@ -11,7 +11,7 @@
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
-export TORCH PYTHON
+export TORCH PYTHON UPGRADE
 
 RUN := .venv/bin/python -m
 PORT ?= 8000
@@ -71,7 +71,7 @@ system-deps: ## what only the system's package manager has: Chromium, for the br
 wheel: setup ## the library alone, as dist/*.whl
 	@$(RUN) build --wheel --no-isolation --outdir dist
 
-lock: ## resolve the versions anew and write requirements.lock
+lock: ## write requirements.lock anew from the ranges in pyproject.toml [UPGRADE="torch numpy" | UPGRADE=all]
 	@.ci/lock
 
 clean: ## remove what was built

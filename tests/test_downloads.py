@@ -122,7 +122,11 @@ def test_a_part_that_is_already_complete_is_taken(cache):
         assert server.ranges == [f"bytes={len(FILE)}-"], "answered by status 416"
 
 
-@pytest.mark.parametrize("damaged", [FILE[:HALF], b"", FILE[:-9] + b"123456789", gzip.compress(b"another file")])
+@pytest.mark.parametrize(
+    "damaged",
+    [FILE[:HALF], b"", FILE[:-9] + b"123456789", gzip.compress(b"another file")],
+    ids=["cut short", "empty", "wrong checksum", "another file"],
+)
 def test_a_damaged_cache_heals(cache, damaged: bytes):
     cache.parent.mkdir(parents=True)
     cache.write_bytes(damaged)
@@ -332,6 +336,7 @@ def test_members_of_an_archive_come_in_the_order_asked_for(cache):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [(archive("one"), "two is not in it"), (archive("one", "two")[:-30], "cannot be unpacked"), (b"", "cannot be")],
+    ids=["a member is missing", "cut short", "empty"],  # the bytes hold the time of packing: no name for a test
 )
 def test_a_bad_archive(cache, content: bytes, reason: str):
     with Server(good(content) if content else good(b"?")) as server, pytest.raises(DataError, match=reason):
