@@ -21,7 +21,7 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
 
     Args:
         model: any density.
-        x: [B, \\*event_shape].
+        x: [B, \*event_shape].
         k: draws per example.
         beta: weight of the KL term. Below 1 the result is no lower bound on log p(x).
         context: [B, ...] or None.
@@ -103,7 +103,7 @@ def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
 
     Args:
         model: any density; an exact one gives its log-likelihood for every k.
-        x: [B, \\*event_shape].
+        x: [B, \*event_shape].
         k: draws per example.
         context: [B, ...] or None.
 
