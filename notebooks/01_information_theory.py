@@ -20,12 +20,12 @@
 #
 # **After this chapter you will be able to**
 #
-# - say what surprise, entropy, cross-entropy, KL divergence and mutual information measure, and compute each in one
-#   line;
+# - say what {term}`surprise`, {term}`entropy`, {term}`cross-entropy`, {term}`KL divergence` and
+#   {term}`mutual information` measure, and compute each in one line;
 # - turn any probability model into a compressor, and read its loss as a file size;
 # - prove that no code beats the entropy, and that the wrong model costs exactly the KL divergence;
 # - explain why fitting with $\operatorname{KL}(p \,\|\, q)$ and with $\operatorname{KL}(q \,\|\, p)$ gives different
-#   models, and which of the two maximum likelihood is;
+#   models, and which of the two {term}`maximum likelihood` is;
 # - tell when an estimated entropy or mutual information is an artefact of too little data.
 #
 # **You need** discrete and continuous probability (expectation, conditional probability, densities), logarithms, and a
@@ -33,9 +33,10 @@
 #
 # **Run time** about 25 seconds on a 2-core CPU. A GPU is not needed and brings nothing here.
 #
-# *Units.* $\log_2$ gives bits and the natural logarithm gives nats; 1 nat is $1/\ln 2 \approx 1.443$ bits. We write
-# $\log$ where a statement holds in any unit, as long as one keeps to it. Numbers in this chapter are bits unless we say
-# otherwise, and that is also the default in `lvmlib.information`; the later chapters, which take derivatives, use nats.
+# *Units.* $\log_2$ gives bits and the natural logarithm gives nats; 1 {term}`nat` is $1/\ln 2 \approx 1.443$ bits. We
+# write $\log$ where a statement holds in any unit, as long as one keeps to it. Numbers in this chapter are bits unless
+# we say otherwise, and that is also the default in `lvmlib.information`; the later chapters, which take derivatives,
+# use nats.
 
 # %%
 import itertools
@@ -192,7 +193,7 @@ for name, expected in {"coin": 1, "die": 2.585, "word out of 10,000": 13.288}.it
 # Every term $-p_i \log p_i$ is non-negative, and zero only for $p_i \in \{0, 1\}$. For the upper bound use
 # $\ln a \le a - 1$, with equality only at $a = 1$. In nats, with sums over the outcomes with $p_i > 0$,
 #
-# $$ H(X) - \ln K = \sum_i p_i \ln \frac{1}{K p_i} \le \sum_i p_i \Big( \frac{1}{K p_i} - 1 \Big) = \frac{\#\{i : p_i > 0\}}{K} - 1 \le 0 . $$
+# $$ \begin{aligned} H(X) - \ln K = \sum_i p_i \ln \frac{1}{K p_i} &\le \sum_i p_i \Big( \frac{1}{K p_i} - 1 \Big) \\ &= \frac{\#\{i : p_i > 0\}}{K} - 1 \le 0 . \end{aligned} $$
 #
 # Both inequalities are equalities only if every $p_i$ is $1/K$.
 # :::
@@ -329,7 +330,7 @@ plt.show()
 #
 # Below are two sequences of 400 flips. One coin is fair; the other shows heads nine times in ten. The eye has no
 # trouble. To put a number on it we count, and take the entropy of the observed frequencies $\hat p_i = n_i / N$. This
-# is the *plug-in estimate* $\hat H = H(\hat p)$.
+# is the {term}`plug-in estimate` $\hat H = H(\hat p)$.
 
 # %% mystnb={"figure": {"name": "fig-coins", "caption": "Two coins, 400 flips each, and the plug-in estimate of their entropies as the flips come in. Both estimates approach the true values (dashed), and both start from below: after one flip every coin seems to have entropy 0."}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips: one rises to 1 bit, the other settles near 0.47 bits."}}
 rng = np.random.default_rng(33)
@@ -423,9 +424,9 @@ assert decoded == message and info.prefix_decode(wire, code) == list(message)
 
 # %% [markdown]
 # It works for every stream, because *no codeword is the beginning of another*. The moment the bits read so far make a
-# codeword, it is certain to be meant. Such a code is called a *prefix code*. As a picture it is a tree whose leaves are
-# the codewords, and {numref}`fig-kraft` shows a second way to look at it: a codeword of length $\ell$ occupies a piece
-# of length $2^{-\ell}$ of the interval from 0 to 1, namely all binary fractions that begin with it.
+# codeword, it is certain to be meant. Such a code is called a {term}`prefix code`. As a picture it is a tree whose
+# leaves are the codewords, and {numref}`fig-kraft` shows a second way to look at it: a codeword of length $\ell$
+# occupies a piece of length $2^{-\ell}$ of the interval from 0 to 1, namely all binary fractions that begin with it.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-kraft", "caption": "The code a = 00, b = 01, c = 1 as a tree and as a cut of the interval [0, 1). Codewords of a prefix code own pieces that do not overlap, so their lengths add up to at most 1: short codewords are expensive."}, "image": {"alt": "Left, a binary tree with leaves a at 00, b at 01 and c at 1. Right, a bar from 0 to 1 cut at one quarter and one half into pieces owned by a, b and c."}}
 fig, (tree, bar) = plt.subplots(1, 2, figsize=(7, 2.8), width_ratios=[1, 1.3])
@@ -535,7 +536,7 @@ print("lvmlib's for lengths 1, 2, 3:", info.prefix_code([1, 2, 3]))
 # :::{prf:proof}
 # Sums run over symbols with $p_i > 0$; others need no codeword. With $\ln a \le a - 1$ and Kraft's inequality,
 #
-# $$ H - L = \sum_i p_i \log_2 \frac{2^{-\ell_i}}{p_i} \le \frac{1}{\ln 2} \sum_i p_i \Big( \frac{2^{-\ell_i}}{p_i} - 1 \Big) = \frac{1}{\ln 2} \Big( \sum_i 2^{-\ell_i} - 1 \Big) \le 0 , $$
+# $$ \begin{aligned} H - L = \sum_i p_i \log_2 \frac{2^{-\ell_i}}{p_i} &\le \frac{1}{\ln 2} \sum_i p_i \Big( \frac{2^{-\ell_i}}{p_i} - 1 \Big) \\ &= \frac{1}{\ln 2} \Big( \sum_i 2^{-\ell_i} - 1 \Big) \le 0 , \end{aligned} $$
 #
 # with equality in the first step only if $2^{-\ell_i} = p_i$ for all $i$. For the upper bound round the surprises up,
 # $\ell_i = \lceil -\log_2 p_i \rceil$. Then $\sum_i 2^{-\ell_i} \le \sum_i p_i = 1$, so by {prf:ref}`thm-kraft` there
@@ -752,7 +753,7 @@ def draw_row(ax, row, low, length, chosen):
     return piece
 
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arithmetic", "caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length 0.3 x 0.5 x 0.2 = 0.03, and the black piece, all binary fractions that begin 0.101000, lies in it: the code is 101000."}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a black piece labelled 0.101000."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arithmetic", "caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length 0.3 x 0.5 x 0.2 = 0.03, and the solid piece, all binary fractions that begin 0.101000, lies in it: the code is 101000."}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a piece labelled 0.101000."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.8))
 low, length = 0.0, 1.0
 for row, symbol in enumerate("bac"):
@@ -855,10 +856,10 @@ print("lvmlib:", "".join(f"{byte:08b}" for byte in data)[: encoder.bits], " ours
 # %% [markdown]
 # ### Compressing Shakespeare
 #
-# Now the model earns its keep. Arithmetic coding turns *any* predictor of the next symbol into a compressor, and the
-# file is as long as the predictor is surprised. We learn from the first 138 sonnets how often each character follows
-# the last $k$ characters, mixing each order with the shorter ones below it, and compress the remaining 16, which the
-# model has never seen.
+# Now the model earns its keep. {term}`Arithmetic coding <arithmetic coding>` turns *any* predictor of the next symbol
+# into a compressor, and the file is as long as the predictor is surprised. We learn from the first 138 sonnets how
+# often each character follows the last $k$ characters, mixing each order with the shorter ones below it, and compress
+# the remaining 16, which the model has never seen.
 
 
 # %%
@@ -985,7 +986,7 @@ for x in "qtn·":
 # After q no doubt is left at all. After a gap (everything that is not a letter counts as one) the next character is
 # *less* certain, 4.055 bits, than for someone who knows nothing, 4.002 bits: a single piece of news can confuse.
 
-# %% mystnb={"figure": {"name": "fig-bigrams", "caption": "How often each letter (or a gap, the dot) follows each other letter in the sonnets."}, "image": {"alt": "A 27 by 27 heat map of letter pairs; the brightest cells include t followed by h, h followed by e, and e followed by a gap."}}
+# %% mystnb={"figure": {"name": "fig-bigrams", "caption": "How often each letter (or a gap, the dot) follows each other letter in the sonnets."}, "image": {"alt": "A 27 by 27 heat map of letter pairs; the most frequent pairs include t followed by h, h followed by e, and e followed by a gap."}}
 fig, ax = plt.subplots(figsize=(5.2, 4.4))
 picture = ax.imshow(joint, vmax=0.02, cmap="cividis")
 ax.set(xticks=range(27), yticks=range(27), xlabel="next letter y", ylabel="letter x")
@@ -995,7 +996,7 @@ ax.grid(visible=False)
 fig.colorbar(picture, ax=ax, label="p(x, y)", extend="max")
 plt.show()
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-chain-rule", "caption": "The chain rule as bars. What is in the pair is what is in x plus what is left in y. Knowing a letter takes 0.71 bits (grey) off the entropy of the next."}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-chain-rule", "caption": "The chain rule as bars. What is in the pair is what is in x plus what is left in y. Knowing a letter takes 0.71 bits (last piece) off the entropy of the next."}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}}
 rows = [
     (0, 0, h_xy, "black", f"H(X, Y) = {h_xy:.2f}"),
     (1, 0, h_x, COLOURS["blue"], f"H(X) = {h_x:.2f}"),
@@ -1042,7 +1043,7 @@ assert math.isclose(entropy(five), 5 * entropy(coin))
 # For distributions $p$ and $q$ over the same outcomes, the *cross-entropy* is the mean surprise of someone who believes
 # $q$ while $p$ is true, and the *Kullback-Leibler divergence* {cite:p}`kullback1951` is the excess over the entropy:
 #
-# $$ H(p, q) = -\sum_i p_i \log q_i, \qquad \operatorname{KL}(p \,\|\, q) = H(p, q) - H(p) = \sum_{i:\, p_i > 0} p_i \log \frac{p_i}{q_i} . $$ (eq-kl)
+# $$ \begin{aligned} H(p, q) &= -\sum_i p_i \log q_i, \\ \operatorname{KL}(p \,\|\, q) &= H(p, q) - H(p) = \sum_{i:\, p_i > 0} p_i \log \frac{p_i}{q_i} . \end{aligned} $$ (eq-kl)
 #
 # If $q_i = 0$ somewhere where $p_i > 0$, both are infinite: someone who holds an event to be impossible has no codeword
 # for it.
@@ -1090,12 +1091,12 @@ print(f"a 90:10 coin believed to be fair costs {kl([0.9, 0.1], [0.5, 0.5]):.3f} 
 # *First proof: a tangent.* The line $a - 1$ touches $\ln a$ at $a = 1$ and lies above it everywhere else
 # ({numref}`fig-tangent`). With $a = q_i / p_i$,
 #
-# $$ -\operatorname{KL}(p \,\|\, q) = \sum_{i:\, p_i > 0} p_i \ln \frac{q_i}{p_i} \le \sum_{i:\, p_i > 0} p_i \Big( \frac{q_i}{p_i} - 1 \Big) = \sum_{i:\, p_i > 0} q_i - 1 \le 0 . $$
+# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \sum_{i:\, p_i > 0} p_i \ln \frac{q_i}{p_i} &\le \sum_{i:\, p_i > 0} p_i \Big( \frac{q_i}{p_i} - 1 \Big) \\ &= \sum_{i:\, p_i > 0} q_i - 1 \le 0 . \end{aligned} $$
 #
 # *Second proof: Jensen's inequality.* The logarithm is strictly concave, so the mean of a logarithm is at most the
 # logarithm of the mean:
 #
-# $$ -\operatorname{KL}(p \,\|\, q) = \mathbb{E}_p\Big[ \ln \frac{q}{p} \Big] \le \ln \mathbb{E}_p\Big[ \frac{q}{p} \Big] = \ln \sum_{i:\, p_i > 0} q_i \le \ln 1 = 0 . $$
+# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \mathbb{E}_p\Big[ \ln \frac{q}{p} \Big] &\le \ln \mathbb{E}_p\Big[ \frac{q}{p} \Big] \\ &= \ln \sum_{i:\, p_i > 0} q_i \le \ln 1 = 0 . \end{aligned} $$
 #
 # *Equality.* In the first proof it needs $q_i = p_i$ wherever $p_i > 0$; then the $q_i$ on the support of $p$ already
 # sum to 1 and the others vanish, so $q = p$. Conversely $\operatorname{KL}(p \,\|\, p) = 0$. For densities replace sums
@@ -1180,7 +1181,7 @@ for name, surface in {"forward": forward, "reverse": reverse, "reverse, right hu
 mean = (p * x).sum() * dx
 print(f"{'p itself':<19} {mean:5.2f}  {math.sqrt((p * (x - mean) ** 2).sum() * dx):5.2f}")
 
-# %% mystnb={"figure": {"name": "fig-forward-reverse", "caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of p and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of q, darker is lower."}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}}
+# %% mystnb={"figure": {"name": "fig-forward-reverse", "caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of p and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of q, with their minima."}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}}
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1213,11 +1214,11 @@ plt.show()
 # $\operatorname{KL}(p \,\|\, q) = \mathbb{E}_p[\log p(x) - \log q(x)]$, so we may average over draws from $p$. Write
 # $r = q(x) / p(x)$. Three estimators are in use {cite:p}`schulman2020`:
 #
-# $$ k_1 = -\log r, \qquad k_2 = \tfrac12 (\log r)^2, \qquad k_3 = (r - 1) - \log r \qquad \text{(natural logarithms).} $$ (eq-kl-estimators)
+# $$ k_1 = -\ln r, \qquad k_2 = \tfrac12 (\ln r)^2, \qquad k_3 = (r - 1) - \ln r . $$ (eq-kl-estimators)
 #
 # The first is the definition. But when $p$ and $q$ are close, nearly half of its draws are negative, for a quantity
-# that never is. The third adds $r - 1$, whose mean is zero and which is high when $-\log r$ is low: a *control
-# variate*. It is the gap between the tangent and the logarithm in {numref}`fig-tangent`, hence never negative.
+# that never is. The third adds $r - 1$, whose mean is zero and which is high when $-\ln r$ is low: a *control variate*.
+# It is the gap between the tangent and the logarithm in {numref}`fig-tangent`, hence never negative.
 #
 # :::{prf:proposition} Which of them are unbiased
 # :label: thm-kl-estimators
@@ -1226,7 +1227,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# $\mathbb{E}_p[-\log r]$ is the definition. $\mathbb{E}_p[r] = \int_{p > 0} q\, dx = 1$ because no mass of $q$ lies
+# $\mathbb{E}_p[-\ln r]$ is the definition. $\mathbb{E}_p[r] = \int_{p > 0} q\, dx = 1$ because no mass of $q$ lies
 # elsewhere, so $\mathbb{E}_p[k_3] = 0 + \operatorname{KL}(p \,\|\, q)$. And $k_3 \ge 0$ is the inequality
 # $\ln r \le r - 1$. For the bias one example is enough: the coins $p = (\frac12, \frac12)$ and $q = (\frac14, \frac34)$
 # have $\mathbb{E}_p[k_2] = \frac14 (\ln^2 \frac12 + \ln^2 \frac32) = 0.1612$ nats, while the divergence is
@@ -1265,18 +1266,18 @@ for d in (0.1, 1.0, 2.0):
 # :label: thm-gaussian-kl
 # In $D$ dimensions, for invertible covariances and in nats,
 #
-# $$ \operatorname{KL}\big( \mathcal{N}(\mu_p, \Sigma_p) \,\|\, \mathcal{N}(\mu_q, \Sigma_q) \big) = \tfrac12 \Big[ \operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D + (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) + \ln \frac{\det \Sigma_q}{\det \Sigma_p} \Big] . $$ (eq-gaussian-kl)
+# $$ \begin{aligned} \operatorname{KL}\big( \mathcal{N}(\mu_p, \Sigma_p) \,\|\, \mathcal{N}(\mu_q, \Sigma_q) \big) = \tfrac12 \Big[ &\operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D + \ln \frac{\det \Sigma_q}{\det \Sigma_p} \\ &+ (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) \Big] . \end{aligned} $$ (eq-gaussian-kl)
 # :::
 #
 # :::{prf:proof}
 # $\ln \mathcal{N}(x; \mu, \Sigma) = -\frac12 [ D \ln 2\pi + \ln \det \Sigma + (x - \mu)^\top \Sigma^{-1} (x - \mu) ]$.
 # Subtract this for $q$ from that for $p$ and take the mean over $x \sim p$. The constants cancel, the determinants give
-# the last term, and there remain two quadratic forms. A quadratic form is a trace,
+# the logarithm, and there remain two quadratic forms. A quadratic form is a trace,
 # $v^\top A v = \operatorname{tr}(A v v^\top)$, and the mean goes inside the trace. For $p$'s own form,
 # $\mathbb{E}[(x - \mu_p)(x - \mu_p)^\top] = \Sigma_p$ gives $\operatorname{tr}(\Sigma_p^{-1} \Sigma_p) = D$. For $q$'s,
 # put $x - \mu_q = (x - \mu_p) + (\mu_p - \mu_q)$; the mixed terms have mean zero, so
-# $\mathbb{E}[(x - \mu_q)(x - \mu_q)^\top] = \Sigma_p + (\mu_p - \mu_q)(\mu_p - \mu_q)^\top$, which gives the first and
-# the third term.
+# $\mathbb{E}[(x - \mu_q)(x - \mu_q)^\top] = \Sigma_p + (\mu_p - \mu_q)(\mu_p - \mu_q)^\top$, which gives the trace and
+# the last term.
 # :::
 #
 # For diagonal covariances this is a sum over dimensions; against a standard normal it is
@@ -1331,7 +1332,7 @@ print(f"N(1, 1) from N(0, 1): {info.gaussian_kl(1.0, 1.0, base=math.e)} nats (ex
 # $-\mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)]$, and by Gibbs' inequality it is not positive. For the other side use
 # Jensen's inequality twice, first for the mean over outcomes under $\hat p$, then for the mean over samples:
 #
-# $$ \mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)] \le \mathbb{E}\Big[ \ln \sum_i \frac{\hat p_i^2}{p_i} \Big] \le \ln \mathbb{E}\Big[ \sum_i \frac{\hat p_i^2}{p_i} \Big] = \ln \Big( 1 + \sum_i \frac{\operatorname{Var}(\hat p_i)}{p_i} \Big) = \ln\Big( 1 + \frac{K - 1}{N} \Big), $$
+# $$ \begin{aligned} \mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)] &\le \mathbb{E}\Big[ \ln \sum_i \frac{\hat p_i^2}{p_i} \Big] \le \ln \mathbb{E}\Big[ \sum_i \frac{\hat p_i^2}{p_i} \Big] \\ &= \ln \Big( 1 + \sum_i \frac{\operatorname{Var}(\hat p_i)}{p_i} \Big) = \ln\Big( 1 + \frac{K - 1}{N} \Big), \end{aligned} $$
 #
 # since $\operatorname{Var}(\hat p_i) = p_i (1 - p_i) / N$ and $\sum_i (1 - p_i) = K - 1$.
 # :::
@@ -1364,8 +1365,8 @@ for N in (5, 20, 50):
 #
 # :::{prf:theorem} Maximum likelihood minimises KL from the empirical distribution
 # :label: thm-mle
-# Let $x_1, \dots, x_N$ be data with finitely many or countably many possible values, and let $\hat p(x)$ be the
-# fraction of the data that equal $x$. Then
+# Let $x_1, \dots, x_N$ be data with finitely many or countably many possible values, and let the
+# {term}`empirical distribution` $\hat p(x)$ be the fraction of the data that equal $x$. Then
 #
 # $$ -\frac1N \sum_{n=1}^{N} \log p_\theta(x_n) = H(\hat p, p_\theta) = H(\hat p) + \operatorname{KL}(\hat p \,\|\, p_\theta) , $$ (eq-mle)
 #
@@ -1448,19 +1449,21 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 # A variable with density $p$ has *differential entropy* $h(X) = \mathbb{E}[-\log p(X)] = -\int p(x) \log p(x)\, dx$.
 # :::
 #
-# It behaves like entropy in many ways: the chain rule holds, and so do all inequalities that come from KL. But it is
-# *not* an amount of information. The uniform density on $[0, a]$ shows why: its value is $1/a$ everywhere, so
-# $h = \log a$.
+# {term}`Differential entropy <differential entropy>` behaves like entropy in many ways: the chain rule holds, and so do
+# all inequalities that come from KL. But it is *not* an amount of information. The uniform density on $[0, a]$ shows
+# why: its value is $1/a$ everywhere, so $h = \log a$.
 #
 # :::{admonition} Watch out: "differential entropy is entropy for continuous variables"
 # :class: pitfall
-# - *It may be negative.* Uniform on $[0, \frac18]$: $h = -3$ bits.
-# - *It changes with the units.* Express a length in centimetres instead of metres and $h$ grows by $\log_2 100 = 6.64$
-#   bits; nothing else happened. In general $h(aX) = h(X) + \log |a|$.
-# - *It is not the limit of the discrete one.* Sort a standard normal into bins of width $w$. A bin at $x$ has
-#   probability close to $p(x)\, w$, so its surprise is close to $-\log p(x) - \log w$, and $H \approx h - \log w$. As
-#   $w \to 0$ this grows without bound: an exact real number takes infinitely many bits. What converges, to $h = 2.047$
-#   bits, is $H + \log w$.
+# *It may be negative.* Uniform on $[0, \frac18]$: $h = -3$ bits.
+#
+# *It changes with the units.* Express a length in centimetres instead of metres and $h$ grows by $\log_2 100 = 6.64$
+# bits; nothing else happened. In general $h(aX) = h(X) + \log |a|$.
+#
+# *It is not the limit of the discrete one.* Sort a standard normal into bins of width $w$. A bin at $x$ has probability
+# close to $p(x)\, w$, so its surprise is close to $-\log p(x) - \log w$, and $H \approx h - \log w$. As $w \to 0$ this
+# grows without bound: an exact real number takes infinitely many bits. What converges, to $h = 2.047$ bits, is
+# $H + \log w$.
 #
 # Differences of differential entropies are safe, and so are KL divergences and mutual information: there the units
 # cancel.
@@ -1559,7 +1562,7 @@ plt.show()
 # which is positive, and it runs from the least to the greatest value of $f$. So exactly one $\lambda$ satisfies the
 # constraint. Let $p$ be any distribution that satisfies it too. In nats
 #
-# $$ 0 \le \operatorname{KL}(p \,\|\, p_\lambda) = -H(p) - \sum_x p(x) \big( \lambda f(x) - \ln Z(\lambda) \big) = -H(p) - \lambda c + \ln Z(\lambda) . $$
+# $$ \begin{aligned} 0 \le \operatorname{KL}(p \,\|\, p_\lambda) &= -H(p) - \sum_x p(x) \big( \lambda f(x) - \ln Z(\lambda) \big) \\ &= -H(p) - \lambda c + \ln Z(\lambda) . \end{aligned} $$
 #
 # The same line with $p_\lambda$ in place of $p$ gives $0 = -H(p_\lambda) - \lambda c + \ln Z(\lambda)$. Subtract:
 # $H(p) \le H(p_\lambda)$, with equality only for $p = p_\lambda$.
@@ -1667,7 +1670,7 @@ print(f"entropy of a Cauchy variable {entropy_of_cauchy:.3f} bits, log2 4π = {m
 # (sec-mutual-information)=
 # ## What does one variable tell about another?
 #
-# Knowing a letter took 0.71 bits off the next. This number deserves a name. It is the length of the grey bar in
+# Knowing a letter took 0.71 bits off the next. This number deserves a name. It is the length of the last piece in
 # {numref}`fig-chain-rule`.
 #
 # :::{prf:definition} Mutual information
@@ -1675,14 +1678,14 @@ print(f"entropy of a Cauchy variable {entropy_of_cauchy:.3f} bits, log2 4π = {m
 # The *mutual information* of two variables is the divergence of their joint distribution from what it would be if they
 # were independent,
 #
-# $$ I(X; Y) = \operatorname{KL}\big( p(x, y) \,\|\, p(x)\, p(y) \big) = \mathbb{E}\Big[ \log \frac{p(X, Y)}{p(X)\, p(Y)} \Big] . $$ (eq-mutual-information)
+# $$ \begin{aligned} I(X; Y) &= \operatorname{KL}\big( p(x, y) \,\|\, p(x)\, p(y) \big) \\ &= \mathbb{E}\Big[ \log \frac{p(X, Y)}{p(X)\, p(Y)} \Big] . \end{aligned} $$ (eq-mutual-information)
 # :::
 #
 # :::{prf:theorem} Three forms of mutual information
 # :label: thm-mi-forms
 # For discrete variables
 #
-# $$ I(X; Y) = H(X) + H(Y) - H(X, Y) = H(Y) - H(Y \mid X) = H(X) - H(X \mid Y) , $$ (eq-mi-forms)
+# $$ \begin{aligned} I(X; Y) &= H(X) + H(Y) - H(X, Y) \\ &= H(Y) - H(Y \mid X) = H(X) - H(X \mid Y) , \end{aligned} $$ (eq-mi-forms)
 #
 # and $I(X; Y) \ge 0$, with equality if and only if $X$ and $Y$ are independent. So $H(Y \mid X) \le H(Y)$: on average,
 # knowing more never leaves you less certain.
@@ -1770,7 +1773,7 @@ plt.show()
 # and $Y$ given $Z = z$; so it is non-negative, and zero only for independence given $Z$. What the pair $(Y, Z)$ tells
 # about $X$ can be told in two orders, by the chain rule:
 #
-# $$ I(X; Y, Z) = I(X; Y) + I(X; Z \mid Y) = I(X; Z) + I(X; Y \mid Z) . $$
+# $$ \begin{aligned} I(X; Y, Z) &= I(X; Y) + I(X; Z \mid Y) \\ &= I(X; Z) + I(X; Y \mid Z) . \end{aligned} $$
 #
 # By assumption $I(X; Z \mid Y) = 0$. Hence $I(X; Y) = I(X; Z) + I(X; Y \mid Z) \ge I(X; Z)$.
 # :::
