@@ -2,10 +2,10 @@
 
     python -m lvmlib.experiments.vae_faces --data FOLDER
 
-About five minutes on a core of its own. FOLDER holds the database as AT&T Laboratories Cambridge provided it, ten portraits of
-40 persons each (s1/1.pgm to s40/10.pgm; Samaria & Harter 1994). The portraits are not shipped: the checkpoint holds
-the weights in half precision and, under `codes`, posterior means of eight portraits, so that faces can be drawn and
-blended without the data.
+About five minutes on a core of its own. FOLDER holds the database as AT&T Laboratories Cambridge provided it, ten
+portraits of 40 persons each (s1/1.pgm to s40/10.pgm; Samaria & Harter 1994). The portraits are not shipped: the
+checkpoint holds the weights in half precision and, under `codes`, posterior means of eight portraits, so that faces can
+be drawn and blended without the data.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def negative_elbo(model: VAE, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def test_bits(model: VAE, x: Tensor, draws: int) -> float:
+def mean_bits(model: VAE, x: Tensor, draws: int) -> float:
     """Minus the ELBO of whole grey levels in bits per dimension; the 8 undoes the division by 256."""
     bound = torch.stack([elbo(model, dequantize(x)) for _ in range(draws)]).mean()
     return bits_per_dim(bound, FACE).item() + 8
@@ -151,9 +151,9 @@ def main() -> None:
         batch_size=args.batch_size,
         optimizer=f"Adam, cosine learning rate from {args.lr}, averaged weights ({args.average})",
         training_minutes=round(minutes, 1),
-        test_bits_per_dim=round(test_bits(model, shrink(test), draws=100), 3),
+        test_bits_per_dim=round(mean_bits(model, shrink(test), draws=100), 3),
         test_protocol="minus the ELBO of dequantized grey levels, 100 draws, 56 x 48 pixels",
-        train_bits_per_dim=round(test_bits(model, shrink(train), draws=100), 3),
+        train_bits_per_dim=round(mean_bits(model, shrink(train), draws=100), 3),
     )
     save_checkpoint(model.half(), args.out, record)
     args.out.with_suffix(".training").unlink()
