@@ -2,7 +2,7 @@
 
     python -m lvmlib.experiments.vae_mnist
 
-About 40 minutes on one core. Stochastic binarization, all 60,000 training images, averaged weights and a cosine
+About 35 minutes on one quiet core. Stochastic binarization, all 60,000 training images, averaged weights and a cosine
 learning rate in place of the published 3,280 passes. An interrupted run continues where it stopped.
 """
 
