@@ -148,6 +148,7 @@ CHANGES = {
     "legend title": lambda ax: ax.legend(title="set"),
     "legend order": lambda ax: ax.legend(["test", "train"]),
     "scale": lambda ax: ax.set_yscale("log"),
+    "scale that changes no number": lambda ax: (ax.set_yscale("function", functions=(abs, abs)), ax.autoscale(False)),
     "limits": lambda ax: ax.set_xlim(0, 5),
     "direction": lambda ax: ax.invert_yaxis(),
     "ticks": lambda ax: ax.set_xticks([0.2, 0.4], ["a", "b"]),
@@ -238,7 +239,10 @@ def test_description_of_three_dimensions():
 def test_description_of_a_logarithmic_axis_is_in_decades():
     figure, ax = plt.subplots()
     ax.semilogy([0, 1, 2], [1e-6, 1.0, 0.0])
-    assert describe(figure)["axes"][0]["artists"][0]["y"]["values"] == [-6.0, 0.0, "nan"]
+    about = describe(figure)["axes"][0]
+    assert about["artists"][0]["y"]["values"] == [-6.0, 0.0, "nan"]
+    assert about["yscale"] == "log"
+    assert "xscale" not in about  # linear goes without saying
 
 
 def test_description_stays_small():
@@ -249,6 +253,12 @@ def test_description_stays_small():
     ax[0, 1].scatter(*rng.standard_normal((2, 20_000)), c=rng.random(20_000))
     ax[1, 0].imshow(rng.random((300, 300)))
     ax[1, 1].hist(rng.standard_normal(1000), bins=200)
+    assert len(json.dumps(describe(figure))) < 10_000
+
+    figure, axes = plt.subplots(2, 3)
+    for ax in axes.flat:
+        for i in range(4):
+            ax.plot(rng.standard_normal(1000).cumsum(), label=f"run {i}")
     assert len(json.dumps(describe(figure))) < 10_000
 
 

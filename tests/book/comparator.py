@@ -122,11 +122,7 @@ def same_line(stored: str, new: str, tolerance: Tolerance) -> bool:
     if stored == new:
         return True
     (words, numbers), (other_words, other_numbers) = split_numbers(stored), split_numbers(new)
-    return (
-        words == other_words
-        and len(numbers) == len(other_numbers)
-        and all(same_number(a, b, tolerance) for a, b in zip(numbers, other_numbers))
-    )
+    return words == other_words and all(same_number(a, b, tolerance) for a, b in zip(numbers, other_numbers))
 
 
 def compare_text(stored: str, new: str, tolerance: Tolerance) -> list[str]:

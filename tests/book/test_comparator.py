@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-import pytest
+import base64
+import io
 
-from tests.book.comparator import Tolerance, compare_text, differences, same_line, split_numbers, visible_text
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.book.comparator import (
+    Tolerance,
+    compare_pictures,
+    compare_text,
+    differences,
+    same_line,
+    split_numbers,
+    visible_text,
+)
 
 EXACT = Tolerance()
 
@@ -110,6 +123,22 @@ def test_html_is_read_as_a_reader_sees_it():
     assert visible_text(f"<style>b{{}}</style><table id='a7'>{rows}</table>") == "a b & c\n1 2.5"
 
 
+def test_pictures_are_compared_in_shape_and_from_afar():
+    def picture(height=100, width=200, left=50):
+        pixels = np.full((height, width, 3), 255, dtype=np.uint8)
+        pixels[height // 4 : height // 2, left * width // 200 : 3 * width // 4] = (0, 114, 178)
+        file = io.BytesIO()
+        Image.fromarray(pixels).save(file, "png")
+        return base64.b64encode(file.getvalue()).decode()
+
+    assert compare_pictures(picture(), picture(left=52), EXACT) == []
+    assert compare_pictures(picture(), picture(height=102, width=204), EXACT) == []
+    assert "200 x 100" in compare_pictures(picture(), picture(height=107), EXACT)[0]  # another aspect
+    assert "300 x 150" in compare_pictures(picture(), picture(height=150, width=300), EXACT)[0]
+    assert "looks different" in compare_pictures(picture(), picture(left=100), EXACT)[0]
+    assert compare_pictures(picture(), picture(left=100), Tolerance(figure=0.9)) == []
+
+
 def test_descriptions_compare_data_with_their_own_range():
     def about(shift=0.0, n=3):
         return {"n": n, "values": [1000.0, 1001.0 + shift, 1010.0]}
@@ -118,6 +147,7 @@ def test_descriptions_compare_data_with_their_own_range():
     assert list(differences(about(), about(5.0), "", Tolerance(data=0.1)))
     assert list(differences(about(), about(n=4), "", EXACT))
     assert list(differences(["nan", 1.0], [0.0, 1.0], "", Tolerance(data=0.5)))
-    assert list(differences([1.0, 2.0], [1.0], "", EXACT))
+    assert list(differences([1.0, 1.0], [1.0], "", EXACT))
+    assert list(differences([{"label": "a"}], [{"label": "a"}, {"label": "b"}], "", EXACT))
     assert list(differences({"a": 1}, {"a": 1, "legend": {}}, "", EXACT))
     assert list(differences({"off": True}, {"off": False}, "", EXACT))

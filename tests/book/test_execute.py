@@ -133,6 +133,9 @@ def test_changes_of_text_and_captions_need_no_run(stem, quick, monkeypatch):
     with pytest.raises(ExecutionError, match=r"code cell 2 .* has changed"):
         bring_into_step(stem, text_only=True)
     assert files(stem) == edited != before
+    py.write_text(py.read_text().replace("range(4)", "range(3)").split('# %% tags=["raises')[0])
+    with pytest.raises(ExecutionError, match="were removed"):
+        bring_into_step(stem, text_only=True)
     stem.with_suffix(".ipynb").unlink()
     with pytest.raises(ExecutionError, match=r"no 01_topic\.ipynb yet"):
         bring_into_step(stem, text_only=True)
@@ -171,7 +174,10 @@ def test_a_full_disk_leaves_the_old_files(stem, quick, monkeypatch):
     stem.with_suffix(".py").write_text(SOURCE.replace("A title", "B title"))
     before = files(stem)
 
-    def full(*arguments, **options):
+    write = execute.Path.write_text
+
+    def full(path, text, **options):
+        write(path, text[: len(text) // 2], **options)
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:

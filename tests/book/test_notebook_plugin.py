@@ -126,7 +126,9 @@ def test_kernel_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("LVM_THREADS", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
     env = kernel.environment(tmp_path)
+    assert "MPLBACKEND" not in env
     assert (env["OMP_NUM_THREADS"], env["MKL_NUM_THREADS"]) == ("1", "1")
     assert env["ATEN_CPU_CAPABILITY"] == "default"
     assert env["CUDA_VISIBLE_DEVICES"] == ""
