@@ -382,6 +382,12 @@ def test_typefaces_stay_small_and_carry_their_licence() -> None:
     assert "SIL OPEN FONT LICENSE" in (folder / "OFL.txt").read_text("utf-8")
 
 
+def test_what_the_extensions_mark_is_styled() -> None:
+    sheet = (ROOT / "book" / "_static" / "book.css").read_text("utf-8")
+    marks = ["model-map", "check-heading", "check-link", "the-proof", "proof-name", "pitfall", "tag_photo", "citation"]
+    assert [mark for mark in marks if f".{mark}" not in sheet] == []
+
+
 def test_examples_of_the_extensions() -> None:
     for module in (directives, runtimes):
         result = doctest.testmod(module)
