@@ -87,7 +87,18 @@ def build(folder: Path, *cells: dict[str, Any], pages: dict[str, str] | None = N
     (source / "index.md").write_text("\n".join(contents))
     for name, content in (pages or {}).items():
         (source / f"{name}.md").write_text(content)
-    ours = ["numbering", "figures", "checks", "pitfalls", "directives", "proofs", "runtimes", "model_map", "syllabus"]
+    ours = [
+        "numbering",
+        "figures",
+        "checks",
+        "pitfalls",
+        "directives",
+        "proofs",
+        "runtimes",
+        "model_map",
+        "syllabus",
+        "typography",
+    ]
     settings = {
         "extensions": ["myst_nb", "sphinx_proof", "sphinx_exercise", *(f"book._ext.{name}" for name in ours)],
         "html_theme": "basic",
@@ -244,6 +255,12 @@ def test_no_id_stands_twice_on_a_page(tmp_path: Path) -> None:
     assert site.warnings == ""
     assert duplicate_ids(site.page()) == []
     assert len(re.findall('class="proof-name"', site.page())) == 2
+
+
+def test_punctuation_stays_with_its_formula(tmp_path: Path) -> None:
+    site = build(tmp_path, text("So $a = b$, and $c$ is $d$). Then *$e$* follows."))
+    kept = re.findall(r'<span class="nobreak"><span class="math[^>]*>(.*?)</span>(.*?)</span>', site.page())
+    assert kept == [(r"\(a = b\)", ","), (r"\(d\)", ").")]
 
 
 def test_pitfalls_are_collected(tmp_path: Path) -> None:
