@@ -58,7 +58,7 @@ def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
 
 
 def check_batch(x: Tensor, event_shape: Sequence[int], name: str = "x") -> None:
-    """Raise `ValueError` unless `x` is a batch of events, `[B, *event_shape]`."""
+    """Raise `ValueError` unless `x` is a batch of events, `[B, *event_shape]`, of at least one row."""
     expected = tuple(event_shape)
     if not isinstance(x, Tensor):
         raise TypeError(
@@ -67,11 +67,18 @@ def check_batch(x: Tensor, event_shape: Sequence[int], name: str = "x") -> None:
     if x.dim() != len(expected) + 1 or tuple(x.shape[1:]) != expected:
         hint = " Add a batch dimension with x[None]." if tuple(x.shape) == expected else ""
         raise ValueError(f"{name} must have shape [B, {_comma(expected)}], but it has {list(x.shape)}.{hint}")
+    if len(x) == 0:  # torch's Independent fails on it with a message about reshaping
+        raise ValueError(f"{name} is an empty batch, of shape {list(x.shape)}; it needs at least one example.")
 
 
 def check_context(context: Tensor | None, rows: int) -> None:
     """Raise `ValueError` unless `context` is None or has one row per example."""
-    if context is not None and len(context) != rows:
+    if context is None:
+        return
+    if not isinstance(context, Tensor) or context.dim() == 0:
+        what = "a single number" if isinstance(context, Tensor) else f"a {type(context).__name__}"
+        raise TypeError(f"context must be a torch.Tensor of shape [{rows}, ...] or None, but it is {what}.")
+    if len(context) != rows:
         raise ValueError(f"context must have one row per example, {rows} in all, but it has {len(context)}.")
 
 
@@ -163,9 +170,11 @@ class Transform(nn.Module):
 
     Attributes:
         event_shape: shape on the data side, or None where any shape will do.
+        support: which values the data may take; a chain asks its first layer.
     """
 
     event_shape: torch.Size | None = None
+    support: constraints.Constraint = constraints.real
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data towards noise.
@@ -366,10 +375,16 @@ class Flow(Density):
 
     def __init__(self, transforms: Iterable[Transform], base: Density):
         layers = list(transforms)
+        for layer in layers:
+            if not isinstance(layer, Transform):
+                raise TypeError(f"A chain is made of Transforms, but it was given a {type(layer).__name__}.")
+        if not isinstance(base, Density):
+            raise TypeError(f"A chain ends in a Density, but it was given a {type(base).__name__}.")
         shapes = [layer.event_shape for layer in layers if layer.event_shape is not None]
         super().__init__(shapes[0] if shapes else base.event_shape)
         self.transforms = nn.ModuleList(layers)
         self.base = base
+        self.support = layers[0].support if layers else base.support
 
     @property
     def is_bound(self) -> bool:  # type: ignore[override]
@@ -421,6 +436,8 @@ class Flow(Density):
                 z, log_det = layer(x_in, row_context)
                 log_p = log_q = torch.zeros_like(log_det)
             steps.append(Step(layer, shaped(x_in), shaped(z), q, shaped(log_p), shaped(log_q), shaped(log_det)))
+        if self.base.is_bound and not drawn:  # all draws are the base's own
+            z, row_context = repeat_rows(z, k), None if context is None else repeat_rows(context, k)
         return Trace(steps, shaped(z), shaped(self.base.log_prob(z, row_context)))
 
     def log_weights(self, x: Tensor, k: int, context: Tensor | None = None) -> Tensor:
@@ -466,11 +483,11 @@ class Flow(Density):
         return z, log_prob
 
     def _check(self, x: Tensor, context: Tensor | None, k: int) -> None:
-        if k < 1:
-            raise ValueError(f"k counts draws and must be 1 or more, but it is {k}.")
+        if k < 1 or k % 1:
+            raise ValueError(f"k counts draws and must be a whole number, 1 or more, but it is {k}.")
         check_batch(x, self.event_shape)
         check_context(context, len(x))
-        outside = ~self.support.check(x)
+        outside = ~(self.support.check(x) & x.isfinite())
         if outside.any():
             raise ValueError(
                 f"{type(self).__name__} expects values in {self.support}, but {int(outside.sum())} of {x.numel()} "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from lvmlib.base import Density, Flow, Step, Stochastic, Trace, repeat_rows
+from lvmlib.base import Density, Flow, Step, Stochastic, Trace, check_batch, repeat_rows
 
 
 def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tensor | None = None) -> Tensor:
@@ -42,10 +42,17 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
 
     Source: Kingma & Welling 2014, equation 3; beta: Higgins et al. 2017.
     """
-    if beta < 0:
+    if not beta >= 0:
         raise ValueError(f"beta weighs the KL term and must not be negative, but it is {beta}.")
-    if not isinstance(model, Flow) or not any(isinstance(layer, Stochastic) for layer in model.transforms):
+    if not isinstance(model, Flow) or not model.is_bound:
         return model.log_prob(x, context)
+    if not any(isinstance(layer, Stochastic) for layer in model.layers):  # bijections before a base that is a bound
+        check_batch(x, model.event_shape)
+        z, paid = x, torch.zeros((), dtype=x.dtype, device=x.device)
+        for layer in model.layers:
+            z, log_det = layer(z, context)
+            paid = paid + log_det
+        return paid + elbo(model.base, z, k, beta, context)
     trace = model.trace(x, context, k)
     distortion, rate = distortion_and_rate(model, trace, context)
     return (-distortion - beta * rate).mean(0)

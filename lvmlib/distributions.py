@@ -49,7 +49,16 @@ class _Conditional(Density):
         """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
         if context is None:
             raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
-        out = self.network(context)
+        try:
+            out = self.network(context)
+        except RuntimeError as error:
+            dtypes = {p.dtype for p in self.network.parameters()}
+            if not dtypes or context.dtype in dtypes:
+                raise
+            raise TypeError(
+                f"The network of {type(self).__name__} computes in {dtypes.pop()}, but it was given {context.dtype}. "
+                "Convert the data with data.unit() or x.float(), or the model with model.to(dtype)."
+            ) from error
         wanted = self.parameters_per_dim * math.prod(self.event_shape)
         if out.shape[1:].numel() != wanted:
             raise ValueError(

@@ -34,8 +34,14 @@ class MLP(nn.Sequential):
 
 
 def join(x: Tensor, context: Tensor | None) -> Tensor:
-    """Lay an example and its context side by side, both flattened: [B, D] and [B, C] -> [B, D + C]."""
-    return x if context is None else torch.cat([x.flatten(1), context.flatten(1).to(x.dtype)], dim=1)
+    """Lay an example and its context side by side, both flattened: [B, D] and [B, C] -> [B, D + C].
+
+    Without a context the example stays as it is.
+    """
+    if context is None:
+        return x
+    x, context = (t.unsqueeze(-1).flatten(1) for t in (x, context))  # [B, ...] -> [B, D], also where there is no ...
+    return torch.cat([x, context.to(x.dtype)], dim=1)
 
 
 class ConvEncoder(nn.Sequential):

@@ -12,7 +12,7 @@ from torch.distributions.transforms import AffineTransform
 from lvmlib import base
 from lvmlib.base import Conditioned, Density, Flow, Stochastic, Transform, bits_per_dim, check_batch, draw
 from lvmlib.bounds import elbo, iwae
-from lvmlib.distributions import ConditionalNormal, StandardNormal
+from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP
 
@@ -278,6 +278,7 @@ def test_context_reaches_every_layer_in_the_right_rows():
     [
         (torch.zeros(4), ValueError, r"Add a batch dimension"),
         (torch.zeros(2, 5), ValueError, r"\[B, 4\], but it has \[2, 5\]"),
+        (torch.zeros(0, 4), ValueError, "empty batch"),
         ([0.0] * 4, TypeError, "it is a list"),
     ],
 )
@@ -293,8 +294,50 @@ def test_bad_k_and_bad_values():
     flow, _ = two_layer_chain()
     with pytest.raises(ValueError, match="1 or more, but it is 0"):
         flow.log_weights(torch.zeros(1, 4), 0)
-    with pytest.raises(ValueError, match=r"4 of 4 values are not, such as nan"):
-        flow.log_prob(torch.full((1, 4), math.nan))
+    with pytest.raises(ValueError, match="whole number"):
+        flow.log_weights(torch.zeros(1, 4), 2.5)
+    for bad in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=rf"4 of 4 values are not, such as {bad}"):
+            flow.log_prob(torch.full((1, 4), bad))
+
+
+def test_bad_contexts():
+    flow, _ = two_layer_chain()
+    for bad in ([1, 2], 3, torch.tensor(3.0)):
+        with pytest.raises(TypeError, match=r"context must be a torch.Tensor of shape \[2, ...\]"):
+            flow.log_prob(torch.zeros(2, 4), bad)
+
+
+def test_a_chain_takes_transforms_and_ends_in_a_density():
+    with pytest.raises(TypeError, match="Transforms, but it was given a Linear"):
+        Flow([nn.Linear(2, 2)], StandardNormal((2,)))
+    with pytest.raises(TypeError, match="Density, but it was given a Linear"):
+        Flow([], nn.Linear(2, 2))
+
+
+def test_a_chain_checks_values_for_its_first_layer():
+    pair = VAE(
+        ConditionalNormal((2,), MLP(3, (), 4)), ConditionalBernoulli((3,), MLP(2, (), 3)), StandardNormal((2,))
+    ).pair
+    with pytest.raises(ValueError, match="Boolean"):
+        Flow([pair], StandardNormal((2,))).log_prob(torch.full((1, 3), 0.5))
+
+
+def test_bijections_before_a_base_that_is_a_bound():
+    """The base draws k times and weighs its own KL, as if the chain were written in one piece."""
+    flow, exact = two_layer_chain(perturb=0.3)
+    nested, whole = Flow([Affine(4)], flow), Flow([Affine(4), *flow.transforms], flow.base)
+    x = exact.sample((3,))
+    assert nested.is_bound
+    for value in (
+        lambda model: model.log_weights(x, 5),
+        lambda model: iwae(model, x, 5),
+        lambda model: elbo(model, x, k=5, beta=0.3),
+    ):
+        torch.manual_seed(1)
+        ours = value(nested)
+        torch.manual_seed(1)
+        torch.testing.assert_close(ours, value(whole))
 
 
 def test_posterior_with_too_many_batch_dimensions_is_refused():

@@ -116,6 +116,8 @@ def test_bad_arguments():
     model, x = vae(), torch.randn(5, 3).double()
     with pytest.raises(ValueError, match="beta"):
         elbo(model, x, beta=-1.0)
+    with pytest.raises(ValueError, match="beta"):
+        elbo(model, x, beta=math.nan)
     with pytest.raises(ValueError, match="count draws"):
         log_likelihood(model, x, k=0)
     exact = Flow([], StandardNormal((3,)))

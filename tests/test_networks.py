@@ -21,7 +21,9 @@ def test_mlp_is_its_matrices(hidden):
 def test_join():
     x, context = torch.randn(2, 1, 3), torch.tensor([[1], [2]])
     assert join(x, None) is x
-    torch.testing.assert_close(join(x, context), torch.cat([x.flatten(1), context.float()], 1))
+    joined = torch.cat([x.flatten(1), context.float()], 1)
+    torch.testing.assert_close(join(x, context), joined)
+    torch.testing.assert_close(join(x, context[:, 0]), joined)  # one number per example
 
 
 @pytest.mark.parametrize(("shape", "channels"), [((1, 28, 28), (5, 6)), ((3, 24, 16), (4, 5, 6))])

@@ -23,6 +23,9 @@ class LinearGaussian(Stochastic):
         mean: m, [H]; the prior whose exact posterior q starts from. Zero by default.
         covariance: C, [H, H]; the identity by default.
 
+    Raises:
+        ValueError: weight and bias do not fit together, or the scale is not positive.
+
     Example:
         With the exact posterior every draw has the same weight, the likelihood itself.
 
@@ -53,6 +56,8 @@ class LinearGaussian(Stochastic):
             raise ValueError(
                 f"weight must be [D, H] and bias [D], but they are {list(weight.shape)}, {list(bias.shape)}."
             )
+        if not scale > 0:
+            raise ValueError(f"scale is a standard deviation and must be positive, but it is {scale}.")
         self.event_shape = bias.shape
         self.scale = scale
         self.register_buffer("weight", weight)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lvmlib.base import Conditioned, Density, Flow, Stochastic
+from lvmlib.base import Conditioned, Density, Flow, Stochastic, check_batch, check_context
 from lvmlib.networks import join
 
 
@@ -24,8 +24,14 @@ class StochasticPair(Stochastic):
 
     def __init__(self, encoder: Density, decoder: Density):
         super().__init__()
+        for role, density in (("encoder", encoder), ("decoder", decoder)):
+            if not isinstance(density, Density):
+                raise TypeError(
+                    f"The {role} must be a Density, but it is a {type(density).__name__}. "
+                    "A network becomes one inside ConditionalNormal or ConditionalBernoulli."
+                )
         self.encoder, self.decoder = encoder, decoder
-        self.event_shape = decoder.event_shape
+        self.event_shape, self.support = decoder.event_shape, decoder.support
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:
         """q(z|x) for each row of x."""
@@ -52,6 +58,7 @@ class VAE(Flow):
         prior: p(z), any `Density` of the latents' shape; it may be a flow.
 
     Raises:
+        TypeError: encoder, decoder or prior is no `Density`.
         ValueError: encoder and prior disagree about the shape of z.
 
     Example:
@@ -69,13 +76,12 @@ class VAE(Flow):
     """
 
     def __init__(self, encoder: Density, decoder: Density, prior: Density):
+        super().__init__([StochasticPair(encoder, decoder)], prior)
         if encoder.event_shape != prior.event_shape:
             raise ValueError(
                 f"encoder and prior must agree about z, but the encoder draws {list(encoder.event_shape)} "
                 f"and the prior expects {list(prior.event_shape)}."
             )
-        super().__init__([StochasticPair(encoder, decoder)], prior)
-        self.support = decoder.support
 
     @property
     def pair(self) -> StochasticPair:
@@ -94,6 +100,8 @@ class VAE(Flow):
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:
         """The likelihood p(x|z), batch shape [B]; its `mean` is the picture usually shown."""
+        check_batch(z, self.prior.event_shape, "z")
+        check_context(context, len(z))
         return self.pair.likelihood(z, context)
 
     @torch.no_grad()

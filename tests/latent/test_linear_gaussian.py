@@ -33,3 +33,5 @@ def test_marginal_against_scipy():
 def test_shapes_are_checked():
     with pytest.raises(ValueError, match=r"weight must be \[D, H\]"):
         LinearGaussian(torch.randn(4, 2), torch.randn(3), 1.0)
+    with pytest.raises(ValueError, match="positive, but it is -1"):
+        LinearGaussian(torch.randn(4, 2), torch.randn(4), -1.0)

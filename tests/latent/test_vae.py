@@ -78,6 +78,26 @@ def test_encoder_and_prior_must_agree():
         VAE(ConditionalNormal((2,), nn.Linear(3, 4)), ConditionalBernoulli((3,), nn.Linear(2, 3)), StandardNormal((3,)))
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.float64])
+def test_another_dtype_than_the_networks_is_named(dtype):
+    with pytest.raises(TypeError, match=f"computes in torch.float32, but it was given {dtype}"):
+        elbo(small_vae(), binary(2).to(dtype))
+
+
+def test_networks_alone_are_no_densities():
+    with pytest.raises(TypeError, match="The encoder must be a Density, but it is a MLP"):
+        VAE(MLP(3, (), 4), ConditionalBernoulli((3,), nn.Linear(2, 3)), StandardNormal((2,)))
+    with pytest.raises(TypeError, match="The decoder must be a Density, but it is a MLP"):
+        VAE(ConditionalNormal((2,), nn.Linear(3, 4)), MLP(2, (), 3), StandardNormal((2,)))
+
+
+def test_likelihood_checks_codes_and_context():
+    with pytest.raises(ValueError, match=r"z must have shape \[B, 2\], but it has \[7, 5, 2\]"):
+        small_vae().likelihood(torch.zeros(7, 5, 2))
+    with pytest.raises(ValueError, match="one row per example"):
+        small_vae().likelihood(torch.zeros(7, 2), torch.zeros(5, 1))
+
+
 def test_context_conditions_both_halves():
     vae = VAE(
         ConditionalNormal((2,), MLP(3 + 4, (8,), 4)),
