@@ -24,7 +24,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
 
     Args:
         model: any module; tensors that it holds twice are stored once.
-        path: where to; the suffix becomes .safetensors, and .json for the record.
+        path: where to; .safetensors is added, and .json for the record.
         record: what `provenance` returns, plus metrics; must be serialisable as JSON.
 
     Returns:
@@ -36,7 +36,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
         >>> load_checkpoint(nn.Linear(2, 1), path)["seed"]
         0
     """
-    target = Path(path).with_suffix(".safetensors")
+    target = _weights(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2)  # fails, if it must, before anything is written
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
@@ -63,7 +63,7 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
 
     Raises:
         FileNotFoundError: no such checkpoint; the message lists the shipped ones.
-        ValueError: the weights do not match their record, or belong to another architecture.
+        ValueError: the weights have no record, do not match it, or belong to another architecture.
 
     Example:
         >>> folder = tempfile.mkdtemp()
@@ -72,11 +72,15 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
         3
     """
     path = _find(name)
-    record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    try:
+        record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} has no readable record beside it, {path.stem}.json: {error}.") from error
     if record.get("weights_sha256") != _sha256(path):
         raise ValueError(f"{path.name} does not match the checksum in its record; the file is damaged or was replaced.")
     try:
-        load_model(model, str(path), device=str(next(model.parameters()).device))
+        device = next((p.device for p in model.parameters()), torch.device("cpu"))
+        load_model(model, str(path), device=str(device))
     except RuntimeError as error:
         raise ValueError(f"{path.name} holds the weights of another architecture: {error}") from error
     model.eval()
@@ -122,8 +126,15 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def _weights(path: str | os.PathLike[str]) -> Path:
+    """The path with its suffix; the dot in a name such as beta_0.5 begins none."""
+    path = Path(path)
+    stem = path.stem if path.suffix in (".safetensors", ".json") else path.name
+    return path.with_name(f"{stem}.safetensors")
+
+
 def _find(name: str | os.PathLike[str]) -> Path:
-    for path in (Path(name).with_suffix(".safetensors"), (SHIPPED / name).with_suffix(".safetensors")):
+    for path in (_weights(name), _weights(SHIPPED / name)):
         if path.exists():
             return path
     shipped = ", ".join(sorted(p.stem for p in SHIPPED.glob("*.safetensors"))) or "none"

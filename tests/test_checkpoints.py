@@ -52,6 +52,22 @@ def test_other_architecture_and_unknown_name(tmp_path):
         load_checkpoint(model(), "no-such-model")
 
 
+def test_a_dot_in_the_name_is_kept(tmp_path):
+    for name in ("beta_0.5", "beta_0.1"):
+        path = save_checkpoint(model(), tmp_path / name, {"name": name})
+        assert path.name == f"{name}.safetensors"
+    assert load_checkpoint(model(), tmp_path / "beta_0.5")["name"] == "beta_0.5"
+    assert load_checkpoint(model(), tmp_path / "beta_0.1.safetensors")["name"] == "beta_0.1"
+
+
+@pytest.mark.parametrize("damage", [lambda record: record.unlink(), lambda record: record.write_text("{")])
+def test_weights_without_a_readable_record_are_refused(tmp_path, damage):
+    path = save_checkpoint(model(), tmp_path / "small", {})
+    damage(path.with_suffix(".json"))
+    with pytest.raises(ValueError, match="no readable record beside it"):
+        load_checkpoint(model(), path)
+
+
 def test_a_record_that_is_no_json_writes_nothing(tmp_path):
     with pytest.raises(TypeError):
         save_checkpoint(model(), tmp_path / "small", {"data": object()})
