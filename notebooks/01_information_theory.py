@@ -79,7 +79,7 @@ use_style()
 # $I(0) = \infty$.
 # :::
 
-# %% mystnb={"figure": {"caption": "Surprise is the logarithm of one over the probability, a straight line on a logarithmic axis. Halving a probability adds one bit, wherever you start.", "name": "fig-surprise"}, "image": {"alt": "On a logarithmic axis of probability, a straight line falls from 14 bits to 0 bits at probability one. Five events are marked on it, from one word of 10,000 at 13.29 bits to a certain event at 0."}}
+# %% mystnb={"figure": {"name": "fig-surprise", "caption": "Surprise is the logarithm of one over the probability, a straight line on a logarithmic axis. Halving a probability adds one bit, wherever you start."}, "image": {"alt": "On a logarithmic axis of probability, a straight line falls from 14 bits to 0 bits at probability one. Five events are marked on it, from one word of 10,000 at 13.29 bits to a certain event at 0."}}
 p = np.geomspace(5e-5, 1, 400)
 events = {"a certain event": 1, "heads": 1 / 2, "a six": 1 / 6, "two sixes": 1 / 36, "one word of 10,000": 1e-4}
 
@@ -143,7 +143,7 @@ print(f"heads, in nats: {info.self_information(0.5, base=math.e):.4f}  (expected
 # The convention for zero is the limit of $p \log p$, and it says the sensible thing: what never happens does not count.
 # {numref}`fig-entropy-area` shows the sum as an area.
 
-# %% mystnb={"figure": {"caption": "Entropy is an area. Each outcome is a bar as wide as it is probable and as high as it is surprising. A rare outcome makes a high bar but a narrow one; the largest area belongs to equal probabilities.", "name": "fig-entropy-area"}, "image": {"alt": "Three panels of adjoining bars. Four equal outcomes give bars of height 2 and area 2 bits; probabilities one half, one quarter, one eighth and one eighth give a staircase of area 1.75 bits; probabilities 0.85 and three times 0.05 give one low broad bar and three narrow ones of height 4.3, area 0.85 bits."}}
+# %% mystnb={"figure": {"name": "fig-entropy-area", "caption": "Entropy is an area. Each outcome is a bar as wide as it is probable and as high as it is surprising. A rare outcome makes a high bar but a narrow one; the largest area belongs to equal probabilities."}, "image": {"alt": "Three panels of adjoining bars. Four equal outcomes give bars of height 2 and area 2 bits; probabilities one half, one quarter, one eighth and one eighth give a staircase of area 1.75 bits; probabilities 0.85 and three times 0.05 give one low broad bar and three narrow ones of height 4.3, area 0.85 bits."}}
 sources = {"equal": [0.25] * 4, "unequal": [0.5, 0.25, 0.125, 0.125], "nearly certain": [0.85, 0.05, 0.05, 0.05]}
 
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.7), sharey=True)
@@ -216,7 +216,7 @@ for K in (2, 6, 100):
 # ({numref}`fig-bernoulli`): flat at the top, so that a slightly unfair coin loses next to nothing, and infinitely steep
 # at the ends, so that a little doubt about a certain thing costs a lot.
 
-# %% mystnb={"figure": {"caption": "Entropy of a coin. At p = 0.1 it is 0.469 bits, less than half of a fair coin's, though heads and tails both still occur.", "name": "fig-bernoulli"}, "image": {"alt": "A symmetric arch over the probability of heads, zero bits at 0 and 1, one bit at one half; points at 0.1 and 0.9 are marked at 0.469 bits."}}
+# %% mystnb={"figure": {"name": "fig-bernoulli", "caption": "Entropy of a coin. At p = 0.1 it is 0.469 bits, less than half of a fair coin's, though heads and tails both still occur."}, "image": {"alt": "A symmetric arch over the probability of heads, zero bits at 0 and 1, one bit at one half; points at 0.1 and 0.9 are marked at 0.469 bits."}}
 p = np.linspace(0, 1, 501)
 fig, ax = plt.subplots(figsize=(6, 3.2))
 ax.plot(p, info.entropy(np.stack([p, 1 - p], axis=-1)))
@@ -273,7 +273,7 @@ train, _, test = load("mnist")
 digits = test.x[:2000, 0].numpy()  # [2000, 28, 28], uint8
 pictures = {"china": china, "flower": flower, "china, shuffled": shuffled, "2,000 digits": digits.reshape(-1, 28)}
 
-# %% mystnb={"figure": {"caption": "The pictures to be weighed: two photographs, a piece of the first one after its levels were shuffled, and some of the 2,000 digits.", "name": "fig-pictures"}, "image": {"alt": "A Chinese temple with a tiled roof, an orange dahlia, a field of coloured noise, and rows of handwritten digits."}} tags=["photo"]
+# %% tags=["photo"] mystnb={"figure": {"name": "fig-pictures", "caption": "The pictures to be weighed: two photographs, a piece of the first one after its levels were shuffled, and some of the 2,000 digits."}, "image": {"alt": "A Chinese temple with a tiled roof, an orange dahlia, a field of coloured noise, and rows of handwritten digits."}}
 sheet = digits[:120].reshape(8, 15, 28, 28).transpose(0, 2, 1, 3).reshape(8 * 28, 15 * 28)
 shown = {**pictures, "china, shuffled": shuffled[:40, :60], "2,000 digits": 255 - sheet}
 fig, axes = plt.subplots(1, 4, figsize=(6, 1.35))
@@ -300,12 +300,12 @@ for name, picture in pictures.items():
     row |= {coder: 8 * len(compress(picture)) / pixels for coder, compress in coders.items()}
     bits_per_pixel[name] = row
 
-# %% tolerance={"atol": 0.02, "rtol": 0.02}
+# %% tolerance={"rtol": 0.02, "atol": 0.02}
 print("bits per pixel".ljust(18) + "".join(f"{column:>11}" for column in row))
 for name, row in bits_per_pixel.items():
     print(name.ljust(18) + "".join(f"{value:11.2f}" for value in row.values()))
 
-# %% mystnb={"figure": {"caption": "Bits per pixel, as a share of what a picture without any structure would take. The histogram knows how often each level occurs; zlib and xz find repetitions in the stream of bytes; png predicts each pixel from its neighbours first.", "name": "fig-coders"}, "image": {"alt": "Grouped bars for four pictures. The photographs reach about half of the uncompressed size with png, the shuffled photograph gains almost nothing over its histogram, and the digits shrink to about a fifth."}} tolerance={"atol": 0.02, "rtol": 0.02}
+# %% mystnb={"figure": {"name": "fig-coders", "caption": "Bits per pixel, as a share of what a picture without any structure would take. The histogram knows how often each level occurs; zlib and xz find repetitions in the stream of bytes; png predicts each pixel from its neighbours first."}, "image": {"alt": "Grouped bars for four pictures. The photographs reach about half of the uncompressed size with png, the shuffled photograph gains almost nothing over its histogram, and the digits shrink to about a fifth."}} tolerance={"rtol": 0.02, "atol": 0.02}
 fig, ax = plt.subplots(figsize=(6.6, 3.2))
 for i, column in enumerate(list(row)[1:]):
     shares = [100 * values[column] / values["no model"] for values in bits_per_pixel.values()]
@@ -334,7 +334,7 @@ plt.show()
 # trouble. To put a number on it we count, and take the entropy of the observed frequencies $\hat p_i = n_i / N$. This
 # is the {term}`plug-in estimate` $\hat H = H(\hat p)$.
 
-# %% mystnb={"figure": {"caption": "Two coins, 400 flips each, and the plug-in estimate of their entropies as the flips come in. Both estimates approach the true values (dashed), and both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips: one rises to 1 bit, the other settles near 0.47 bits."}}
+# %% mystnb={"figure": {"name": "fig-coins", "caption": "Two coins, 400 flips each, and the plug-in estimate of their entropies as the flips come in. Both estimates approach the true values (dashed), and both start from below: after one flip every coin seems to have entropy 0."}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips: one rises to 1 bit, the other settles near 0.47 bits."}}
 rng = np.random.default_rng(33)
 flips = {"fair": (rng.random(400) < 0.5).astype(int), "biased": (rng.random(400) < 0.9).astype(int)}
 n = np.arange(1, 401)
@@ -437,7 +437,7 @@ assert decoded == message and info.prefix_decode(wire, code) == list(message)
 # leaves are the codewords, and {numref}`fig-kraft` shows a second way to look at it: a codeword of length $\ell$
 # occupies a piece of length $2^{-\ell}$ of the interval from 0 to 1, namely all binary fractions that begin with it.
 
-# %% mystnb={"figure": {"caption": "The code a = 00, b = 01, c = 1 as a tree and as a cut of the interval [0, 1). Codewords of a prefix code own pieces that do not overlap, so their lengths add up to at most 1: short codewords are expensive.", "name": "fig-kraft"}, "image": {"alt": "Left, a binary tree with leaves a at 00, b at 01 and c at 1. Right, a bar from 0 to 1 cut at one quarter and one half into pieces owned by a, b and c."}} tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-kraft", "caption": "The code a = 00, b = 01, c = 1 as a tree and as a cut of the interval [0, 1). Codewords of a prefix code own pieces that do not overlap, so their lengths add up to at most 1: short codewords are expensive."}, "image": {"alt": "Left, a binary tree with leaves a at 00, b at 01 and c at 1. Right, a bar from 0 to 1 cut at one quarter and one half into pieces owned by a, b and c."}}
 fig, (tree, bar) = plt.subplots(1, 2, figsize=(7, 2.8), width_ratios=[1, 1.3])
 nodes = {"": (2, 2), "0": (1, 1), "1": (3, 1), "00": (0.4, 0), "01": (1.6, 0)}
 for word in ["0", "1", "00", "01"]:
@@ -672,7 +672,7 @@ for c in "e’Jz":
     row = ", ".join(f"{name} {length[c]:2} bits" for name, length in lengths.items())
     print(f"{c}: {counts[c]:5} times, surprise {surprise[c]:5.2f} bits, {row}")
 
-# %% mystnb={"figure": {"caption": "Codeword length against surprise for each character of the sonnets. Huffman's code follows the diagonal within a bit or so; UTF-8 gives 8 bits to all ASCII characters alike, and 24 to the apostrophe, which is no rare guest.", "name": "fig-utf8"}, "image": {"alt": "Scatter plot. Huffman lengths climb with surprise along the diagonal from 3 to 15 bits; the UTF-8 lengths lie on a flat line at 8 bits, with one point at 24 bits for the apostrophe at a surprise of about 7 bits."}}
+# %% mystnb={"figure": {"name": "fig-utf8", "caption": "Codeword length against surprise for each character of the sonnets. Huffman's code follows the diagonal within a bit or so; UTF-8 gives 8 bits to all ASCII characters alike, and 24 to the apostrophe, which is no rare guest."}, "image": {"alt": "Scatter plot. Huffman lengths climb with surprise along the diagonal from 3 to 15 bits; the UTF-8 lengths lie on a flat line at 8 bits, with one point at 24 bits for the apostrophe at a surprise of about 7 bits."}}
 fig, ax = plt.subplots(figsize=(6, 3.6))
 for (name, length), marker in zip(lengths.items(), "s."):
     mean = sum(p[c] * length[c] for c in p)
@@ -713,7 +713,7 @@ plt.show()
 # {prf:ref}`thm-code-length` for the blocks says $nH \le L_n < nH + 1$. Divide by $n$.
 # :::
 
-# %% mystnb={"figure": {"caption": "Huffman's code for blocks of n flips of a coin with p = 0.1. The cost per flip comes down to the entropy of 0.469 bits: this is what a fraction of a bit means. It need not fall at every step.", "name": "fig-blocks"}, "image": {"alt": "Points over block lengths 1 to 12: 1 bit per flip at n equal to 1, 0.645 at 2, then falling towards a dashed line at 0.469 bits; all points lie below the curve entropy plus one over n."}} tags=["check:thm-blocks"]
+# %% tags=["check:thm-blocks"] mystnb={"figure": {"name": "fig-blocks", "caption": "Huffman's code for blocks of n flips of a coin with p = 0.1. The cost per flip comes down to the entropy of 0.469 bits: this is what a fraction of a bit means. It need not fall at every step."}, "image": {"alt": "Points over block lengths 1 to 12: 1 bit per flip at n equal to 1, 0.645 at 2, then falling towards a dashed line at 0.469 bits; all points lie below the curve entropy plus one over n."}}
 H = info.entropy([0.9, 0.1])
 n = np.arange(1, 13)
 per_flip, p = [], np.ones(1)
@@ -770,7 +770,7 @@ def draw_row(ax, row, low, length, chosen):
     return piece
 
 
-# %% mystnb={"figure": {"caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length 0.3 x 0.5 x 0.2 = 0.03, and the solid piece, all binary fractions that begin 0.101000, lies in it: the code is 101000.", "name": "fig-arithmetic"}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a piece labelled 0.101000."}} tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-arithmetic", "caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length 0.3 x 0.5 x 0.2 = 0.03, and the solid piece, all binary fractions that begin 0.101000, lies in it: the code is 101000."}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a piece labelled 0.101000."}}
 fig, ax = plt.subplots(figsize=(6.4, 3.8))
 low, length = 0.0, 1.0
 for row, symbol in enumerate("bac"):
@@ -914,7 +914,7 @@ for order in range(-1, 6):
     sizes[name] = 8 * len(data) / len(unseen)
     print(f"{name:>17}: -log2 Q = {ideal:8.1f}, file {8 * len(data)} bits or {sizes[name]:.3f} per character")
 
-# %% mystnb={"figure": {"caption": "Sixteen sonnets on disk. A longer memory makes the model less surprised and the file shorter, until contexts become too rare to learn from. zlib and xz, which learn from the 16 sonnets alone, cannot compete with a model that has read 130 others. Let xz read them too, and it comes close to two characters of memory.", "name": "fig-text"}, "image": {"alt": "Horizontal bars of bits per character: no model about 6, last 0 characters about 4.5, falling to about 2.5 for four characters; zlib and xz about 3.7, and 2.9 for xz that has read the other sonnets."}} tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"name": "fig-text", "caption": "Sixteen sonnets on disk. A longer memory makes the model less surprised and the file shorter, until contexts become too rare to learn from. zlib and xz, which learn from the 16 sonnets alone, cannot compete with a model that has read 130 others. Let xz read them too, and it comes close to two characters of memory."}, "image": {"alt": "Horizontal bars of bits per character: no model about 6, last 0 characters about 4.5, falling to about 2.5 for four characters; zlib and xz about 3.7, and 2.9 for xz that has read the other sonnets."}} tolerance={"rtol": 0.02}
 raw, rest = text.encode(), bytes(test.x.numpy())
 sizes["zlib"] = 8 * len(zlib.compress(rest, 9)) / len(rest)
 sizes["xz"] = 8 * len(lzma.compress(rest)) / len(rest)
@@ -1001,7 +1001,7 @@ for x in "qtn·":
 # After q no doubt is left at all. After a gap (everything that is not a letter counts as one) the next character is
 # *less* certain, 4.055 bits, than for someone who knows nothing, 4.002 bits: a single piece of news can confuse.
 
-# %% mystnb={"figure": {"caption": "How often each letter (or a gap, the dot) follows each other letter in the sonnets.", "name": "fig-bigrams"}, "image": {"alt": "A 27 by 27 heat map of letter pairs; the most frequent pairs include t followed by h, h followed by e, and e followed by a gap."}}
+# %% mystnb={"figure": {"name": "fig-bigrams", "caption": "How often each letter (or a gap, the dot) follows each other letter in the sonnets."}, "image": {"alt": "A 27 by 27 heat map of letter pairs; the most frequent pairs include t followed by h, h followed by e, and e followed by a gap."}}
 fig, ax = plt.subplots(figsize=(5.2, 4.4))
 picture = ax.imshow(joint, vmax=0.02, cmap="cividis")
 ax.set(xticks=range(27), yticks=range(27), xlabel="next letter y", ylabel="letter x")
@@ -1011,7 +1011,7 @@ ax.grid(visible=False)
 fig.colorbar(picture, ax=ax, label="p(x, y)", extend="max")
 plt.show()
 
-# %% mystnb={"figure": {"caption": "The chain rule as bars. What is in the pair is what is in x plus what is left in y. Knowing a letter takes 0.71 bits (last piece) off the entropy of the next.", "name": "fig-chain-rule"}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}} tags=["hide-input"]
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-chain-rule", "caption": "The chain rule as bars. What is in the pair is what is in x plus what is left in y. Knowing a letter takes 0.71 bits (last piece) off the entropy of the next."}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}}
 rows = [
     (0, 0, h_xy, "black", f"H(X, Y) = {h_xy:.2f}"),
     (1, 0, h_x, COLOURS["blue"], f"H(X) = {h_x:.2f}"),
@@ -1126,7 +1126,7 @@ print(f"a 90:10 coin believed to be fair costs {kl([0.9, 0.1], [0.5, 0.5]):.3f} 
 # by integrals; equality then means equality almost everywhere.
 # :::
 
-# %% mystnb={"figure": {"caption": "The inequality behind the first proof holds for the natural logarithm: a - 1 is its tangent. The binary logarithm has slope 1.443 at a = 1 and runs above the line from a = 1 to a = 2.", "name": "fig-tangent"}, "image": {"alt": "The line a minus 1 touches the curve ln a at a equal to 1 and stays above it. The curve log2 a crosses the line at 1 and at 2 and lies above it in between; the point at a equal to 1.5, height 0.585, is marked."}}
+# %% mystnb={"figure": {"name": "fig-tangent", "caption": "The inequality behind the first proof holds for the natural logarithm: a - 1 is its tangent. The binary logarithm has slope 1.443 at a = 1 and runs above the line from a = 1 to a = 2."}, "image": {"alt": "The line a minus 1 touches the curve ln a at a equal to 1 and stays above it. The curve log2 a crosses the line at 1 and at 2 and lies above it in between; the point at a equal to 1.5, height 0.585, is marked."}}
 a = np.linspace(0.12, 2.6, 300)
 fig, ax = plt.subplots(figsize=(6, 3.4))
 ax.plot(a, a - 1, color="black", linewidth=1.5, label="a - 1")
@@ -1205,7 +1205,7 @@ for name, surface in {"forward": forward, "reverse": reverse, "reverse, right hu
 mean = (p * x).sum() * dx
 print(f"{'p itself':<19} {mean:5.2f}  {math.sqrt((p * (x - mean) ** 2).sum() * dx):5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of p and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of q, with their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}}
+# %% mystnb={"figure": {"name": "fig-forward-reverse", "caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of p and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of q, with their minima."}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}}
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1430,7 +1430,7 @@ print(f"best λ on the grid {rates[nll.argmin()]:.2f} (expected: mean minus one,
 print(f"KL divergence there: {divergence.min():.4f} bits per word")
 assert np.allclose(nll, H + divergence, atol=1e-9) and nll.argmin() == divergence.argmin()
 
-# %% mystnb={"figure": {"caption": "Word lengths in the sonnets, fitted by 1 + Poisson. The mean negative log-likelihood (what one computes) and the KL divergence from the empirical distribution (what one would like to know) differ by a constant, the entropy of the empirical distribution. Their minimum is at the same place, the mean.", "name": "fig-mle"}, "image": {"alt": "Left, bars of word-length frequencies with the fitted Poisson as points; four-letter words are most frequent. Right, two parallel U-shaped curves over lambda with minima at the same value near 3.16, a constant 2.84 bits apart."}}
+# %% mystnb={"figure": {"name": "fig-mle", "caption": "Word lengths in the sonnets, fitted by 1 + Poisson. The mean negative log-likelihood (what one computes) and the KL divergence from the empirical distribution (what one would like to know) differ by a constant, the entropy of the empirical distribution. Their minimum is at the same place, the mean."}, "image": {"alt": "Left, bars of word-length frequencies with the fitted Poisson as points; four-letter words are most frequent. Right, two parallel U-shaped curves over lambda with minima at the same value near 3.16, a constant 2.84 bits apart."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7, 3))
 left.bar(np.arange(len(empirical)), empirical, color="#bbbbbb", label="sonnets")
 left.plot(np.arange(1, 16), model(lengths.mean() - 1)[1:16], "o", label="best fit")
@@ -1564,7 +1564,7 @@ print(f"two dimensions: ellipse {on_ellipse:.4f}, Gaussian {info.gaussian_entrop
 by_scipy = scipy.stats.multivariate_normal(cov=cov).entropy() / math.log(2)
 assert on_ellipse < info.gaussian_entropy(cov) and math.isclose(by_scipy, info.gaussian_entropy(cov))
 
-# %% mystnb={"figure": {"caption": "Six densities with variance 1, and their entropies in the same colours. None reaches the entropy of the Gaussian, whether its tails are heavier (Laplace) or lighter (uniform) or its middle is empty (two humps).", "name": "fig-max-entropy"}, "image": {"alt": "Left, curves of six densities. Right, horizontal bars of their entropies: Gaussian 2.05 bits is longest, logistic and Laplace follow, then the uniform, the two humps and the mixture of narrow and wide."}}
+# %% mystnb={"figure": {"name": "fig-max-entropy", "caption": "Six densities with variance 1, and their entropies in the same colours. None reaches the entropy of the Gaussian, whether its tails are heavier (Laplace) or lighter (uniform) or its middle is empty (two humps)."}, "image": {"alt": "Left, curves of six densities. Right, horizontal bars of their entropies: Gaussian 2.05 bits is longest, logistic and Laplace follow, then the uniform, the two humps and the mixture of narrow and wide."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), width_ratios=[1.3, 1])
 ordered = sorted(h, key=h.get)
 for i, name in enumerate(ordered[::-1]):
@@ -1605,7 +1605,7 @@ plt.show()
 # Here is the classic example: a die whose throws average 4.5 instead of 3.5, and nothing else is known about it. What
 # should you bet?
 
-# %% mystnb={"figure": {"caption": "Dice with a known mean and the largest entropy that it allows. Without news (mean 3.5) the die is fair; a higher mean tilts it exponentially, and leaves as much doubt as possible.", "name": "fig-die"}, "image": {"alt": "Three bar charts over the faces 1 to 6: flat for mean 3.5, rising gently for mean 4.5, rising steeply for mean 5.5; the entropies in the titles fall from 2.58 to 2.33 and 1.38 bits."}} tags=["check:thm-max-entropy"]
+# %% tags=["check:thm-max-entropy"] mystnb={"figure": {"name": "fig-die", "caption": "Dice with a known mean and the largest entropy that it allows. Without news (mean 3.5) the die is fair; a higher mean tilts it exponentially, and leaves as much doubt as possible."}, "image": {"alt": "Three bar charts over the faces 1 to 6: flat for mean 3.5, rising gently for mean 4.5, rising steeply for mean 5.5; the entropies in the titles fall from 2.58 to 2.33 and 1.38 bits."}}
 faces = np.arange(1, 7)
 tilted = lambda lam: np.exp(lam * faces) / np.exp(lam * faces).sum()
 fig, axes = plt.subplots(1, 3, figsize=(7, 2.6), sharey=True)
@@ -1662,7 +1662,7 @@ print(f"exponential, n = 32: {heights['exponential', 32]:.4f} bits (exact {exact
 for name in ("uniform", "two humps"):
     print(f"{name}, n = 32: {heights[name, 32]:.4f} bits (ceiling {bound:.4f})")
 
-# %% mystnb={"figure": {"caption": "Sums of n independent copies, rescaled to variance 1. The densities (left and middle) forget where they came from, and the entropy (right) climbs to the Gaussian's 2.047 bits, the highest that variance 1 allows.", "name": "fig-clt"}, "image": {"alt": "Left, densities of the two-humped start for n equal to 1, 2, 4 and 32 becoming a bell. Middle, the same for the exponential. Right, entropies of three starts rising with n to a dashed ceiling at 2.047 bits."}}
+# %% mystnb={"figure": {"name": "fig-clt", "caption": "Sums of n independent copies, rescaled to variance 1. The densities (left and middle) forget where they came from, and the entropy (right) climbs to the Gaussian's 2.047 bits, the highest that variance 1 allows."}, "image": {"alt": "Left, densities of the two-humped start for n equal to 1, 2, 4 and 32 becoming a bell. Middle, the same for the exponential. Right, entropies of three starts rising with n to a dashed ceiling at 2.047 bits."}}
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 3), width_ratios=[1, 1, 1.2])
 for ax, name in zip(axes, ["two humps", "exponential"]):
     for n, shade in zip((1, 2, 4, 32), ("#56B4E9", "#0072B2", "#E69F00", "#000000")):
@@ -1784,7 +1784,7 @@ numbers = {name: (abs(np.corrcoef(*xy)[0, 1]), binned_information(*xy)) for name
 print(f"line, exact: -log2(1 - 0.8^2) / 2 = {-math.log2(1 - 0.8**2) / 2:.3f} bits, binned {numbers['line'][1]:.3f}")
 print(f"independent: {numbers['independent'][1]:.4f} bits; from bias alone {15**2 / (2 * u.size * math.log(2)):.4f}")
 
-# %% mystnb={"figure": {"caption": "Correlation and mutual information. A parabola and a circle have correlation 0, yet knowing x narrows y down to one or two places.", "name": "fig-correlation"}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}}
+# %% mystnb={"figure": {"name": "fig-correlation", "caption": "Correlation and mutual information. A parabola and a circle have correlation 0, yet knowing x narrows y down to one or two places."}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}}
 fig, axes = plt.subplots(1, 4, figsize=(7.6, 2.6))
 for ax, (name, (x, y)) in zip(axes, clouds.items()):
     ax.plot(x[:1000], y[:1000], ".", markersize=2, alpha=0.5)
@@ -1876,7 +1876,7 @@ for (who, N), values in estimates.items():
 bias = {N: 9 * 255 / (2 * N * math.log(2)) for N in (50_000, 1000)}
 print(f"bias by the formula, 256 classes: {bias[50_000]:.3f} and {bias[1000]:.3f} bits")
 
-# %% mystnb={"figure": {"caption": "Estimated information between a digit's label and its amount of ink, sorted into m classes. With 50,000 images the estimate nearly levels off; with 1,000 images and many classes most of it is bias, as the shuffled labels show, whose true information is zero. Dotted: the bias formula.", "name": "fig-ink"}, "image": {"alt": "Four curves over the number of ink classes from 2 to 256. For 50,000 images the real labels rise to 0.38 bits and nearly level off, the shuffled stay near zero. For 1,000 images both rise to more than one bit, close to dotted lines of the bias formula."}}
+# %% mystnb={"figure": {"name": "fig-ink", "caption": "Estimated information between a digit's label and its amount of ink, sorted into m classes. With 50,000 images the estimate nearly levels off; with 1,000 images and many classes most of it is bias, as the shuffled labels show, whose true information is zero. Dotted: the bias formula."}, "image": {"alt": "Four curves over the number of ink classes from 2 to 256. For 50,000 images the real labels rise to 0.38 bits and nearly level off, the shuffled stay near zero. For 1,000 images both rise to more than one bit, close to dotted lines of the bias formula."}}
 fig, ax = plt.subplots(figsize=(6.2, 3.5))
 for (who, N), values in estimates.items():
     ax.semilogx(
@@ -1951,7 +1951,7 @@ print(f"mean of log q(z|x) / p(z): {right:.4f} bits; mean of the product of the 
 # Now the witness for real digits: logistic regression on three descriptions of the image, each computed from the one
 # before, trained on 5,000 images and heard on the 10,000 test images.
 
-# %% tolerance={"atol": 0.005, "rtol": 0.02}
+# %% tolerance={"rtol": 0.02, "atol": 0.005}
 from sklearn.linear_model import LogisticRegression
 
 pixels = {
@@ -1973,7 +1973,7 @@ for name, features in describe.items():
     print(f"{name:>15}: at least {witness[name]:.3f} +- {error:.3f} bits about the label")
 print(f"entropy of the label: {label_entropy:.3f} bits, the most that anything can tell about it")
 
-# %% mystnb={"figure": {"caption": "Left, the bound on the example with a known answer, for q that moves from ignorance to the posterior: it touches the truth exactly there. Right, what a simple classifier proves about MNIST; the dashed line is the entropy of the label.", "name": "fig-mi-bound"}, "image": {"alt": "Left, a concave curve rises to a dashed line and touches it at the right end. Right, horizontal bars: pixels 2.84 bits, averages 2.77 bits, total ink 0.34 bits, and a dashed line at 3.32 bits."}} tolerance={"atol": 0.005, "rtol": 0.02}
+# %% mystnb={"figure": {"name": "fig-mi-bound", "caption": "Left, the bound on the example with a known answer, for q that moves from ignorance to the posterior: it touches the truth exactly there. Right, what a simple classifier proves about MNIST; the dashed line is the entropy of the label."}, "image": {"alt": "Left, a concave curve rises to a dashed line and touches it at the right end. Right, horizontal bars: pixels 2.84 bits, averages 2.77 bits, total ink 0.34 bits, and a dashed line at 3.32 bits."}} tolerance={"rtol": 0.02, "atol": 0.005}
 t = np.linspace(0, 1, 101)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
 left.plot(t, [bound((1 - s) * p_z[:, None] + s * posterior) for s in t], label="lower bound")
