@@ -53,7 +53,12 @@ from lvmlib.base import Flow, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import distortion_and_rate, elbo, log_likelihood
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import load
-from lvmlib.distributions import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal, StandardNormal
+from lvmlib.distributions import (
+    ConditionalBernoulli,
+    ConditionalDiscretizedLogistic,
+    ConditionalNormal,
+    StandardNormal,
+)
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP
 from lvmlib.plotting import COLOURS, image_grid, use_style
@@ -134,7 +139,7 @@ optimizer.step(closure)
 pca = PCA(svd_solver="full").fit(X.numpy())
 discarded, V = (pca.singular_values_[8:] ** 2).sum() / len(X), torch.tensor(pca.components_[:8].T)
 difference = (X @ A.T @ W.T - X @ V @ V.T).abs().max().item()
-print(f"error per image: {closure().item():.3f} by gradient descent, {discarded:.3f} by the discarded singular values")
+print(f"error per image: {closure().item():.3f} by gradient descent, {discarded:.3f} by the theorem")
 print(f"reconstructed pixels (grey levels 0 to 16) differ by less than 0.1: {difference < 0.1}")
 assert abs(closure().item() / discarded - 1) < 1e-5 and difference < 0.1
 
@@ -169,7 +174,7 @@ for k in (2, 4, 8, 16, 32):
         progress=False,
     )
 
-# %% tolerance={"rtol": 0.03}
+# %% tolerance={"rtol": 0.01}
 x_test = test_images.x.flatten(1)
 pca = PCA(64, svd_solver="covariance_eigh").fit(images.x[:10_000].flatten(1))
 centred = x_test - torch.tensor(pca.mean_)
@@ -184,7 +189,7 @@ print(f"squared error per test image (a constant image, the mean: {centred.squar
 for k, error in network_error.items():
     print(f"  k = {k:2d}: {pca_error[k]:5.1f} by PCA, {error:5.1f} by the autoencoder")
 
-# %% mystnb={"figure": {"caption": "Reconstruction error on 10,000 test digits against the width of the bottleneck. Four numbers from a network describe a digit as well as eight from PCA. The advantage fades as $k$ grows, because the training was short: PCA's optimum is exact for every $k$, the network's is not.", "name": "fig-bottleneck"}, "image": {"alt": "Line plot on logarithmic axes. Error falls with the bottleneck width for PCA and for the autoencoder; the autoencoder lies below PCA, most clearly at small widths, and the two meet near 32."}} tolerance={"rtol": 0.05}
+# %% mystnb={"figure": {"caption": "Reconstruction error on 10,000 test digits against the width of the bottleneck. Four numbers from a network describe a digit as well as eight from PCA. The advantage fades as $k$ grows, because the training was short: PCA's optimum is exact for every $k$, the network's is not.", "name": "fig-bottleneck"}, "image": {"alt": "Line plot on logarithmic axes. Error falls with the bottleneck width for PCA and for the autoencoder; the autoencoder lies below PCA, most clearly at small widths, and the two meet near 32."}} tolerance={"rtol": 0.02}
 fig, ax = plt.subplots()
 ax.plot(list(pca_error), list(pca_error.values()), "o-", color=COLOURS["black"], label="PCA = linear autoencoder")
 ax.plot(
@@ -201,7 +206,7 @@ ax.minorticks_off()
 ax.legend()
 plt.show()
 
-# %% mystnb={"figure": {"caption": "Test digits through the bottleneck. Eight principal components leave ghosts; eight numbers from a network give cleaner strokes, not always of the right digit.", "name": "fig-ae-reconstructions"}, "image": {"alt": "Grid of digits in five rows: original, PCA with 8 components, and autoencoders with bottlenecks 2, 8 and 32. Reconstructions sharpen down the rows."}} tolerance={"figure": 0.35, "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Test digits through the bottleneck. Eight principal components leave ghosts; eight numbers from a network give cleaner strokes, not always of the right digit.", "name": "fig-ae-reconstructions"}, "image": {"alt": "Grid of digits in five rows: original, PCA with 8 components, and autoencoders with bottlenecks 2, 8 and 32. Reconstructions sharpen down the rows."}} tolerance={"figure": 0.3, "rtol": 0.1}
 V = torch.tensor(pca.components_[:8].T)
 rows = [x_test[:10], centred[:10] @ V @ V.T + torch.tensor(pca.mean_)]
 with torch.no_grad():
@@ -220,7 +225,7 @@ plt.show()
 # The most obliging guess is a Gaussian with the mean and covariance of the codes themselves. {numref}`fig-ae-no-generation` shows the codes of the 2-dimensional
 # autoencoder, where the problem can be seen, and what the guess decodes to in 32 dimensions, where it is worse.
 
-# %% mystnb={"figure": {"caption": "Left: codes of test digits in the 2-dimensional autoencoder, and the central 95% of the Gaussian with the same mean and covariance. The codes fill an odd shape with arms and gaps. Right: above, reconstructions in 32 dimensions; below, decoded draws from the Gaussian fitted to the codes.", "name": "fig-ae-no-generation"}, "image": {"alt": "Left: scatter of codes coloured by digit class, forming arms that a drawn ellipse covers badly. Right: two blocks of decoded images; the upper ones are digits, the lower ones are blots of strokes."}} tolerance={"figure": 0.4, "rtol": 0.15}
+# %% mystnb={"figure": {"caption": "Left: codes of test digits in the 2-dimensional autoencoder, and the central 95% of the Gaussian with the same mean and covariance. The codes fill an odd shape with arms and gaps. Right: above, reconstructions in 32 dimensions; below, decoded draws from the Gaussian fitted to the codes.", "name": "fig-ae-no-generation"}, "image": {"alt": "Left: scatter of codes coloured by digit class, forming arms that a drawn ellipse covers badly. Right: two blocks of decoded images; the upper ones are digits, the lower ones are blots of strokes."}} tolerance={"figure": 0.3, "rtol": 0.1}
 with torch.no_grad():
     codes2, codes32 = (autoencoders[k][0](x_test) for k in (2, 32))
     guess = MultivariateNormal(codes32.mean(0), codes32.T.cov())
@@ -241,7 +246,7 @@ right.axhline(3 * 30 - 1.5, color="black", lw=1)
 plt.show()
 
 
-# %% tolerance={"rtol": 0.05}
+# %% tolerance={"rtol": 0.01}
 def nearest(x):
     """Mean distance to the nearest of 10,000 training images."""
     return torch.cdist(x.flatten(1), images.x[:10_000].flatten(1)).min(1).values.mean().item()
@@ -377,7 +382,7 @@ def arrow(ax, start, end, colour, shift=0.0):
     ax.annotate("", end + across, start + across, arrowprops=style)
 
 
-# %% mystnb={"figure": {"caption": "The computation graph of a VAE's training step. Black: the forward pass. Red: where the gradient of the ELBO flows back. The noise $\\varepsilon$ and the data $x$ are inputs, so nothing flows into them. The posterior $p_\\theta(z \\mid x)$, the integral $p_\\theta(x)$ and any draw from the decoder are *not* part of it. Below: written as a draw from $\\mathcal{N}(\\mu, \\sigma^2)$, the random node stops the gradient of the reconstruction term on its way to the encoder.", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds decoder theta and the log-likelihood. Mu and sigma also feed the KL term. Both terms give the ELBO. Red arrows return from the ELBO to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The computation graph of a VAE's training step. Black: the forward pass. Orange: where the gradient of the ELBO flows back. The noise $\\varepsilon$ and the data $x$ are inputs, so nothing flows into them. The posterior $p_\\theta(z \\mid x)$, the integral $p_\\theta(x)$ and any draw from the decoder are *not* part of it. Below: written as a draw from $\\mathcal{N}(\\mu, \\sigma^2)$, the random node stops the gradient of the reconstruction term on its way to the encoder.", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds decoder theta and the log-likelihood. Mu and sigma also feed the KL term. Both terms give the ELBO. Orange arrows return from the ELBO to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 4.2))
 for text, place in nodes.items():
     fill = next((c for start, c in fills.items() if text.startswith(start)), "white")
@@ -444,9 +449,8 @@ z = q.sample((1_000_000,))
 log_ratio = q.log_prob(z) - p.log_prob(z)
 error = log_ratio.std() / len(z) ** 0.5
 library = kl_divergence(MultivariateNormal(mu, torch.diag(sigma**2)), MultivariateNormal(m, torch.diag(s**2)))
-print(
-    f"formula {formula:.4f}, torch with full covariances {library:.4f}, Monte Carlo {log_ratio.mean():.4f} +- {error:.4f} nats"
-)
+print(f"formula {formula:.4f} nats, torch with full covariances {library:.4f}")
+print(f"Monte Carlo {log_ratio.mean():.4f} +- {error:.4f}")
 assert abs(formula - library) < 1e-9 and abs(log_ratio.mean() - formula) < 4 * error
 
 # %% [markdown]
@@ -490,15 +494,13 @@ vae = VAE(
     ConditionalBernoulli((1, 28, 28), decoder),
     StandardNormal((latents,)),
 )
-train, valid, test = load("mnist", binarize="stochastic")  # every pixel is drawn anew each time it is used
+train, valid, test = load("mnist", binarize="stochastic")  # drawn anew at every use
 x = train.batch(range(100))  # [100, 1, 28, 28], values 0 and 1
 seed_everything(1)
 by_hand = elbo_by_hand(encoder, decoder, x)
 seed_everything(1)
 from_library = elbo(vae, x)
-print(
-    f"by hand {by_hand.mean():.3f}, lvmlib {from_library.mean():.3f} nats per image; largest difference {(by_hand - from_library).abs().max():.0e}"
-)
+print(f"by hand {by_hand.mean():.3f}, lvmlib {from_library.mean():.3f} nats per image")
 assert torch.allclose(by_hand, from_library, atol=1e-2)
 print(f"784 fair coins: {-784 * math.log(2):.3f} nats")
 
@@ -513,9 +515,8 @@ print(f"784 fair coins: {-784 * math.log(2):.3f} nats")
 # whose mean is the ELBO. `trace` shows every part of it, for as many draws as one likes:
 
 # %%
-print(
-    f"a Flow: {isinstance(vae, Flow)}; layers: {[type(layer).__name__ for layer in vae.transforms]}; base: {type(vae.base).__name__}"
-)
+layers = [type(layer).__name__ for layer in vae.transforms]
+print(f"a Flow: {isinstance(vae, Flow)}; layers: {layers}; base: {type(vae.base).__name__}")
 with torch.no_grad():
     trace = vae.trace(x, k=3)  # the encoder runs once, three draws per image
 step = trace.steps[0]
@@ -551,7 +552,7 @@ history = fit(
     progress=False,
 )
 
-# %% mystnb={"figure": {"caption": "The ELBO while training. The training curve is a running mean over 50 batches. Both still rise slowly at the end, where the learning rate has fallen to 0. Steps after the first hundred are shown.", "name": "fig-elbo"}, "image": {"alt": "Two curves of the ELBO against the training step, rising steeply from below minus 200 nats and flattening towards about minus 107; training and validation lie close together."}} tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "The ELBO while training. The training curve is a running mean over 50 batches. Both still rise slowly at the end, where the learning rate has fallen to 0. Steps after the first hundred are shown.", "name": "fig-elbo"}, "image": {"alt": "Two curves of the ELBO against the training step, rising steeply from below minus 200 nats and flattening towards about minus 107; training and validation lie close together."}} tolerance={"rtol": 0.01}
 running = torch.tensor(history.loss).unfold(0, 50, 1).mean(1)
 fig, ax = plt.subplots()
 ax.plot(range(100, steps + 1), -running[50:], color=COLOURS["sky"], label="training")
@@ -563,7 +564,7 @@ with torch.no_grad():
     distortion, rate = distortion_and_rate(vae, vae.trace(valid_fixed.x))
 print(f"validation ELBO {-history.valid_loss[-1]:.1f} nats: log p(x|z) {-distortion.mean():.1f}, KL {rate.mean():.1f}")
 
-# %% mystnb={"figure": {"caption": "Binary test images, and the mean of $p_\\theta(x \\mid z)$ at one draw $z \\sim q_\\phi(z \\mid x)$.", "name": "fig-reconstructions"}, "image": {"alt": "Two rows of digits: noisy binary test images above, their smooth reconstructions below, matching in class and slant."}} tolerance={"figure": 0.35, "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Binary test images, and the mean of $p_\\theta(x \\mid z)$ at one draw $z \\sim q_\\phi(z \\mid x)$.", "name": "fig-reconstructions"}, "image": {"alt": "Two rows of digits: noisy binary test images above, their smooth reconstructions below, matching in class and slant."}} tolerance={"figure": 0.3, "rtol": 0.1}
 x = test.fixed(seed=0).subset(12).x
 torch.manual_seed(0)
 image_grid(torch.cat([x, vae.reconstruct(x)]), columns=12, row_labels=["test image", "reconstruction"])
@@ -582,9 +583,8 @@ record = load_checkpoint(long_run, "vae_mnist")
 for key in ("passes", "training_minutes", "test_nll_nats"):
     print(f"{key}: {record[key]}")
 binary_test = test.fixed(seed=0)
-print(
-    f"active latents (posterior mean varies by more than 0.01): {active_latents(long_run, binary_test.x[:2000])} of 50"
-)
+active = active_latents(long_run, binary_test.x[:2000])
+print(f"active latents (posterior mean varies by more than 0.01): {active} of 50")
 
 # %% mystnb={"figure": {"caption": "Left: means of $p_\\theta(x \\mid z)$ for 36 draws $z \\sim p(z)$ from the longer run. Right: binary images drawn from $p_\\theta(x \\mid z)$ for the same $z$; these, and not the means, are samples of the model.", "name": "fig-samples"}, "image": {"alt": "Two six-by-six grids of generated digits, smooth grey on the left and speckled binary on the right. Most are recognisable digits, a few are mixtures of two."}}
 torch.manual_seed(0)
@@ -642,7 +642,7 @@ digits_test = digits_test.fixed(seed=0)
 
 
 def train_in_turns(turn, work):
-    """Adam on a small VAE until `work` network updates are done; with turn=None both networks move at each step."""
+    """Adam until `work` network updates are done; with turn=None both networks move at each step."""
     seed_everything(0)
     encoder = ConditionalNormal((8,), MLP(64, (64,), 16, nn.SiLU))
     model = VAE(encoder, ConditionalBernoulli((1, 8, 8), MLP(8, (64,), 64, nn.SiLU)), StandardNormal((8,)))
@@ -665,7 +665,7 @@ def train_in_turns(turn, work):
 turns = {"together": None, "in turns of 20": 20, "in turns of 400": 400}
 results = {name: train_in_turns(turn, work=2401 * SCALE) for name, turn in turns.items()}
 
-# %% mystnb={"figure": {"caption": "Joint against alternating training of a small VAE on binary 8x8 digits. The first two curves all but coincide. With turns of 400 steps each encoder phase is a plateau: a posterior fitted to a decoder that has yet to learn anything.", "name": "fig-alternating"}, "image": {"alt": "Three curves of the test ELBO against work. The joint curve rises fastest; short turns follow close behind; long turns rise in stairs and end lowest."}} tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "Joint against alternating training of a small VAE on binary 8x8 digits. The first two curves all but coincide. With turns of 400 steps each encoder phase is a plateau: a posterior fitted to a decoder that has yet to learn anything.", "name": "fig-alternating"}, "image": {"alt": "Three curves of the test ELBO against work. The joint curve rises fastest; short turns follow close behind; long turns rise in stairs and end lowest."}} tolerance={"rtol": 0.01}
 fig, ax = plt.subplots()
 for (name, points), colour in zip(results.items(), ("sky", "green", "vermilion")):
     ax.plot(*zip(*points), "--" if colour == "green" else "-", color=COLOURS[colour], label=name)
@@ -693,7 +693,7 @@ with torch.no_grad():
     trace = long_run.trace(x, k=10_000)
     from_encoder, log_w = trace.steps[0].log_p[:, 0], trace.log_weights[:, 0]
 
-# %% mystnb={"figure": {"caption": "One test image $x$: the distribution of $\\log p_\\theta(x \\mid z)$ when $z$ comes from the prior and when it comes from the encoder. The dashed line is $\\log p_\\theta(x)$. No draw from the prior reaches the region that makes up the likelihood.", "name": "fig-almost-zero"}, "image": {"alt": "Two histograms on an axis of nats. The prior's is wide and far to the left, from about minus 1000 to minus 150; the encoder's is a narrow peak near minus 55. A dashed line marks the log-likelihood, just left of that peak."}} tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "One test image $x$: the distribution of $\\log p_\\theta(x \\mid z)$ when $z$ comes from the prior and when it comes from the encoder. The dashed line is $\\log p_\\theta(x)$. No draw from the prior reaches the region that makes up the likelihood.", "name": "fig-almost-zero"}, "image": {"alt": "Two histograms on an axis of nats. The prior's is wide and far to the left, from about minus 1000 to minus 150; the encoder's is a narrow peak near minus 55. A dashed line marks the log-likelihood, just left of that peak."}} tolerance={"rtol": 0.005}
 k = len(log_w)
 log_px = (torch.logsumexp(log_w, 0) - math.log(k)).item()
 fig, ax = plt.subplots()
@@ -704,12 +704,10 @@ ax.axvline(log_px, color="black", ls="--", lw=1.2, label="$\\log p_\\theta(x)$")
 ax.set(xlabel="$\\log p_\\theta(x \\mid z)$ (nats)", ylabel="share of draws per nat")
 ax.legend()
 plt.show()
-print(
-    f"median of log p(x|z): {from_prior.median():.0f} nats under the prior, {from_encoder.median():.0f} under the encoder"
-)
-print(
-    f"KL from encoder to prior: {kl_divergence(long_run.posterior(x), long_run.prior.distribution()).item():.1f} nats"
-)
+medians = from_prior.median(), from_encoder.median()
+kl = kl_divergence(long_run.posterior(x), long_run.prior.distribution())
+print("median of log p(x|z): {:.0f} nats under the prior, {:.0f} under the encoder".format(*medians))
+print(f"KL from encoder to prior: {kl.item():.1f} nats")
 print(f"log p(x) from {k:,} draws of the encoder: {log_px:.1f} nats")
 for n in (100, 1000, 10_000, 50_000):
     estimate = torch.logsumexp(from_prior[:n], 0) - math.log(n)
@@ -722,7 +720,7 @@ for n in (100, 1000, 10_000, 50_000):
 # The encoder makes the same average possible. Since $p_\theta(x) = \mathbb{E}_{q_\phi(z \mid x)}[w]$ with the weight of {eq}`eq-log-weight`, averaging *weights* over draws from $q$ is unbiased for $p_\theta(x)$: **importance sampling**. Its logarithm is again too small on average, for the log is concave, but the gap closes as draws are added;
 # one draw gives the ELBO. So the same ten thousand weights tell how loose the ELBO is.
 
-# %% tolerance={"atol": 0.03, "rtol": 0.02}
+# %% tolerance={"rtol": 0.002}
 with torch.no_grad():
     torch.manual_seed(0)
     log_w = torch.cat([long_run.log_weights(binary_test.x[:100], k=250) for _ in range(4)])  # [1000, 100]
@@ -731,9 +729,8 @@ for k in (1, 10, 100, 1000):
     groups = log_w.view(-1, k, 100)  # all 1000 draws are used for every k
     print(f"  {k:4d} draws: {(torch.logsumexp(groups, 1) - math.log(k)).mean():.2f}")
 torch.manual_seed(0)
-print(
-    f"  lvmlib.bounds.log_likelihood, 1000 fresh draws: {log_likelihood(long_run, binary_test.x[:100], k=1000).mean():.2f}"
-)
+fresh = log_likelihood(long_run, binary_test.x[:100], k=1000).mean()
+print(f"  lvmlib.bounds.log_likelihood, 1000 fresh draws: {fresh:.2f}")
 weights = log_w.softmax(0)
 print(f"of 1000 draws, the effective number is {(1 / weights.square().sum(0)).median():.0f} (median over images)")
 
@@ -834,7 +831,7 @@ for model, prepare in cases.values():
         progress=False,
     )
 
-# %% tolerance={"rtol": 0.03}
+# %% tolerance={"atol": 0.002, "rtol": 0.02}
 print("8-bit MNIST, first 2000 test images: bits per dimension, of which KL")
 for name, (model, prepare) in cases.items():
     torch.manual_seed(0)
@@ -844,7 +841,7 @@ for name, (model, prepare) in cases.items():
     print(f"  {name:<32} {total:5.2f}  {kl:5.3f}")
 print(f"  {'every level equally likely':<32} {math.log2(256):5.2f}")
 
-# %% tags=["check:thm-vae-sigma"] tolerance={"rtol": 0.03}
+# %% tags=["check:thm-vae-sigma"] tolerance={"rtol": 0.01}
 model, _ = cases["Gaussian, one sigma learned"]
 torch.manual_seed(0)
 with torch.no_grad():
@@ -853,15 +850,14 @@ with torch.no_grad():
     v = (pair.x[0] - pair.layer.likelihood(pair.z[0]).mean).square().mean()
 learned = pair.layer.decoder.log_scale.exp().item()
 print(
-    f"sigma learned by gradient {learned:.4f}, root mean squared error {v.sqrt():.4f} (equal at the optimum)"
+    f"sigma learned {learned:.4f}, root mean squared error {v.sqrt():.4f} (equal at the optimum)"
 )  # after 400 steps on its way there
 log_likelihoods = {
     s: -392 * (v / s**2 + math.log(2 * math.pi * s**2)).item() for s in torch.linspace(0.05, 0.4, 701).tolist()
 }
 best = max(log_likelihoods, key=log_likelihoods.get)
-print(
-    f"best of 701 values of sigma: {best:.4f}, at {log_likelihoods[best]:.1f}; the formula: {-392 * (math.log(2 * math.pi * v) + 1):.1f} nats"
-)
+formula = -392 * (math.log(2 * math.pi * v) + 1)
+print(f"best of 701 values of sigma: {best:.4f}, at {log_likelihoods[best]:.1f} nats; formula {formula:.1f}")
 assert abs(best - v.sqrt()) < 1e-3 and abs(learned / v.sqrt() - 1) < 0.1
 
 
@@ -911,7 +907,7 @@ other = torch.randperm(2000, generator=torch.Generator().manual_seed(0))
 direction = F.normalize(torch.randn(2000, 20, generator=torch.Generator().manual_seed(1)), dim=1)
 lengths, changes = torch.linspace(0, 0.5, 11), {}
 
-# %% tolerance={"rtol": 0.1}
+# %% tolerance={"atol": 0.002, "rtol": 0.05}
 print("                  twin's  noise   same class   change of the image")
 print("                  code    sigma    neighbour   at a fifth of the way")
 for name, model in models.items():
@@ -927,7 +923,7 @@ for name, model in models.items():
     noise = "none " if name.startswith("no noise") else f"{q.stddev.mean() / z.std(0).mean():.3f}"
     print(f"{name:<16} {twin:6.2f}   {noise} {purity:12.2f} {changes[name][4]:14.1f}")
 
-# %% mystnb={"figure": {"caption": "How much the decoded image changes when its code moves in a random direction. The unit on the horizontal axis is the mean distance between the codes of two test images. Noise alone changes nothing: the curves of the first two models coincide.", "name": "fig-smooth"}, "image": {"alt": "Three curves of squared image change against displacement. Two coincide, without noise and with noise but no KL term. The third, with noise and KL term, lies clearly lower."}} tolerance={"rtol": 0.1}
+# %% mystnb={"figure": {"caption": "How much the decoded image changes when its code moves in a random direction. The unit on the horizontal axis is the mean distance between the codes of two test images. Noise alone changes nothing: the curves of the first two models coincide.", "name": "fig-smooth"}, "image": {"alt": "Three curves of squared image change against displacement. Two coincide, without noise and with noise but no KL term. The third, with noise and KL term, lies clearly lower."}} tolerance={"rtol": 0.05}
 fig, ax = plt.subplots()
 for (name, change), (colour, style) in zip(changes.items(), [("vermilion", "-"), ("orange", "--"), ("blue", "-")]):
     ax.plot(lengths, change, style, color=COLOURS[colour], label=name)
@@ -993,7 +989,7 @@ for name, f in features.items():
         classifier = LogisticRegression(max_iter=1000).fit(z_few, images.y[index])
         accuracy[f"frozen: {name}"].append(classifier.score((z_test - centre) / scale, y_test))
 
-# %% tolerance={"atol": 0.02, "rtol": 0.03}
+# %% tolerance={"atol": 0.3, "rtol": 0.01}
 for seed in range(5):
     index = few_labels(seed)
     torch.manual_seed(seed)
@@ -1017,7 +1013,7 @@ for name, values in accuracy.items():
 flat = vae_mnist(latents=2)
 flat_record = load_checkpoint(flat, "vae_mnist_2d")
 quantiles = Normal(0, 1).icdf(torch.linspace(0.03, 0.97, 14))
-grid = torch.cartesian_prod(-quantiles, quantiles).flip(1)  # rows from the top down; z_1 to the right, z_2 upwards
+grid = torch.cartesian_prod(-quantiles, quantiles).flip(1)  # z_1 to the right, z_2 upwards
 with torch.no_grad():
     decoded = flat.likelihood(grid).mean
 fig, ax = plt.subplots(figsize=(4.6, 4.6))
@@ -1025,7 +1021,8 @@ image_grid(decoded, columns=14, gap=0, ax=ax).set(
     xlabel="$z_1$ from $-1.9$ to $1.9$", ylabel="$z_2$ from $-1.9$ to $1.9$"
 )
 plt.show()
-print(f"test NLL with 2 latents {flat_record['test_nll_nats']:.1f} nats, with 50 latents {record['test_nll_nats']:.1f}")
+for latents, r in {2: flat_record, 50: record}.items():
+    print(f"test NLL with {latents} latents: {r['test_nll_nats']:.1f} nats")
 
 # %% mystnb={"figure": {"caption": "Posterior means of 2000 test images in the same two latents, by class. Together they fill the prior's disc; the border between fours and nines is fought over.", "name": "fig-codes"}, "image": {"alt": "Scatter plot of codes in the plane, coloured by class. Ones, zeros, twos, sixes and sevens have regions of their own at the rim; fours, nines, fives, eights and threes overlap near the middle."}}
 with torch.no_grad():
@@ -1065,7 +1062,7 @@ nearest_diagonal = torch.diag_embed(
     1 / precision.diagonal(dim1=1, dim2=2)
 )  # of all diagonal Gaussians p, the one with the smallest KL(p || q')
 
-# %% tags=["check:thm-vae-rotation"] tolerance={"rtol": 0.02}
+# %% tags=["check:thm-vae-rotation"] tolerance={"rtol": 0.005}
 cases = {
     "as trained": (I, mean, torch.diag_embed(var)),
     "rotated": (Q, mean @ Q.T, Q @ torch.diag_embed(var) @ Q.T),
@@ -1097,7 +1094,7 @@ assert abs(bounds["rotated"] - bounds["as trained"]) < 0.2 and bounds["rotated, 
 # (sec-faces)=
 # ## Does it work on faces?
 #
-# The same recipe with convolutions, on 358 portraits of 36 persons from the ORL database {cite:p}`samaria1994`, courtesy of AT&T Laboratories Cambridge: 56x48 pixels, 16 latents, a Gaussian decoder with $\sigma = 0.2$ (`python -m lvmlib.experiments.vae_faces`). The portraits are not shipped. The checkpoint is, with the posterior means
+# The same recipe with convolutions, on 358 portraits of 36 persons from the ORL database {cite:p}`samaria1994`, courtesy of AT&T Laboratories Cambridge: $56 \times 48$ pixels, 16 latents, a Gaussian decoder with $\sigma = 0.2$ (`python -m lvmlib.experiments.vae_faces`). The portraits are not shipped. The checkpoint is, with the posterior means
 # of eight of them, and the model can tell us what it knows.
 
 # %%
@@ -1155,7 +1152,7 @@ plt.show()
 # $\mathsf{R} - I_q = \mathbb{E}\left[\log \frac{q(z)}{p(z)}\right] = \operatorname{KL}(q(z) \,\|\, p(z)) \ge 0$. A KL divergence is 0 exactly for equal distributions.
 # :::
 #
-# {cite:t}`alemi2018` read this as a plane on which every VAE is a point. With six images and four discrete codes everything can be summed; we try ten thousand random encoders, decoders and priors, then the optimal decoder and prior for one encoder.
+# {cite:t}`alemi2018` read this as a plane on which every VAE is a point. With six images and four discrete codes everything can be summed; we try ten thousand random encoders, decoders and priors (neither difference may be negative), then the optimal decoder and prior for one encoder.
 
 # %%
 generator = torch.Generator().manual_seed(0)
@@ -1179,7 +1176,7 @@ q, decoder, prior = (
     F.normalize(random(10_000, *shape), p=1, dim=dim) for shape, dim in (((6, 4), -1), ((6, 4), -2), ((4,), -1))
 )
 D, information, R = rate_distortion(q, decoder, prior)
-print(f"smallest I - (H - D): {(information - H + D).min():.4f}, smallest R - I: {(R - information).min():.4f} (>= 0)")
+print(f"smallest I - (H - D): {(information - H + D).min():.4f}, smallest R - I: {(R - information).min():.4f}")
 joint = p_data[:, None] * q[0]
 D, information, R = rate_distortion(q[0], joint / joint.sum(0), joint.sum(0))
 print(f"optimal decoder and prior: H - D = {H - D:.6f}, I = {information:.6f}, R = {R:.6f} nats (equal)")
@@ -1200,7 +1197,7 @@ for beta in (0.1, 0.3, 1.0, 3.0, 10.0):
         distortion, rate = distortion_and_rate(model, model.trace(valid_fixed.x))
     plane[beta] = rate.mean().item(), distortion.mean().item()
 
-# %% mystnb={"figure": {"caption": "The rate-distortion plane of binary MNIST. Each point is one $\\beta$. Dotted lines join points of equal ELBO; $\\beta = 1$ ends on the best of them. No point can lie below $\\mathsf{R} + \\mathsf{D} = H$. The entropy $H$ of binary MNIST is unknown; the black line is drawn at the negative log-likelihood of the longer run, which cannot be less than $H$ (on average over the data).", "name": "fig-rate-distortion"}, "image": {"alt": "Five points on a falling convex curve with rate on the horizontal and distortion on the vertical axis; straight grey lines of slope minus one, and a black line of slope minus one below the curve."}} tolerance={"rtol": 0.04}
+# %% mystnb={"figure": {"caption": "The rate-distortion plane of binary MNIST. Each point is one $\\beta$. Dotted lines join points of equal ELBO; $\\beta = 1$ ends on the best of them. No point can lie below $\\mathsf{R} + \\mathsf{D} = H$. The entropy $H$ of binary MNIST is unknown; the black line is drawn at the negative log-likelihood of the longer run, which cannot be less than $H$ (on average over the data).", "name": "fig-rate-distortion"}, "image": {"alt": "Five points on a falling convex curve with rate on the horizontal and distortion on the vertical axis; straight grey lines of slope minus one, and a black line of slope minus one below the curve."}} tolerance={"rtol": 0.02}
 fig, ax = plt.subplots()
 r, d = zip(*plane.values())
 ax.plot(r, d, "o-", color=COLOURS["blue"], label="trained with $\\beta$")
@@ -1215,9 +1212,7 @@ ax.set(xlim=(0, 60), ylim=(0, 190), xlabel="rate R (nats per image)", ylabel="di
 ax.legend()
 plt.show()
 for beta, (rate, distortion) in plane.items():
-    print(
-        f"beta {beta:4g}: R {rate:5.1f}, D {distortion:6.1f}, R + D {rate + distortion:6.1f}, D + beta R {distortion + beta * rate:6.1f} nats"
-    )
+    print(f"beta {beta:4g}: R {rate:5.1f}, D {distortion:6.1f}, R + D {rate + distortion:6.1f} nats")
 
 # %% [markdown]
 # Along the optimal curve the slope is $-\beta$, because $\mathsf{D} + \beta\,\mathsf{R}$ is smallest there. Going from $\beta = 1$ to $0.1$ doubles the rate and takes only some 10 nats off the distortion; going to 10 saves 21 nats of rate at the price of 70 nats of distortion. The sum is best at $\beta = 1$, as it must be when training succeeds, since there it is what was minimised. Its distance to the
@@ -1230,15 +1225,14 @@ for beta, (rate, distortion) in plane.items():
 # :::
 
 # %%
-layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), scale=1.0)  # starts with the exact posterior
+layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), scale=1.0)  # q is exact
 model = Flow([layer], StandardNormal((1,)))
 torch.manual_seed(0)
 x = torch.ones(1, 1)
 with torch.no_grad():
     for beta in (1.0, 0.5):
-        print(
-            f"beta {beta}: {elbo(model, x, k=1_000_000, beta=beta).item():.2f}; log p(x) = {log_likelihood(model, x, k=1).item():.2f}"
-        )
+        print(f"beta {beta}: {elbo(model, x, k=1_000_000, beta=beta).item():.2f}")
+    print(f"log p(x): {log_likelihood(model, x, k=1).item():.2f} (one draw is enough: q is the posterior)")
 
 # %% [markdown]
 # (sec-blurry)=
@@ -1276,7 +1270,7 @@ def closure():
 optimizer.step(closure)
 averages = torch.stack([x[z == digit].mean(0) for digit in range(10)])
 difference = (logits.sigmoid() - averages).abs().max().item()
-print(f"largest difference between the trained decoder and the class averages: {difference:.0e} (0)")
+print(f"trained decoder and class averages differ by less than 0.001: {difference < 1e-3}")
 assert difference < 1e-3
 
 # %% [markdown]
@@ -1299,7 +1293,8 @@ image_grid(
     column_labels=[r"$\pi(z)$", "$m(z)$", *[""] * 2, "images that share the code", *[""] * 3],
 )
 plt.show()
-print("images that share a code (effective number):", [round(n) for n in (1 / weights.square().sum(1)).tolist()])
+sharing = 1 / weights.square().sum(1)
+print("images that share a code (effective number):", [round(n) for n in sharing.tolist()])
 
 # %%
 undecided = lambda p: (p * (1 - p)).sum((1, 2, 3)).mean().item()
