@@ -109,7 +109,7 @@ use_style()
 # :::
 #
 # The codes themselves are *not* determined: $A \to M A$, $W \to W M^{-1}$ with any invertible $M$ gives the same reconstructions. Remember this; it comes back as a theorem
-# about VAEs ({ref}`sec-axes`).
+# about VAEs ({numref}`sec-axes`).
 #
 # Does gradient descent, which knows nothing of singular values, find them? We train a linear autoencoder on scikit-learn's 8x8 digits from a random start and
 # compare with scikit-learn's PCA.
@@ -552,7 +552,7 @@ history = fit(
     progress=False,
 )
 
-# %% mystnb={"figure": {"caption": "The ELBO while training. The training curve is a running mean over 50 batches. Both still rise slowly at the end, where the learning rate has fallen to 0. Steps after the first hundred are shown.", "name": "fig-elbo"}, "image": {"alt": "Two curves of the ELBO against the training step, rising steeply from below minus 200 nats and flattening towards about minus 107; training and validation lie close together."}} tolerance={"rtol": 0.01}
+# %% mystnb={"figure": {"caption": "The ELBO while training. The training curve is a running mean over 50 batches. Both have all but stopped rising at the end, where the learning rate has fallen to 0. Steps after the first hundred are shown.", "name": "fig-elbo"}, "image": {"alt": "Two curves of the ELBO against the training step, rising steeply from below minus 200 nats and flattening towards about minus 107; training and validation lie close together."}} tolerance={"rtol": 0.01}
 running = torch.tensor(history.loss).unfold(0, 50, 1).mean(1)
 fig, ax = plt.subplots()
 ax.plot(range(100, steps + 1), -running[50:], color=COLOURS["sky"], label="training")
@@ -693,7 +693,7 @@ with torch.no_grad():
     trace = long_run.trace(x, k=10_000)
     from_encoder, log_w = trace.steps[0].log_p[:, 0], trace.log_weights[:, 0]
 
-# %% mystnb={"figure": {"caption": "One test image $x$: the distribution of $\\log p_\\theta(x \\mid z)$ when $z$ comes from the prior and when it comes from the encoder. The dashed line is $\\log p_\\theta(x)$. No draw from the prior reaches the region that makes up the likelihood.", "name": "fig-almost-zero"}, "image": {"alt": "Two histograms on an axis of nats. The prior's is wide and far to the left, from about minus 1000 to minus 150; the encoder's is a narrow peak near minus 55. A dashed line marks the log-likelihood, just left of that peak."}} tolerance={"rtol": 0.005}
+# %% mystnb={"figure": {"caption": "One test image $x$: the distribution of $\\log p_\\theta(x \\mid z)$ when $z$ comes from the prior and when it comes from the encoder. The dashed line is $\\log p_\\theta(x)$. None of 50,000 draws from the prior reaches the region that makes up the likelihood.", "name": "fig-almost-zero"}, "image": {"alt": "Two histograms on an axis of nats. The prior's is wide and far to the left, from about minus 1000 to minus 150; the encoder's is a narrow peak near minus 55. A dashed line marks the log-likelihood, just left of that peak."}} tolerance={"rtol": 0.005}
 k = len(log_w)
 log_px = (torch.logsumexp(log_w, 0) - math.log(k)).item()
 fig, ax = plt.subplots()
@@ -715,10 +715,10 @@ for n in (100, 1000, 10_000, 50_000):
 
 # %% [markdown]
 # Under the prior a typical $\log p_\theta(x \mid z)$ lies hundreds of nats below what the encoder's draws reach: nearly every $z$ is the code of some *other* picture, and gives each wrong pixel a small probability. The average is carried by the few draws that come close by luck. It is unbiased for $p_\theta(x)$, but its logarithm after 50,000 draws is still more than 20 nats too low. Luck has
-# a price that we know: the KL from the posterior to the prior says that about $e^{\operatorname{KL}}$ draws are needed to hit the region that counts, here some hundreds of millions {cite:p}`chatterjee2018`.
+# a price that we know: the KL from the encoder's distribution to the prior says that about $e^{\operatorname{KL}}$ draws are needed to hit the region that counts, here some hundreds of millions {cite:p}`chatterjee2018`.
 #
 # The encoder makes the same average possible. Since $p_\theta(x) = \mathbb{E}_{q_\phi(z \mid x)}[w]$ with the weight of {eq}`eq-log-weight`, averaging *weights* over draws from $q$ is unbiased for $p_\theta(x)$: **importance sampling**. Its logarithm is again too small on average, for the log is concave, but the gap closes as draws are added;
-# one draw gives the ELBO. So the same ten thousand weights tell how loose the ELBO is.
+# one draw gives the ELBO. So a thousand weights for each image tell how loose the ELBO is.
 
 # %% tolerance={"rtol": 0.002}
 with torch.no_grad():
@@ -758,7 +758,7 @@ print(f"of 1000 draws, the effective number is {(1 / weights.square().sum(0)).me
 # The expectation of {eq}`eq-gaussian-decoder` is $\frac{D}{2}\left(\frac{v}{\sigma^2} + \log(2\pi\sigma^2)\right)$. With $t = \sigma^2$ its derivative is $\frac D2 \left(\frac1t - \frac{v}{t^2}\right)$, negative for $t < v$ and positive for $t > v$. Insert $t = v$; constants do not move the optimum.
 # :::
 #
-# For a fair comparison on real 8-bit images the densities must be on the same footing as a discrete decoder. Grey levels $0, \dots, 255$ get uniform noise in $[0, 1)$ on top (*dequantization*), which makes the density's log-likelihood a lower bound on that of the discrete levels. Dividing by 256
+# For a fair comparison on real 8-bit images the densities must be on the same footing as a discrete decoder. Grey levels $0, \dots, 255$ get uniform noise in $[0, 1)$ on top (*dequantization*), which makes the density's log-likelihood a lower bound on that of the discrete levels: $\log \int p(x + u)\, du \ge \int \log p(x + u)\, du$ over the unit cube, by Jensen's inequality. Dividing by 256
 # to please the networks is a bijection, and a chain knows what it pays: $-D \log 256$.
 
 
@@ -871,14 +871,14 @@ assert abs(best - v.sqrt()) < 1e-3 and abs(learned / v.sqrt() - 1) < 0.1
 # likelihood, would seem to need next to nothing. The constant does not matter to the gradient of $\theta$; it matters as soon as you compare with anything, and $\sigma$ itself matters even to the gradient.
 # :::
 #
-# Three remarks on comparing. The five rows share data and units, so they can be ranked. The Bernoulli ELBO of {ref}`sec-train`, about $107 / (784 \log 2) = 0.20$ bits per dimension, *cannot* be put beside them: binary images are other data, with far fewer bits in them. And the Bernoulli formula applied to grey levels in
-# $[0, 1]$, common as it is, is no likelihood of anything: $\pi^x (1 - \pi)^{1 - x}$ integrates over $x \in [0, 1]$ to less than 1 unless $\pi$ is 0 or 1 (to $0.5$ at $\pi = 0.5$); the missing factor has been worked out by {cite:t}`loaizaganem2019`.
+# Three remarks on comparing. The five rows share data and units, so they can be ranked. The Bernoulli ELBO of {numref}`sec-train`, about $107 / (784 \log 2) = 0.20$ bits per dimension, *cannot* be put beside them: binary images are other data, with far fewer bits in them. And the Bernoulli formula applied to grey levels in
+# $[0, 1]$, common as it is, is no likelihood of anything: $\pi^x (1 - \pi)^{1 - x}$ integrates over $x \in [0, 1]$ to at most one half, reached at $\pi = \frac12$; the missing factor has been worked out by {cite:t}`loaizaganem2019`.
 #
 # (sec-smooth)=
 # ## Do similar images get similar codes?
 #
 # Two directions must be kept apart. *Similar $x$ to similar $z$*: an encoder is a continuous function, so a small change of the image moves its code a little, in any autoencoder. *Similar $z$ to similar $x$*, everywhere and not only at codes of images, is what sampling and interpolation need, and there the noise comes in: a decoder that must do
-# with $z + $ noise had better not change much within the noise. Three models with the same networks and the same Bernoulli decoder tell the ingredients apart: no noise (an autoencoder); noise but no KL term; noise and KL term (the VAE of {ref}`sec-train`, trained anew).
+# with $z + $ noise had better not change much within the noise. Three models with the same networks and the same Bernoulli decoder tell the ingredients apart: no noise (an autoencoder); noise but no KL term; noise and KL term (the VAE of {numref}`sec-train`, trained anew).
 
 
 # %%
@@ -1129,7 +1129,7 @@ image_grid(1 - traversal[most].flatten(0, 1), columns=9, row_labels=[f"$z_{{{i}}
 plt.show()
 
 # %% [markdown]
-# Portraits of four persons whom the model never saw cost hardly more bits than those that it was trained on, so it has not learned them by heart. Lines between two persons run through plausible faces, though an even blend of two persons is mostly a blurred one. Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them
+# Portraits of four persons whom the model never saw cost hardly more bits than those that it was trained on, so at this scale it has not learned them by heart. Lines between two persons run through plausible faces, though an even blend of two persons is mostly a blurred one. Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them
 # decodes to something that the decoder was never asked for. The scale $\sigma$ matters here. Learned, it would settle near 0.06 with better bits per dimension; but then each portrait is told apart with so many nats that the prior's draws are ghosts. The next section is about this exchange.
 #
 # (sec-rate-distortion)=
@@ -1183,7 +1183,7 @@ print(f"optimal decoder and prior: H - D = {H - D:.6f}, I = {information:.6f}, R
 assert torch.allclose(H - D, information) and torch.allclose(R, information)
 
 # %% [markdown]
-# Now the curve on real images. Five copies of the VAE of {ref}`sec-train` continue training, each with its own $\beta$.
+# Now the curve on real images. Five copies of the VAE of {numref}`sec-train` continue training, each with its own $\beta$.
 
 # %%
 plane = {}
@@ -1220,7 +1220,7 @@ for beta, (rate, distortion) in plane.items():
 #
 # :::{admonition} Watch out: with $\beta < 1$ the objective is no bound
 # :class: pitfall
-# $\mathsf{D} + \beta\,\mathsf{R}$ with $\beta < 1$ leaves out part of the price, and minus its value may exceed $\log p(x)$. In the model of the last box ($z \sim \mathcal{N}(0, 1)$, $x \mid z \sim \mathcal{N}(z, 1)$, $x = 1$, exact posterior) $\beta = 0.5$ gives $-1.40$, where $\log p(x) = -1.52$. Train with any $\beta$ you like, but report the
+# $\mathsf{D} + \beta\,\mathsf{R}$ with $\beta < 1$ leaves out part of the price, and minus its value may exceed $\log p(x)$. In the small model from before ($z \sim \mathcal{N}(0, 1)$, $x \mid z \sim \mathcal{N}(z, 1)$, $x = 1$, exact posterior) $\beta = 0.5$ gives $-1.40$, where $\log p(x) = -1.52$. Train with any $\beta$ you like, but report the
 # ELBO with $\beta = 1$.
 # :::
 
@@ -1238,7 +1238,7 @@ with torch.no_grad():
 # (sec-blurry)=
 # ## Why are the samples blurry?
 #
-# Every sample in this chapter is soft at the edges, faces more than digits. Neither a small network nor a short training is to blame; it is what the decoder was asked for.
+# Every sample in this chapter is soft at the edges, faces more than digits. Larger networks and longer training help only so far: softness is what the decoder was asked for.
 #
 # :::{prf:theorem} The best factorised decoder is an average
 # :label: thm-vae-mean
@@ -1306,7 +1306,7 @@ for name, model in {"2 latents": flat, "50 latents": long_run}.items():
 print(f"MNIST's own grey levels: {undecided(test_images.x):.1f}")
 
 # %% [markdown]
-# The decoder never computed an average; it arrived at these by gradient ascent on the ELBO. Dozens of training images share each code, and wherever they disagree about a pixel the best answer is grey. With 50 latents fewer images share a code and less variance is left, but still more than in MNIST's own grey levels.
+# The decoder never computed an average; it arrived at these by gradient ascent on the ELBO. Dozens of training images share each code, and wherever they disagree about a pixel the best answer is grey. With 50 latents the codes say more and less variance is left, but still more than in MNIST's own grey levels.
 #
 # Drawing from $p_\theta(x \mid z)$ instead of showing its mean does not help, because the pixels are drawn independently: blur becomes speckle ({numref}`fig-samples`). What helps is to let the code say more, with a prior that follows, or a decoder in which pixels depend on each other, so that *one of the sixes* can be drawn instead of their mean.
 #
@@ -1320,11 +1320,11 @@ print(f"MNIST's own grey levels: {undecided(test_images.x):.1f}")
 # * - For
 #   - Against
 # * - Sampling costs one pass through the decoder, all pixels at once.
-#   - Pixels are independent given $z$: means are blurred, draws are speckled ({ref}`sec-blurry`).
+#   - Pixels are independent given $z$: means are blurred, draws are speckled ({numref}`sec-blurry`).
 # * - Codes for new data by one pass through the encoder, with their uncertainty; interpolation, traversal, features from unlabelled data.
-#   - Axes carry no meaning of their own ({ref}`sec-axes`).
+#   - Axes carry no meaning of their own ({numref}`sec-axes`).
 # * - Any networks, any decoder: binary, grey, whatever has a likelihood.
-#   - The likelihood is known only as a bound; an estimate takes thousands of passes ({ref}`sec-almost-zero`).
+#   - The likelihood is known only as a bound; an estimate takes thousands of passes ({numref}`sec-almost-zero`).
 # * - Stable training by stochastic gradients; one draw per image is enough.
 #   - The bound rewards simple posteriors, and with a powerful decoder the code may go unused.
 # * - Rate and distortion can be read off and traded.
@@ -1436,13 +1436,13 @@ print(f"MNIST's own grey levels: {undecided(test_images.x):.1f}")
 #
 # :::{exercise}
 # :label: ex-vae-continuous-bernoulli
-# For which constant $c(\pi)$ is $c(\pi)\, \pi^x (1 - \pi)^{1 - x}$ a density on $x \in [0, 1]$? Conclude that the "ELBO" of a Bernoulli decoder on grey levels is always below that of the normalised one, and say why training with it nevertheless prefers other means.
+# For which constant $c(\pi)$ is $c(\pi)\, \pi^x (1 - \pi)^{1 - x}$ a density on $x \in [0, 1]$? Conclude that the "ELBO" of a Bernoulli decoder on grey levels is always below that of the normalised one, and say which way leaving out $c(\pi)$ moves the fitted $\pi$.
 # :::
 #
 # :::{solution} ex-vae-continuous-bernoulli
 # :class: dropdown
 # With $a = \log\frac{\pi}{1 - \pi}$ the integrand is $(1 - \pi)\, e^{a x}$, and $\int_0^1 (1 - \pi)\, e^{a x}\, dx = (1 - \pi)\frac{e^a - 1}{a} = \frac{2\pi - 1}{a}$ for $\pi \ne \frac12$, and $\frac12$ at $\frac12$. So $c(\pi) = \frac{1}{2\pi - 1}\log\frac{\pi}{1 - \pi}$, which is at least 2: the integral of a function that is convex in $x$ lies below the mean of its values at
-# 0 and 1, $\frac12((1 - \pi) + \pi) = \frac12$. The normalised log-likelihood has the further term $\log c(\pi)$, which grows towards $\pi = 0$ and $1$. Leaving it out therefore favours means nearer to $\frac12$ than maximum likelihood would.
+# 0 and 1, $\frac12((1 - \pi) + \pi) = \frac12$. The normalised log-likelihood has the further term $\log c(\pi)$, which grows towards $\pi = 0$ and $1$. Leaving it out therefore moves the fitted $\pi$ towards $\frac12$.
 # :::
 #
 # :::{exercise}
@@ -1457,7 +1457,7 @@ print(f"MNIST's own grey levels: {undecided(test_images.x):.1f}")
 #
 # :::{exercise}
 # :label: ex-vae-is-bias
-# Let $\hat p = \frac1k \sum_i w_i$ with $\mathbb{E}[w_i] = p(x)$ and finite variance. Expand $\log \hat p$ around $p(x)$ to second order and find how far $\mathbb{E}[\log \hat p]$ lies below $\log p(x)$ for large $k$. Compare with the table in {ref}`sec-almost-zero`: does the gap fall like $1/k$ there?
+# Let $\hat p = \frac1k \sum_i w_i$ with $\mathbb{E}[w_i] = p(x)$ and finite variance. Expand $\log \hat p$ around $p(x)$ to second order and find how far $\mathbb{E}[\log \hat p]$ lies below $\log p(x)$ for large $k$. Compare with the table in {numref}`sec-almost-zero`: does the gap fall like $1/k$ there?
 # :::
 #
 # :::{solution} ex-vae-is-bias
