@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from lvmlib.base import Density
 from lvmlib.bounds import elbo
 
 Loss = Callable[[Any, Any], Tensor]
@@ -52,9 +54,10 @@ def adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Optimizer
 
 
 def cosine(peak: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
-    r"""A learning rate that rises linearly for `warmup` steps, then falls to 0 along half a cosine.
+    r"""A learning rate that falls to 0 along half a cosine, after a linear rise of `warmup` steps.
 
-    .. math:: \text{lr}(t) = \tfrac12\, \text{peak}\, (1 + \cos \pi t), \qquad t = \text{step} / \text{steps}
+    .. math:: \text{lr} = \min\!\left(1, \tfrac{\text{step} + 1}{\text{warmup}}\right) \tfrac12\, \text{peak}\,
+        (1 + \cos \pi t), \qquad t = \text{step} / \text{steps}
 
     Args:
         peak: the largest learning rate.
@@ -64,11 +67,17 @@ def cosine(peak: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
     Returns:
         A function of the step for `fit`'s `lr`.
 
+    Raises:
+        ValueError: steps below 1, or a negative warmup.
+
     Example:
         >>> lr = cosine(1e-3, steps=100, warmup=10)
         >>> [round(lr(step), 6) for step in (0, 9, 50, 99)]
         [0.0001, 0.00098, 0.0005, 0.0]
     """
+
+    if steps < 1 or warmup < 0:
+        raise ValueError(f"steps must be 1 or more and warmup 0 or more, but they are {steps} and {warmup}.")
 
     def lr(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -106,7 +115,8 @@ def fit(
         model: any module, usually a `Density`.
         data: a `lvmlib.data.Data` split, a tensor [N, ...], or a tuple of tensors with the same N. A batch is what
             `data.batch(index)` returns, or the rows of the tensors.
-        loss: ``loss(model, batch)``, a scalar or one value per example, which is averaged; minus the ELBO by default.
+        loss: ``loss(model, batch)``, a scalar or one value per example, which is averaged; minus the ELBO by default,
+            for which the model must be a `Density`.
         steps: number of gradient steps in all, those of a resumed run included.
         batch_size: examples per step. The examples left over at the end of a pass are dropped.
         lr: learning rate, or a function from the step (from 0) to it.
@@ -128,9 +138,12 @@ def fit(
         A `History`.
 
     Raises:
-        ValueError: arguments that do not fit together, fewer examples than a batch, a checkpoint of another run.
+        TypeError: `model`, `data`, `valid` or what `loss` returns is of another kind.
+        ValueError: arguments that do not fit together, fewer examples than a batch, nothing to train, a loss of
+            another shape, a checkpoint of another run or another architecture.
         FileExistsError: `checkpoint` exists and `resume` is False.
-        FloatingPointError: the loss is not finite; the message names the step.
+        OSError: no checkpoint can be written there; found out before the first step.
+        FloatingPointError: the training or the validation loss is not finite; the message names the step.
 
     Example:
         >>> from lvmlib.distributions import ConditionalNormal
@@ -141,52 +154,72 @@ def fit(
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
     """
-    _check_arguments(data, steps, batch_size, valid, patience, average)
+    counts = {"steps": steps, "batch_size": batch_size, "valid_every": valid_every, "patience": patience}
+    _check_counts({**counts, "checkpoint_every": checkpoint_every})
+    _check_model(model, loss)
+    _check_data(data, valid, batch_size)
+    _check_options(valid, patience, average, clip_norm)
     loss = loss or negative_elbo
     device = next(model.parameters()).device
-    rate = lr if callable(lr) else lambda step: lr
     make = optimizer or adam
-    run = _Run(model, make(model.parameters(), lr=rate(0)), average)
+    run = _Run(model, make(model.parameters(), lr=_rate(lr, 0)), average)
     path = None if checkpoint is None else Path(checkpoint)
     # What has to be the same for a resumed run to be the same run. Its length may be extended.
-    identity = {"batch_size": batch_size, "seed": seed, "examples": _length(data), "average": average}
-    if path is not None and path.exists():
-        if not resume:
-            raise FileExistsError(f"{path} exists. Pass resume=True to continue that run, or move the file away.")
-        run.load(path, identity, device)
+    identity = {
+        "batch_size": batch_size,
+        "seed": seed,
+        "examples": _length(data),
+        "average": average,
+        "optimizer": type(run.optimizer).__name__,
+        "early stopping": patience is not None,
+    }
+    if path is not None:
+        _check_path(path, resume)
+        if path.exists():
+            run.load(path, identity, device)
+            if run.step > steps:
+                raise ValueError(f"{path} has {run.step} steps behind it, more than the {steps} asked for.")
     valid_every = valid_every or max(1, _length(data) // batch_size)
 
     bar = tqdm(total=steps, initial=run.step, disable=not progress, file=sys.stderr, mininterval=0.5, ascii=True)
     model.train()
     batches = _batches(data, batch_size, seed, run.step)
-    while run.step < steps and not run.history.stopped_early:
-        for group in run.optimizer.param_groups:
-            group["lr"] = rate(run.step)
-        batch = _to(_rows(data, next(batches)), device)
-        value = loss(model, batch).mean()
-        number = value.item()
-        if not math.isfinite(number):
-            raise FloatingPointError(
-                f"The loss is {number} at step {run.step}. The weights are those before this step; "
-                "a lower learning rate or clip_norm=1.0 often helps."
-            )
-        run.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        if clip_norm is not None:
-            nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
-        run.optimizer.step()
-        run.finish_step(number)
-        bar.update()
-        if valid is not None and (run.step % valid_every == 0 or run.step == steps):
-            run.validate(loss, valid, batch_size, device, seed, patience)
-            bar.set_postfix_str(f"loss {number:.4g}, valid {run.history.valid_loss[-1]:.4g}", refresh=False)
-        elif run.step % 50 == 0:
-            bar.set_postfix_str(f"loss {number:.4g}", refresh=False)
-        if path is not None and (run.step % checkpoint_every == 0 or run.step == steps or run.history.stopped_early):
-            run.save(path, identity)
-    bar.close()
+    try:
+        while run.step < steps and not run.history.stopped_early:
+            for group in run.optimizer.param_groups:
+                group["lr"] = _rate(lr, run.step)
+            batch = _to(_rows(data, next(batches)), device)
+            value = _mean(loss(model, batch), batch_size)
+            number = value.item()
+            if not math.isfinite(number):
+                raise FloatingPointError(
+                    f"The loss is {number} at step {run.step}. The weights are those before this step; "
+                    "a lower learning rate or clip_norm=1.0 often helps."
+                )
+            if not value.requires_grad:
+                raise ValueError(
+                    "The loss does not depend on the model's parameters, or was computed without gradient."
+                )
+            run.optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            if clip_norm is not None:
+                nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+            run.optimizer.step()
+            run.finish_step(number)
+            bar.update()
+            if valid is not None and (run.step % valid_every == 0 or run.step == steps):
+                run.validate(loss, valid, batch_size, device, seed, patience)
+                bar.set_postfix_str(f"loss {number:.4g}, valid {run.history.valid_loss[-1]:.4g}", refresh=False)
+            elif run.step % 50 == 0:
+                bar.set_postfix_str(f"loss {number:.4g}", refresh=False)
+            if path is not None and (
+                run.step % checkpoint_every == 0 or run.step == steps or run.history.stopped_early
+            ):
+                run.save(path, identity)
+    finally:  # also when interrupted: a model in eval mode, holding the weights of its last step
+        bar.close()
+        model.eval()
     run.finish(patience)
-    model.eval()
     return run.history
 
 
@@ -233,6 +266,8 @@ class _Run:
             self.model.eval()
             value = _mean_loss(loss, self.model, valid, batch_size, device)
             self.model.train()
+            if not math.isfinite(value):
+                raise FloatingPointError(f"The validation loss is {value} after {self.step} steps.")
             if patience is not None and value < min(self.history.valid_loss, default=math.inf):
                 self.best = {name: t.clone() for name, t in self.model.state_dict().items()}
         self.history.valid_steps.append(self.step)
@@ -259,23 +294,27 @@ class _Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
         # Written beside the target and renamed: whoever kills us finds the old file or the new one, never half of one.
-        partial = path.with_name(f".{path.name}.partial")
+        partial = _partial(path)
         try:
             with open(partial, "wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)
-        except BaseException:
+        except BaseException as error:
             partial.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                message = (
+                    f"{error.strerror}: {path} cannot be written at step {self.step}; what was there before is whole"
+                )
+                raise OSError(error.errno, message) from error
             raise
 
     def load(self, path: Path, identity: dict[str, Any], device: torch.device) -> None:
         try:
             state = torch.load(path, map_location=device, weights_only=True)
-            found = state["identity"]
+            found, weights = state["identity"], state["model"]
         except Exception as error:
             raise ValueError(f"{path} is not a checkpoint of fit: {error}. Move it away to start anew.") from error
         if found != identity:
@@ -283,7 +322,12 @@ class _Run:
                 f"{key} {found.get(key)} (now {identity[key]})" for key in identity if found.get(key) != identity[key]
             )
             raise ValueError(f"{path} belongs to another run: {differ}. Use those values, or another file.")
-        self.model.load_state_dict(state["model"])
+        if _shapes(weights) != _shapes(self.model.state_dict()):
+            raise ValueError(
+                f"{path} holds the weights of another architecture than this {type(self.model).__name__}. "
+                "Build the model as it was, or use another file."
+            )
+        self.model.load_state_dict(weights)
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.history = state["step"], History(**state["history"])
         self.averaged, self.best = state["averaged"], state["best"]
@@ -309,7 +353,7 @@ def _mean_loss(loss: Loss, model: nn.Module, data: Any, batch_size: int, device:
     n, total = _length(data), 0.0
     for start in range(0, n, batch_size):
         index = torch.arange(start, min(start + batch_size, n))
-        total += loss(model, _to(_rows(data, index), device)).mean().item() * len(index)
+        total += _mean(loss(model, _to(_rows(data, index), device)), len(index)).item() * len(index)
     return total / n
 
 
@@ -333,16 +377,89 @@ def _argmin(values: list[float]) -> int:
     return min(range(len(values)), key=values.__getitem__)
 
 
-def _check_arguments(
-    data: Any, steps: int, batch_size: int, valid: Any, patience: int | None, average: float | None
-) -> None:
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps and batch_size must be 1 or more, but they are {steps} and {batch_size}.")
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: tensor.shape for name, tensor in weights.items()}
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial")
+
+
+def _rate(lr: float | Callable[[int], float], step: int) -> float:
+    rate = float(lr(step) if callable(lr) else lr)
+    if not 0 <= rate < math.inf:
+        raise ValueError(f"lr must be finite and not negative, but it is {rate} at step {step}.")
+    return rate
+
+
+def _mean(value: Any, examples: int) -> Tensor:
+    """The mean of what a loss returned, which has to be a scalar or one value per example."""
+    if not isinstance(value, Tensor) or not value.is_floating_point():
+        what = value.dtype if isinstance(value, Tensor) else type(value).__name__
+        raise TypeError(f"loss must return a floating-point tensor, but it returned {what}.")
+    if value.numel() not in (1, examples):  # [B] minus [B, 1] is [B, B], a slip that training would hide
+        raise ValueError(
+            f"loss must return a scalar or one value per example, {examples} in all, "
+            f"but it returned shape {list(value.shape)}."
+        )
+    return value.mean()
+
+
+def _check_counts(counts: dict[str, Any]) -> None:
+    for name, count in counts.items():
+        if count is not None and not (isinstance(count, Integral) and int(count) >= 1):
+            raise ValueError(f"{name} must be a whole number, 1 or more, but it is {count!r}.")
+
+
+def _check_model(model: Any, loss: Loss | None) -> None:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, but it is a {type(model).__name__}.")
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"{type(model).__name__} has no parameter that requires a gradient: there is nothing to train."
+        )
+    if loss is None and not isinstance(model, Density):
+        raise TypeError(f"Only a Density has a loss by default, and {type(model).__name__} is none: pass loss=...")
+
+
+def _check_data(data: Any, valid: Any, batch_size: int) -> None:
+    for name, split in (("data", data), ("valid", valid)):
+        parts = split if isinstance(split, tuple) else (split,)
+        tensors = len(parts) > 0 and all(isinstance(t, Tensor) and t.dim() > 0 for t in parts)
+        if not tensors and not hasattr(split, "batch") and not (name == "valid" and split is None):
+            what = f"({', '.join(type(t).__name__ for t in parts)})" if parts is split else type(split).__name__
+            raise TypeError(
+                f"{name} must be a lvmlib.data.Data, a tensor [N, ...] or a tuple of such tensors, but it is {what}. "
+                "Arrays and lists become tensors with torch.as_tensor."
+            )
+        if isinstance(split, tuple) and len({len(t) for t in split}) > 1:
+            raise ValueError(
+                f"Tensors given together need the same length, but those of {name} have {[len(t) for t in split]}."
+            )
     if _length(data) < batch_size:
         raise ValueError(f"A batch of {batch_size} needs at least as many examples, but the data have {_length(data)}.")
-    if isinstance(data, tuple) and len({len(t) for t in data}) > 1:
-        raise ValueError(f"Tensors given together need the same length, but theirs are {[len(t) for t in data]}.")
-    if patience is not None and (valid is None or patience < 1):
-        raise ValueError("patience counts validations (1 or more) and needs validation data: pass valid=...")
+    if valid is not None and _length(valid) == 0:
+        raise ValueError("valid holds no examples: set some aside, or leave it out.")
+
+
+def _check_options(valid: Any, patience: int | None, average: float | None, clip_norm: float | None) -> None:
+    if patience is not None and valid is None:
+        raise ValueError("patience counts validations and needs validation data: pass valid=...")
     if average is not None and not 0 < average < 1:
         raise ValueError(f"average is the decay of a moving average, between 0 and 1, but it is {average}.")
+    if clip_norm is not None and not clip_norm > 0:
+        raise ValueError(f"clip_norm is the largest norm allowed and must be positive, but it is {clip_norm}.")
+
+
+def _check_path(path: Path, resume: bool) -> None:
+    """Find out now, not after an hour of training, that no checkpoint can be written."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: name a file in it, such as {path / 'run.pt'}.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _partial(path).touch()
+        _partial(path).unlink()
+    except OSError as error:
+        raise OSError(error.errno, f"{error.strerror}: no checkpoint can be written to {path}") from error
+    if path.exists() and not resume:
+        raise FileExistsError(f"{path} exists. Pass resume=True to continue that run, or move the file away.")
