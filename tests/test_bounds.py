@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, kl_divergence
 
-from lvmlib.base import Flow
+from lvmlib.base import Flow, Transform
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
 from lvmlib.distributions import ConditionalNormal, StandardNormal
-from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP
 
 
@@ -58,6 +58,12 @@ def test_log_likelihood_does_not_depend_on_the_chunk(chunk):
         torch.manual_seed(1)
         torch.testing.assert_close(log_likelihood(flow, x, k, chunk), torch.logsumexp(one_by_one, 0) - math.log(k))
     torch.testing.assert_close(log_likelihood(flow, x, 20_000, chunk * 10), exact.log_prob(x), atol=0.02, rtol=0)
+
+
+def test_log_likelihood_takes_k_draws_also_where_chunk_does_not_divide_k():
+    flow, exact = one_layer(shift=0.0)  # the posterior is exact, so all weights are p(x)
+    x = exact.sample((4,))
+    torch.testing.assert_close(log_likelihood(flow, x, k=5, chunk=3), exact.log_prob(x))
 
 
 def vae() -> VAE:
@@ -110,6 +116,30 @@ def test_two_layers_split_into_distortion_and_rate():
     torch.testing.assert_close(-distortion - rate, trace.log_weights)
     torch.testing.assert_close(-distortion, trace.steps[0].log_p)
     torch.testing.assert_close(elbo(flow, x, k=200), flow.log_weights(x, 200).mean(0))  # exact posteriors
+
+
+class Double(Transform):
+    def forward(self, x, context=None):
+        return 2 * x, torch.full((len(x),), x.shape[1] * math.log(2)).to(x)
+
+
+def test_bijections_pay_in_the_distortion_before_the_first_stochastic_layer_and_in_the_rate_after_it():
+    torch.manual_seed(0)
+    lower = LinearGaussian(torch.randn(4, 3).double(), torch.randn(4).double(), 0.5)
+    upper = StochasticPair(ConditionalNormal((2,), MLP(3, (), 4)), ConditionalNormal((3,), MLP(2, (), 3), 0.7)).double()
+    flow = Flow([Double(), lower, Double(), upper], StandardNormal((2,)).double())
+    x = torch.randn(5, 4).double()
+    trace = flow.trace(x, k=3)
+    distortion, rate = distortion_and_rate(flow, trace)
+    torch.testing.assert_close(distortion, -trace.steps[1].log_p - 4 * math.log(2))
+    q = trace.steps[-1].q.base_dist  # its row 5 i + j belongs to draw i of example j
+    kl = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum(1).view(3, 5)
+    sampled = trace.steps[-1].log_q - trace.log_base
+    torch.testing.assert_close(rate, kl - sampled - trace.log_weights - distortion)
+    without_closed_form = Flow([lower, Double()], StandardNormal((3,)).double())
+    trace = without_closed_form.trace(x, k=3)
+    distortion, rate = distortion_and_rate(without_closed_form, trace)
+    torch.testing.assert_close(-distortion - rate, trace.log_weights)
 
 
 def test_bad_arguments():
