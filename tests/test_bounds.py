@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal, kl_divergence
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from lvmlib.base import Flow, Transform
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
@@ -64,6 +64,12 @@ def test_log_likelihood_takes_k_draws_also_where_chunk_does_not_divide_k():
     flow, exact = one_layer(shift=0.0)  # the posterior is exact, so all weights are p(x)
     x = exact.sample((4,))
     torch.testing.assert_close(log_likelihood(flow, x, k=5, chunk=3), exact.log_prob(x))
+
+
+def test_log_likelihood_keeps_no_gradient():
+    flow, exact = one_layer()
+    x = exact.sample((4,))
+    assert iwae(flow, x, 5).requires_grad and not log_likelihood(flow, x, 5).requires_grad
 
 
 def vae() -> VAE:
@@ -140,6 +146,24 @@ def test_bijections_pay_in_the_distortion_before_the_first_stochastic_layer_and_
     trace = without_closed_form.trace(x, k=3)
     distortion, rate = distortion_and_rate(without_closed_form, trace)
     torch.testing.assert_close(-distortion - rate, trace.log_weights)
+
+
+def test_closed_form_kl_to_a_prior_that_depends_on_the_context():
+    """Also in the second layer, where each row of the context stands beside k draws."""
+    torch.manual_seed(0)
+    pairs = [
+        StochasticPair(ConditionalNormal((2,), MLP(rows + 1, (), 4)), ConditionalNormal((rows,), MLP(3, (), rows), 0.7))
+        for rows in (3, 2)
+    ]
+    model = Flow(pairs, ConditionalNormal((2,), MLP(1, (), 4))).double()
+    x, context = torch.randn(5, 3).double(), torch.randn(5, 1).double()
+    trace = model.trace(x, context, k=4)
+    _, rate = distortion_and_rate(model, trace, context)
+    prior = model.base.distribution(context).base_dist
+    q = trace.steps[-1].q.base_dist
+    q = Normal(q.loc.view(4, 5, 2), q.scale.view(4, 5, 2))
+    expected = kl_divergence(q, prior).sum(2) + trace.steps[0].log_q - trace.steps[1].log_p
+    torch.testing.assert_close(rate, expected)
 
 
 def test_bad_arguments():

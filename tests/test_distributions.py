@@ -64,6 +64,7 @@ def test_standard_normal_with_and_without_context():
     torch.testing.assert_close(density.log_prob(x), expected)
     torch.testing.assert_close(density.log_prob(x, torch.zeros(5, 7)), expected)
     assert density.sample(4).shape == density.sample(4, torch.zeros(4, 1)).shape == (4, 2, 3)
+    assert density.distribution(torch.zeros(4, 1)).batch_shape == (4,) and density.distribution().batch_shape == ()
     assert density.to(torch.float64).sample(1).dtype == torch.float64
 
 
@@ -85,6 +86,7 @@ def test_conditional_normal_against_torch(scale):
     expected = Normal(torch.tensor([1.0, -1.0]), sigma).log_prob(x).sum(1)
     torch.testing.assert_close(density.log_prob(x, context), expected)
     density.log_prob(x, context).sum().backward()
+    assert len(list(density.parameters())) == (2 if scale == "learned" else 1)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in density.parameters())
     assert density.sample(5, context).shape == (5, 2)
     z, log_prob = density.rsample_with_log_prob(5, context)
@@ -101,8 +103,10 @@ def test_conditional_bernoulli_against_enumeration():
 
 
 def test_conditional_discretized_logistic_centre_and_ends():
-    density = ConditionalDiscretizedLogistic((1,), Constant(-1.0, 0.0), levels=16)
-    assert density.distribution(torch.zeros(1, 1)).base_dist.loc.item() == 0.0
+    for location, level in ((-1.0, 0.0), (0.0, 7.5), (1.0, 15.0)):
+        density = ConditionalDiscretizedLogistic((1,), Constant(location, math.log(3.0)), levels=16)
+        logistic = density.distribution(torch.zeros(1, 1)).base_dist
+        assert logistic.loc.item() == level and logistic.scale.item() == pytest.approx(3.0)
     assert density.support.check(torch.tensor(15)) and not density.support.check(torch.tensor(16))
 
 

@@ -39,6 +39,13 @@ def test_convolutions_halve_and_double(shape, channels):
     assert decoder(x).shape == (2, *shape)
 
 
+def test_a_nonlinearity_stands_between_any_two_layers_and_nowhere_else():
+    kinds = [type(layer).__name__ for layer in ConvEncoder((1, 8, 8), (3, 4), 5, nn.Tanh)]
+    assert kinds == ["Conv2d", "Tanh", "Conv2d", "Tanh", "Flatten", "Linear"]
+    kinds = [type(layer).__name__ for layer in ConvDecoder(5, (4, 3), (1, 8, 8), nn.Tanh)]
+    assert kinds == ["Linear", "Unflatten", "Tanh", "ConvTranspose2d", "Tanh", "ConvTranspose2d"]
+
+
 def test_convolutions_use_every_pixel_and_every_code():
     encoder, decoder = ConvEncoder((1, 16, 16), (3, 4), 5), ConvDecoder(5, (4, 3), (1, 16, 16))
     x = torch.randn(1, 1, 16, 16, requires_grad=True)
@@ -54,6 +61,9 @@ def test_convolutions_use_every_pixel_and_every_code():
 def test_convolutions_refuse_what_cannot_be_halved(make):
     with pytest.raises(ValueError, match="divisible by 8"):
         make((1, 28, 28), (4, 4, 4))
+    for shape in ((1, 30, 32), (1, 32, 30)):
+        with pytest.raises(ValueError, match="divisible by 4"):
+            make(shape, (4, 4))
     with pytest.raises(ValueError, match="divisible by 2"):
         make((28, 28), (4,))
     with pytest.raises(ValueError, match="empty"):
