@@ -36,13 +36,21 @@ def test_shrink_averages_two_by_two():
     assert y[1, 0, 5, 7] == x[1, 0, 10:12, 12:14].float().mean().round()  # two columns were added on the left
 
 
-def test_jitter_moves_the_picture_and_keeps_its_range():
+def test_jitter_mirrors_moves_and_changes_brightness():
     torch.manual_seed(0)
-    x = torch.rand(4, *FACE) * 255
-    y = jitter(x)
-    assert y.shape == x.shape
-    assert y.min() >= 0 and y.max() <= 255
-    assert not torch.equal(x, y)
+    x = torch.zeros(8, *FACE)
+    x[:, 0, 20, 10] = 250.0
+    seen, brightness = set(), []
+    for _ in range(200):
+        y = jitter(x)
+        assert y.shape == x.shape
+        assert ((y > 0).sum((1, 2, 3)) == 1).all()
+        seen |= {divmod(i, 48) for i in y.flatten(1).argmax(1).tolist()}
+        brightness.append(y.amax((1, 2, 3)))
+    assert seen == {(i, j) for i in range(18, 23) for j in [*range(8, 13), *range(47 - 12, 47 - 7)]}
+    factor = torch.cat(brightness) / 250
+    assert 0.9 <= factor.min() < 0.91
+    assert 1.01 < factor.max() <= 1.02  # clipped at 255
 
 
 def test_shipped_faces_decode_to_faces():
