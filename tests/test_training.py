@@ -153,7 +153,7 @@ def test_validation_does_not_disturb_training_and_repeats_its_draws():
 
 
 def test_validation_is_the_mean_over_all_examples_once_per_pass_and_at_the_end():
-    model, valid, seen = line(), line_data(53), []
+    model, valid, seen = line().eval(), line_data(53), []
 
     def watched(m, batch):
         seen.append((m.training, torch.is_grad_enabled()))
@@ -333,7 +333,7 @@ def test_stopped_and_resumed_is_never_stopped(tmp_path, stop_at):
         train(stop_at, checkpoint=path, checkpoint_every=7)
     for _ in range(2):  # continued to its end, then found at its end
         resumed, again = train(checkpoint=path, checkpoint_every=7, resume=True)
-        assert again == history
+        assert again == history and torch.load(path)["step"] == len(history.loss)
         assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
@@ -396,15 +396,16 @@ def test_twenty_trainings_killed_at_random_moments(tmp_path):
     assert kills >= 20
 
 
-def test_resume_extends_a_finished_run(tmp_path):
+def test_resume_extends_a_finished_run(tmp_path, capsys):
     path = tmp_path / "run.pt"
     data = line_data()
     whole, parts = line(), line()
     fit(whole, data, squared_error, steps=30, batch_size=50, progress=False)
     fit(parts, data, squared_error, steps=10, batch_size=50, checkpoint=path, progress=False)
     parts = line()
-    history = fit(parts, data, squared_error, steps=30, batch_size=50, checkpoint=path, resume=True, progress=False)
+    history = fit(parts, data, squared_error, steps=30, batch_size=50, checkpoint=path, resume=True)
     assert torch.equal(whole.weight, parts.weight) and len(history.loss) == 30
+    assert "30/30" in capsys.readouterr().err
     again = line()
     fit(again, data, squared_error, steps=30, batch_size=50, checkpoint=path, resume=True, progress=False)
     assert torch.equal(again.weight, whole.weight)
@@ -423,8 +424,16 @@ def test_an_existing_checkpoint_is_never_overwritten_unasked(tmp_path):
 def test_a_checkpoint_of_another_run_or_no_checkpoint_is_refused(tmp_path):
     path = tmp_path / "run.pt"
     fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, progress=False)
-    with pytest.raises(ValueError, match=r"batch_size 50 \(now 40\)"):
-        fit(line(), line_data(), squared_error, steps=5, batch_size=40, checkpoint=path, resume=True, progress=False)
+    for change, message in (
+        (dict(batch_size=40), r"batch_size 50 \(now 40\)"),
+        (dict(seed=1), r"seed 0 \(now 1\)"),
+        (dict(data=line_data(199)), r"examples 200 \(now 199\)"),
+        (dict(average=0.9), r"average None \(now 0.9\)"),
+        (dict(valid=line_data(9), patience=2), r"early stopping False \(now True\)"),
+    ):
+        arguments = dict(data=line_data(), loss=squared_error, steps=5, batch_size=50, progress=False)
+        with pytest.raises(ValueError, match=message):
+            fit(line(), **{**arguments, **change}, checkpoint=path, resume=True)
     with pytest.raises(ValueError, match=r"optimizer Adam \(now SGD\)"):
         fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, resume=True, progress=False,
             optimizer=torch.optim.SGD)  # fmt: skip
