@@ -201,6 +201,8 @@ def test_pathwise_false_stops_the_gradient_of_the_draws():
 def test_posterior_that_is_a_density_without_a_torch_distribution():
     """A flow as posterior, through `Conditioned`: same weights as the Gaussian that it is."""
 
+    scale = torch.ones((), requires_grad=True)
+
     class Shifted(Density):
         def __init__(self):
             super().__init__((2,))
@@ -209,7 +211,7 @@ def test_posterior_that_is_a_density_without_a_torch_distribution():
             return Independent(Normal(context, 0.5), 1).log_prob(z)
 
         def rsample_with_log_prob(self, n, context=None):
-            z = context + 0.5 * torch.randn(n, 2)
+            z = context + 0.5 * scale * torch.randn(n, 2)
             return z, self.log_prob(z, context)
 
     class Layer(Stochastic):
@@ -227,6 +229,8 @@ def test_posterior_that_is_a_density_without_a_torch_distribution():
     exact = Normal(0.0, 2**0.5).log_prob(x).sum(1)
     weights = (flow.log_weights(x, 200_000) - exact).exp()
     assert ((weights.mean(0) - 1).abs() < 5 * weights.std(0) / len(weights) ** 0.5).all()
+    trace = flow.trace(x, k=3, pathwise=False)
+    assert not trace.z.requires_grad
     z, contribution = flow.transforms[0](x)
     assert z.shape == (4, 2) and contribution.shape == (4,)
     x_new, minus = flow.transforms[0].inverse(z)
@@ -313,6 +317,31 @@ def test_a_chain_takes_transforms_and_ends_in_a_density():
         Flow([nn.Linear(2, 2)], StandardNormal((2,)))
     with pytest.raises(TypeError, match="Density, but it was given a Linear"):
         Flow([], nn.Linear(2, 2))
+
+
+def test_context_reaches_the_base():
+    flow = Flow([Affine(2)], ConditionalNormal((2,), nn.Linear(1, 4)))
+    x, context = torch.randn(3, 2), torch.randn(3, 1)
+    z, log_det = flow.transforms[0](x)
+    torch.testing.assert_close(flow.log_prob(x, context), flow.base.log_prob(z, context) + log_det)
+    with torch.no_grad():
+        flow.base.network.weight.fill_(0.0)
+        flow.base.network.weight[0] = 1e6
+    assert (flow.sample(2, torch.tensor([[1.0], [-1.0]]))[:, 0] > 0).tolist() == [True, False]
+    for density in (flow, flow.base):
+        assert not density.sample(2, context[:2]).requires_grad
+        with pytest.raises(ValueError, match="one row per example"):
+            density.sample(2, context)
+        with pytest.raises(ValueError, match="one row per example"):
+            density.log_prob(x, context[:2])
+        with pytest.raises(ValueError, match=r"\[B, 2\], but it has \[3, 5\]"):
+            density.log_prob(torch.zeros(3, 5), context)
+
+
+def test_a_chain_without_layers_checks_values_for_its_base():
+    base = ConditionalBernoulli((3,), nn.Linear(1, 3))
+    with pytest.raises(ValueError, match="Boolean"):
+        Flow([], base).log_prob(torch.full((1, 3), 0.5), torch.zeros(1, 1))
 
 
 def test_a_chain_checks_values_for_its_first_layer():

@@ -1,9 +1,11 @@
 import json
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from torch import nn
 
+from lvmlib import checkpoints
 from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance, save_checkpoint
 
 
@@ -21,6 +23,28 @@ def test_round_trip_with_record(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.json", "small.safetensors"]
     assert load_checkpoint(second, str(tmp_path / "small")) == record
     assert path.stat().st_mode & 0o044 == 0o044, "others must be able to read an installed checkpoint"
+
+
+def test_loading_readies_a_model_for_use(tmp_path, monkeypatch):
+    path = save_checkpoint(model(), tmp_path / "new" / "folder" / "small", {})
+    fresh = model().train()
+    load_checkpoint(fresh, path)
+    assert not fresh.training
+    monkeypatch.setattr(checkpoints, "SHIPPED", path.parent)
+    assert load_checkpoint(model(), "small")["parameters"] == 13
+
+
+def test_provenance_names_command_and_commit(monkeypatch):
+    monkeypatch.setattr(checkpoints.sys, "argv", ["run.py", "--seed", "3"])
+    assert provenance()["command"].endswith(" --seed 3")
+    codes = {"rev-parse": 0}
+
+    def git(command, **_):
+        return CompletedProcess(command, codes[command[1]], stdout="abc\n")
+
+    monkeypatch.setattr(checkpoints.subprocess, "run", git)
+    for codes["diff"], commit in ((0, "abc"), (1, "abc+")):
+        assert provenance()["commit"] == commit
 
 
 def test_a_tensor_held_twice_is_stored_once(tmp_path):

@@ -54,7 +54,8 @@ def test_discretized_logistic_samples_and_mean():
     observed = torch.stack([torch.bincount(d.long(), minlength=16) / len(draws) for d in draws.T], 1)
     assert (observed - expected).abs().max() < 0.006
     torch.testing.assert_close(p.mean, draws.mean(0), atol=0.05, rtol=0)
-    assert p.expand((4, 2)).log_prob(torch.zeros(4, 2)).shape == (4, 2)
+    last = torch.tensor([15.0, 15.0])
+    torch.testing.assert_close(p.expand((4, 2)).log_prob(last), p.log_prob(last).expand(4, 2))
 
 
 def test_standard_normal_with_and_without_context():

@@ -22,6 +22,13 @@ def test_posterior_is_the_conditional_of_the_joint_gaussian():
     torch.testing.assert_close(posterior.covariance_matrix[0], covariance - gain @ cross.T)
 
 
+def test_the_factor_stays_triangular_while_it_is_trained():
+    layer = LinearGaussian(torch.randn(4, 2), torch.randn(4), 1.0)
+    with torch.no_grad():
+        layer.tril += 1.0
+    assert layer.posterior(torch.zeros(1, 4)).scale_tril[0, 0, 1] == 0.0
+
+
 def test_marginal_against_scipy():
     layer = LinearGaussian(torch.tensor([[1.0], [2.0]]).double(), torch.tensor([0.5, -0.5]).double(), 0.3)
     mean, covariance = layer.marginal(torch.zeros(1).double(), torch.eye(1).double())

@@ -28,7 +28,7 @@ def binary(n: int) -> torch.Tensor:
 def test_a_vae_is_a_flow_of_one_stochastic_layer():
     vae = small_vae()
     assert isinstance(vae, Flow) and len(vae.transforms) == 1 and vae.is_bound
-    assert vae.event_shape == (1, 3, 4)
+    assert vae.event_shape == (1, 3, 4) and vae.prior is vae.base
     assert vae.posterior(binary(5)).batch_shape == (5,)
     assert vae.likelihood(torch.zeros(5, 2)).event_shape == (1, 3, 4)
 
@@ -96,6 +96,8 @@ def test_likelihood_checks_codes_and_context():
         small_vae().likelihood(torch.zeros(7, 5, 2))
     with pytest.raises(ValueError, match="one row per example"):
         small_vae().likelihood(torch.zeros(7, 2), torch.zeros(5, 1))
+    with pytest.raises(ValueError, match="Boolean"):
+        small_vae().posterior(torch.full((7, 1, 3, 4), 0.5))
 
 
 def test_context_conditions_both_halves():
@@ -107,7 +109,7 @@ def test_context_conditions_both_halves():
     x, context = (torch.rand(5, 3) < 0.5).float(), torch.eye(4)[:1].expand(5, 4)
     assert vae.log_weights(x, 3, context).shape == (3, 5)
     assert elbo(vae, x, k=2, context=context).shape == (5,)
-    assert vae.sample(5, context).shape == (5, 3)
+    assert vae.sample(5, context).shape == vae.likelihood(torch.zeros(5, 2), context).mean.shape == (5, 3)
     torch.manual_seed(0)
     first = elbo(vae, x, context=context)
     torch.manual_seed(0)
@@ -120,6 +122,7 @@ def test_reconstruct_shows_the_mean_of_the_likelihood():
     picture = vae.reconstruct(x)
     torch.manual_seed(3)
     z = vae.trace(x).z[0]
+    assert not picture.requires_grad
     torch.testing.assert_close(picture, torch.sigmoid(vae.pair.decoder.network(z)).view_as(x))
 
 
