@@ -69,6 +69,8 @@ def main() -> None:
     train, _, test = load("mnist", binarize="stochastic", valid=0)
     model = vae_mnist(args.latents)
     steps = args.passes * len(train) // args.batch_size
+    training = args.out.with_suffix(".training")
+    continued = training.exists()
     start = time.perf_counter()
     fit(
         model,
@@ -78,7 +80,7 @@ def main() -> None:
         lr=cosine(args.lr, steps, warmup=1000),
         average=args.average,
         seed=args.seed,
-        checkpoint=args.out.with_suffix(".training"),
+        checkpoint=training,
         checkpoint_every=5000,
         resume=True,
     )
@@ -92,12 +94,13 @@ def main() -> None:
         optimizer=f"Adam, cosine learning rate from {args.lr} after 1000 steps of rise",
         averaged_weights=args.average,
         training_minutes=round(minutes, 1),
+        **({"note": "an interrupted run continued: training_minutes counts its last part only"} if continued else {}),
         test_nll_nats=round(nll, 3),
         test_protocol=f"importance sampling with {args.k} draws, 10,000 test images, one binary draw of seed 0",
         active_latents=active_latents(model, train.fixed(seed=0).x[:10_000]),
     )
     save_checkpoint(model, args.out, record)
-    args.out.with_suffix(".training").unlink()
+    training.unlink()
     print(f"test NLL {nll:.2f} nats, {record['active_latents']} active latents, {minutes:.1f} minutes")
 
 
