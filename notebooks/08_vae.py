@@ -426,7 +426,9 @@ for name, drawn_var in {"sigma * eps": var, "sigma**2 * eps": var**2}.items():
 #
 # $$ \operatorname{KL}(q \,\|\, p) = \frac12 \sum_{i=1}^k \left( \frac{\sigma_i^2 + (\mu_i - m_i)^2}{s_i^2} - 1 - \log \frac{\sigma_i^2}{s_i^2} \right), $$ (eq-kl-gaussians)
 #
-# and for the standard normal prior $\operatorname{KL}(q \,\|\, \mathcal{N}(0, I)) = \frac12 \sum_i (\mu_i^2 + \sigma_i^2 - 1 - \log \sigma_i^2)$.
+# and for the standard normal prior
+#
+# $$ \operatorname{KL}(q \,\|\, \mathcal{N}(0, I)) = \frac12 \sum_i (\mu_i^2 + \sigma_i^2 - 1 - \log \sigma_i^2) . $$
 # :::
 #
 # :::{prf:proof}
@@ -1207,7 +1209,7 @@ axis = np.linspace(0, 60, 2)
 nll = record["test_nll_nats"]
 ax.plot(axis, nll - axis, color="black", label=f"R + D = {nll:.0f}, NLL of the longer run")
 for total in (120, 150):
-    ax.plot(axis, total - axis, color="grey", lw=0.8, ls=":", label="equal ELBO" if total == 120 else None)
+    ax.plot(axis, total - axis, color="#666666", lw=1.2, ls=":", label="equal ELBO" if total == 120 else None)
 ax.set(xlim=(0, 60), ylim=(0, 190), xlabel="rate R (nats per image)", ylabel="distortion D (nats per image)")
 ax.legend()
 plt.show()
