@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import sys
@@ -294,11 +295,13 @@ class _Run:
             "rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
+        buffer = io.BytesIO()  # torch.save into a file on a full disk dies of "unexpected pos", not of the disk
+        torch.save(state, buffer)
         # Written beside the target and renamed: whoever kills us finds the old file or the new one, never half of one.
         partial = _partial(path)
         try:
             with open(partial, "wb") as file:
-                torch.save(state, file)
+                file.write(buffer.getbuffer())
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(partial, path)

@@ -458,11 +458,10 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, progress=False)
     before = path.read_bytes()
 
-    def full(state, file):
-        file.write(b"half")
+    def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*run\.pt cannot be written at step 9"):
         fit(line(), line_data(), squared_error, steps=9, batch_size=50, checkpoint=path, resume=True, progress=False)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.pt"]
