@@ -1138,7 +1138,7 @@ plt.show()
 
 # %% [markdown]
 # Portraits of four persons whom the model never saw cost 0.02 bits per dimension more than those that it was trained on. Read that with care: at $\sigma = 0.2$ even a perfect reconstruction costs $8 + \log_2(\sigma\sqrt{2\pi}) = 7.00$, and of what lies above, new persons cost about a sixth more. Most of what it has learned carries over to a new person; a little is memory. Lines between two persons run through plausible faces, though an even blend of two persons is mostly a blurred one. Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them
-# decodes to something that the decoder was never asked for. The scale $\sigma$ matters here. Learned, it would settle near 0.06 with better bits per dimension; but then each portrait is told apart with so many nats that the prior's draws are ghosts. The next section is about this exchange.
+# decodes to something that the decoder was never asked for. The scale $\sigma$ matters here. Learned, it would shrink towards the root mean squared error of the reconstructions ({prf:ref}`thm-vae-sigma`) and gain bits per dimension, but each portrait would then be told apart with more nats, and more of the prior's mass would belong to no portrait. We fixed it by hand, at 0.2, for the sake of the draws. The next section is about this exchange.
 #
 # (sec-rate-distortion)=
 # ## What does a nat of code buy?

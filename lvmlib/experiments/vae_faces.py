@@ -34,8 +34,8 @@ FACE = (1, 56, 48)
 class FaceVAE(VAE):
     """A convolutional VAE for grey-scale faces in [0, 1], with a Gaussian decoder of one fixed scale.
 
-    The scale sets the rate: a learned one settles at 0.06, where 358 portraits are told apart with so many nats that
-    most of the prior's mass belongs to none of them, and its draws are ghosts.
+    The scale sets the rate: the smaller it is, the more nats tell 358 portraits apart, and the more of the prior's mass
+    belongs to none of them. It is fixed by hand, larger than the likelihood would like, for the sake of the draws.
 
     Attributes:
         codes: [8, latents], posterior means of eight portraits that the model was trained on.
