@@ -8,6 +8,7 @@ floor  modules                                                      what for
 0      ``information``                                              pure functions of probabilities
 1      ``base``, ``data``, ``downloads``                            what everything shares
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
+3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
 5      ``bounds``, ``compression``                                  what is asked of any model
 6      ``training``, ``checkpoints``, ``plotting``                  what is done with a model
@@ -19,6 +20,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
+from lvmlib.autoregressive import FVSBN, Autoregressive
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
@@ -29,6 +31,8 @@ from lvmlib.distributions import (
     ConditionalDiscretizedLogistic,
     ConditionalNormal,
     DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    MixtureOfGaussians,
     StandardNormal,
 )
 from lvmlib.information import (
@@ -52,16 +56,20 @@ except PackageNotFoundError:  # imported from a folder that was never installed
     __version__ = "unknown"
 
 __all__ = [
+    "FVSBN",
     "MLP",
     "VAE",
+    "Autoregressive",
     "ConditionalBernoulli",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
     "Data",
     "Density",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "Flow",
     "LinearGaussian",
+    "MixtureOfGaussians",
     "StandardNormal",
     "Stochastic",
     "Transform",
