@@ -1,0 +1,44 @@
+"""Every autoregressive model, small, for the tests of the contract that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from lvmlib.autoregressive import FVSBN, Autoregressive
+
+
+class Case(NamedTuple):
+    """How to build a model for a test.
+
+    build: called with event_shape and any of levels, logistics, context, order.
+    shapes: event shapes to try; the first has at most 12 entries, so that all binary states can be summed over.
+    channels: event shapes of more than one channel, where the model takes pictures.
+    ordered: whether it takes an order.
+    """
+
+    build: Callable[..., Autoregressive]
+    shapes: list[tuple[int, ...]]
+    channels: list[tuple[int, ...]]
+    ordered: bool = True
+
+
+VECTORS = [(9,), (2, 5), (1, 3, 4)]
+PICTURES = [(1, 3, 4), (1, 4, 4), (1, 6, 5)]
+COLOUR = [(3, 2, 2), (2, 3, 3)]
+
+CASES = {
+    "FVSBN": Case(FVSBN, VECTORS, COLOUR),
+}
+
+
+def build(name: str, event_shape: tuple[int, ...], seed: int = 0, **options) -> Autoregressive:
+    """A float64 model with weights far enough from their start that every conditional differs."""
+    torch.manual_seed(seed)
+    model = CASES[name].build(event_shape, **options).double().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p) / max(1.0, p[0].numel() ** 0.5 if p.dim() > 1 else 1.0))
+    return model
