@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -19,16 +20,21 @@ from torch import nn
 SHIPPED = Path(__file__).parent / "experiments" / "checkpoints"
 
 
-def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict[str, Any]) -> Path:
+def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict[str, Any], half: bool = False) -> Path:
     """Write weights and record, each file atomically, the weights first.
 
     Args:
         model: any module; tensors that it holds twice are stored once.
         path: where to; .safetensors is added, and .json for the record.
         record: what `provenance` returns, plus metrics; must be serialisable as JSON.
+        half: store two bytes for each weight in place of four. Measure the metrics with the rounded weights, which
+            ``model.half().float()`` leaves in the model.
 
     Returns:
         Path of the weights.
+
+    Raises:
+        ValueError: with `half`, a weight is not what two bytes can hold: the model was not rounded before.
 
     Example:
         >>> folder = tempfile.mkdtemp()
@@ -39,6 +45,8 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
     target = _weights(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2)  # fails, if it must, before anything is written
+    if half:
+        model = _halved(model)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:
         weights = Path(folder) / "weights"
         save_model(model, str(weights))
@@ -104,6 +112,14 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "torch": torch.__version__,
         **facts,
     }
+
+
+def _halved(model: nn.Module) -> nn.Module:
+    small = copy.deepcopy(model).half()
+    for (name, weight), stored in zip(model.state_dict().items(), small.state_dict().values()):
+        if not torch.equal(weight, stored.to(weight.dtype)):
+            raise ValueError(f"{name} does not fit into two bytes a weight; round it first with model.half().float().")
+    return small
 
 
 def _module() -> str:

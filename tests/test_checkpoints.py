@@ -104,3 +104,16 @@ def test_every_shipped_record_says_how_it_came_about(path):
     assert record["command"].startswith("python -m lvmlib.experiments.")
     for key in ("commit", "data", "seed", "hardware", "training_minutes", "weights_sha256"):
         assert record.get(key) is not None, f"{path.name} lacks {key}"
+
+
+def test_two_bytes_a_weight(tmp_path):
+    model = nn.Linear(300, 7)
+    with pytest.raises(ValueError, match=r"round it first with model.half\(\).float\(\)"):
+        save_checkpoint(model, tmp_path / "line", {}, half=True)
+    assert not list(tmp_path.iterdir())
+    model.half().float()
+    path = save_checkpoint(model, tmp_path / "line", {}, half=True)
+    again = nn.Linear(300, 7)
+    assert load_checkpoint(again, path)["parameters"] == 300 * 7 + 7
+    assert again.weight.dtype == torch.float32 and torch.equal(again.weight, model.weight)
+    assert path.stat().st_size < 2.1 * (300 * 7 + 7) + 200

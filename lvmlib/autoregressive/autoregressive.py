@@ -106,7 +106,7 @@ class Autoregressive(Density):
             Batch shape [B], event shape `event_shape`.
         """
         x = self.check(x)
-        outputs = self.predict(x, self.read_context(context, len(x)))
+        outputs = self.predict(x, self.read_context(context, len(x))).to(self.dtype)  # autocast computes in bfloat16
         return Independent(self.family.distribution(outputs), len(self.event_shape))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -150,18 +150,53 @@ class Autoregressive(Density):
         Raises:
             ValueError: a temperature that is not positive, or a prefix of another shape or range.
         """
-        if not (n >= 1 and n % 1 == 0):
-            raise ValueError(f"n counts draws and must be a whole number, 1 or more, but it is {n}.")
+        known = self._check_prefix(prefix, n)
+        values = torch.zeros(n, self.dims, dtype=self.dtype, device=self.order.device)
+        kept = torch.zeros_like(values, dtype=torch.bool)
+        start = self.order[: known.shape[1]]
+        values[:, start], kept[:, start] = known, True
+        return self.fill(values, kept, context, temperature, cache)
+
+    @torch.no_grad()
+    def fill(
+        self,
+        values: Tensor,
+        kept: Tensor,
+        context: Tensor | None = None,
+        temperature: float = 1.0,
+        cache: bool = True,
+    ) -> Tensor:
+        """Walk the order once: keep a value where `kept` says so, draw it everywhere else.
+
+        What is drawn depends on the kept values that come before it in the order, and on no later one. It is therefore
+        a draw from the model given the kept values only where these are the first of the order, as in `sample` and
+        `complete`, or where the context tells of them, as in `Inpainting`.
+
+        Args:
+            values: [n, D], flat, whole numbers in {0, ..., levels - 1}.
+            kept: [n, D], True where the value is kept.
+            context: [n, \\*context_shape], class labels [n], or None.
+            temperature: as in `sample`.
+            cache: as in `sample`.
+
+        Returns:
+            [n, \\*event_shape].
+        """
+        n = len(values)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, but it is {temperature}.")
-        known = self._check_prefix(prefix, n)
         context = self.read_context(context, n)
         step = self.steps(n, context) if cache else Autoregressive.steps(self, n, context)
-        x = torch.zeros(n, self.dims, dtype=self.dtype, device=self.order.device)
+        x = torch.zeros_like(values)
         u = torch.rand(self.dims, n, 2, dtype=x.dtype, device=x.device)
+        all_kept, any_kept = kept.all(0).tolist(), kept.any(0).tolist()
         for t, position in enumerate(self.order.tolist()):
             outputs = step(t, x)
-            x[:, position] = known[:, t] if t < known.shape[1] else self.family.draw(outputs, u[t], temperature)
+            if all_kept[position]:
+                x[:, position] = values[:, position]
+                continue
+            drawn = self.family.draw(outputs, u[t], temperature)
+            x[:, position] = drawn.where(~kept[:, position], values[:, position]) if any_kept[position] else drawn
         return x.view(n, *self.event_shape)
 
     def complete(
@@ -245,6 +280,8 @@ class Autoregressive(Density):
         return context.to(self.order.device, self.dtype)
 
     def _check_prefix(self, prefix: Tensor | None, n: int) -> Tensor:
+        if not (n >= 1 and n % 1 == 0):
+            raise ValueError(f"n counts draws and must be a whole number, 1 or more, but it is {n}.")
         if prefix is None:
             prefix = torch.zeros(n, 0)
         if prefix.dim() != 2 or len(prefix) != n or prefix.shape[1] > self.dims:
