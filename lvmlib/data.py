@@ -1,8 +1,8 @@
 """Data sets as three in-memory splits: `load(name)` gives train, valid and test, each a `Data`.
 
-A split is one tensor, and a batch is one indexing of it: nothing here needs worker processes. MNIST and the text lie
-inside the package and the 8x8 digits come with scikit-learn; the other sets are fetched once and kept (see
-`lvmlib.downloads`).
+A split is one tensor, and a batch is one indexing of it: nothing here needs worker processes. MNIST, the text, the
+emoji and the spoken words lie inside the package and the 8x8 digits come with scikit-learn; the other two sets are
+fetched once and kept (see `lvmlib.downloads`).
 
 ============= ================= =========================== ========================================================
 name          one example       train / valid / test        licence
@@ -10,12 +10,14 @@ name          one example       train / valid / test        licence
 mnist         uint8 [1, 28, 28] 50,000 / 10,000 / 10,000    CC BY-SA 3.0 (Y. LeCun, C. Cortes, C. J. C. Burges)
 digits        uint8 [1, 8, 8]   1,257 / 180 / 360           CC BY 4.0 (E. Alpaydin, C. Kaynak; with scikit-learn)
 text          uint8 []          80,776 / 5,024 / 9,842      public domain (Shakespeare's Sonnets, all 154)
+emoji         uint8 [3, 32, 32] 905 / 60 / 120              OFL 1.1 (Google; from the font Noto Color Emoji)
+speech        uint8 [5000]      134 / 16 / 24               CC BY-SA 3.0 (Allison Smith; Asterisk's voice prompts)
 fashion-mnist uint8 [1, 28, 28] 50,000 / 10,000 / 10,000    MIT (Zalando SE)
 cifar-10      uint8 [3, 32, 32] 45,000 / 5,000 / 10,000     none stated; A. Krizhevsky asks for a citation
 ============= ================= =========================== ========================================================
 
-MNIST is shipped with a note on what is known of its licence (`datasets/mnist.md`). Omniglot and the ORL faces are not
-here: no undamaged copy was at hand from which to take a SHA-256, and nothing is loaded unverified.
+A note on source, licence and making lies beside each shipped set (`datasets/emoji.md`, for instance). Omniglot and the
+ORL faces are not here: no undamaged copy was at hand from which to take a SHA-256, and nothing is loaded unverified.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from __future__ import annotations
 import hashlib
 import io
 import lzma
+import math
 import tarfile
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -39,6 +42,36 @@ Index: TypeAlias = "int | slice | Sequence[int] | Tensor"
 
 STATIC_SEED = 0
 """The seed of `binarize="static"`."""
+
+EMOJI_GROUPS = (
+    "Smileys & Emotion",
+    "People & Body",
+    "Animals & Nature",
+    "Food & Drink",
+    "Travel & Places",
+    "Activities",
+    "Objects",
+)
+"""What the labels of the emoji stand for: Unicode's groups."""
+
+SPEECH_WORDS = tuple(
+    """
+    zero, one, two, three, four, five, six, seven, eight, nine, ten, eleven, twelve, thirteen, twenty, thirty, forty,
+    fifty, sixty, seventy, eighty, hundred, thousand, million, billion, first, second, third, fourth, fifth, sixth,
+    seventh, eighth, ninth, eleventh, twelfth, thirteenth, fourteenth, fifteenth, sixteenth, seventeenth, eighteenth,
+    twentieth, thirtieth, fortieth, fiftieth, sixtieth, seventieth, eightieth, hundredth, thousandth, millionth,
+    billionth, Sunday, Monday, Tuesday, Thursday, Friday, Saturday, February, March, April, May, June, July, August, at,
+    dollars, minus, o'clock, p.m., pound, star, today, tomorrow, b, c, d, e, g, h, i, j, k, o, p, q, r, t, u, v, w, x,
+    y, zee, zed, asterisk, dash, dollar, dot, equals, plus, slash, space, alpha, bravo, charlie, delta, echo, golf,
+    hotel, india, juliet, kilo, lima, mike, oscar, papa, quebec, romeo, sierra, tango, victor, zulu, niner, pause,
+    paused, playback, record, added, thank you, calling, cancelled, enabled, for, goodbye, hello, hours, lowercase,
+    minute, minutes, number, less than, removed, seconds, speed dial, agent, local, time, uppercase, family, friends,
+    old, urgent, work, and, from, last, message, messages, no, password, press, received, saved, you have, with
+    """.replace("\n    ", " ")
+    .strip()
+    .split(", ")
+)
+"""What the labels of the spoken words stand for; label 7 is the word "seven"."""
 
 _SHIPPED = Path(__file__).with_name("datasets")
 
@@ -165,10 +198,11 @@ def load(
 
     The test split is the customary one where there is one. Validation examples are the last `valid` of the training
     examples, so `valid=0` gives all of them (60,000 of MNIST) and an empty validation split. Text is one string of
-    ASCII codes, each character an example, split where a sonnet ends.
+    ASCII codes, each character an example, split where a sonnet ends. A spoken word is 0.625 s at 8 kHz in mu-law
+    codes, see `mu_law_decode`.
 
     Args:
-        name: "mnist", "digits", "text", "fashion-mnist" or "cifar-10".
+        name: "mnist", "digits", "text", "emoji", "speech", "fashion-mnist" or "cifar-10".
         binarize: None keeps grey levels, uint8. "stochastic" draws each pixel anew at every `batch`, 1 with
             probability x / 255, as the IWAE's authors do. "static" draws once, from seed 0: float32 in {0, 1}. The
             static draw is this library's own: its likelihoods do not compare with those on the classic static file
@@ -214,6 +248,82 @@ def load(
         Data(x[cut:], valid_y, f"{name}/valid", kind, entry.levels),
         Data(test_x, test_y, f"{name}/test", kind, entry.levels),
     )
+
+
+def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
+    r"""Quantize sound to `levels` codes whose spacing grows with the amplitude, as the ear's does.
+
+    .. math::
+        f(x) = \operatorname{sign}(x)\, \frac{\ln(1 + \mu |x|)}{\ln(1 + \mu)}, \qquad
+        c = \left\lfloor \tfrac{\mu}{2} (f(x) + 1) + \tfrac12 \right\rfloor, \qquad \mu = \text{levels} - 1
+
+    This is the formula of WaveNet, with no code for 0 itself when the number of levels is even. ITU-T G.711, the code
+    of the telephone, approximates the same curve by straight pieces; its bytes are others.
+
+    Args:
+        x: floating point, any shape, in [-1, 1]; what lies beyond is clipped.
+        levels: number of codes, 2 to 256.
+
+    Returns:
+        The codes, uint8 in {0..levels-1}, in the shape of `x`; decode them with `mu_law_decode`.
+
+    Raises:
+        TypeError: `x` is not floating point.
+        ValueError: `levels` is out of range, or `x` holds a NaN.
+
+    References:
+        van den Oord et al. (2016), "WaveNet: A generative model for raw audio".
+
+    Example:
+        >>> mu_law_encode(torch.tensor([-1.0, -0.01, 0.0, 0.01, 1.0])).tolist()
+        [0, 98, 128, 157, 255]
+    """
+    _check_levels(levels)
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"x must be a floating-point tensor with values in [-1, 1], but it is {_describe(x)}.")
+    if x.isnan().any():
+        raise ValueError("x must hold amplitudes in [-1, 1], but some are NaN.")
+    mu = levels - 1
+    x = x.double().clamp(-1, 1)  # float32 would put amplitudes near a boundary into the neighbouring code
+    curve = x.sign() * torch.log1p(mu * x.abs()) / math.log1p(mu)
+    return torch.floor(mu * (curve + 1) / 2 + 0.5).to(torch.uint8)
+
+
+def mu_law_decode(codes: Tensor, levels: int = 256) -> Tensor:
+    r"""Return the amplitudes that mu-law codes stand for, the inverse of the curve of `mu_law_encode`.
+
+    .. math::
+        x = \operatorname{sign}(f)\, \frac{(1 + \mu)^{|f|} - 1}{\mu}, \qquad f = \frac{2 c}{\mu} - 1, \qquad
+        \mu = \text{levels} - 1
+
+    Args:
+        codes: whole numbers in {0..levels-1}, any shape and dtype.
+        levels: number of codes, 2 to 256.
+
+    Returns:
+        Amplitudes, float32 in [-1, 1], in the shape of `codes`. Encoding them gives the codes again.
+
+    Raises:
+        ValueError: `levels` is out of range, or a code is.
+
+    Example:
+        >>> mu_law_decode(torch.tensor([0, 64, 98, 157, 191, 255]))
+        tensor([-1.0000, -0.0581, -0.0102,  0.0102,  0.0581,  1.0000])
+        >>> sound = mu_law_decode(load("speech")[0].x[7])     # "seven", 5,000 samples at 8,000 a second
+    """
+    _check_levels(levels)
+    if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < levels:
+        raise ValueError(
+            f"Codes of {levels} levels lie in 0..{levels - 1}, but these reach from {codes.min()} to {codes.max()}."
+        )
+    mu = levels - 1
+    curve = 2 * codes.double() / mu - 1
+    return (curve.sign() * torch.expm1(curve.abs() * math.log1p(mu)) / mu).float()
+
+
+def _check_levels(levels: int) -> None:
+    if isinstance(levels, bool) or not isinstance(levels, int) or not 2 <= levels <= 256:
+        raise ValueError(f"levels must be a whole number from 2 to 256, but it is {levels!r}.")
 
 
 def _describe(x: object) -> str:
@@ -325,6 +435,32 @@ def _text() -> Arrays:
     return codes[:cut], None, codes[cut:], None
 
 
+def _labelled(file: str, sha256: str, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Read an xz file of all labels, a byte each, and then all examples; return the examples and the labels."""
+    damaged = f"{_SHIPPED / file} is damaged; reinstall lvmlib."
+    try:
+        data = np.frombuffer(lzma.decompress(_shipped(file)), np.uint8)
+    except (lzma.LZMAError, EOFError) as error:
+        raise DataError(damaged) from error
+    if hashlib.sha256(data.tobytes()).hexdigest() != sha256:
+        raise DataError(damaged)
+    count = len(data) // (1 + math.prod(shape))
+    return data[count:].reshape(count, *shape), data[:count].astype(np.int64)
+
+
+@cache
+def _emoji() -> Arrays:
+    x, y = _labelled("emoji.xz", "07f096049b168e2ae3546a5e084bfd23af48b584209963dddb25936be1a53358", (32, 32, 3))
+    x = np.ascontiguousarray(x.transpose(0, 3, 1, 2))  # stored colour last, where xz packs it better
+    return x[:-120], y[:-120], x[-120:], y[-120:]
+
+
+@cache
+def _speech() -> Arrays:
+    x, y = _labelled("speech.xz", "a02a8973df00780b0e4973b162686b006c1c30615cf2471f567efa4c9f1437fb", (5000,))
+    return x[:-24], y[:-24], x[-24:], y[-24:]
+
+
 _FASHION = {
     "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
     "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
@@ -372,6 +508,8 @@ _SETS = {
     "mnist": _Set(lambda progress: _mnist(), valid=10_000),
     "digits": _Set(lambda progress: _digits(), valid=180, levels=17),
     "text": _Set(lambda progress: _text(), valid=5_024, levels=128, grey=False),  # 8 sonnets, CXXXI to CXXXVIII
+    "emoji": _Set(lambda progress: _emoji(), valid=60, grey=False),
+    "speech": _Set(lambda progress: _speech(), valid=16, grey=False),
     "fashion-mnist": _Set(_fashion, valid=10_000),
     "cifar-10": _Set(_cifar, valid=5_000, grey=False),
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import lzma
+import math
 import tarfile
 import time
 
@@ -13,8 +15,9 @@ import pytest
 import torch
 
 from lvmlib import data as data_module
-from lvmlib.data import Data, load
+from lvmlib.data import Data, load, mu_law_decode, mu_law_encode
 from lvmlib.downloads import DataError
+from lvmlib.experiments import prepare_data
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +95,167 @@ def test_text_is_the_sonnets():
     assert splits[0].y is None
 
 
+def test_emoji_are_small_colour_pictures():
+    splits = load("emoji")
+    assert [len(split) for split in splits] == [905, 60, 120]
+    assert all(split.x.dtype == torch.uint8 and split.event_shape == (3, 32, 32) for split in splits)
+    x, y = torch.cat([split.x for split in splits]), torch.cat([split.y for split in splits])
+    assert y.bincount().tolist() == [166, 101, 152, 133, 187, 85, 261]
+    assert len(data_module.EMOJI_GROUPS) == 7
+    for split in splits[1:]:  # each group in proportion
+        assert (split.y.bincount(minlength=7) / len(split) - y.bincount() / len(y)).abs().max() < 0.04
+    stored = lzma.decompress((data_module._SHIPPED / "emoji.xz").read_bytes())  # labels; then rows of red, green, blue
+    assert x[1000, 2, 20, 5] == stored[1085 + 3072 * 1000 + (32 * 20 + 5) * 3 + 2]
+    assert x[1000, 2, 20, 5] != x[1000, 2, 5, 20], "the example tells rows from columns"
+    # What colours must be if channels and rows are where they belong: faces are yellow, and the corners are white.
+    faces = x[y == 0].float().mean((0, 2, 3))
+    assert faces[0] > faces[1] > faces[2] + 30
+    assert (x[..., 0, 0] == 255).all(1).float().mean() > 0.9
+    difference = (x[..., 1:, :].float() - x[..., :-1, :].float()).abs().mean()
+    assert difference < 20, "neighbouring rows differ little; shuffled pixels would differ by some 90"
+
+
+def test_emoji_that_look_alike_are_all_in_the_training_part():
+    """Whoever holds out a picture must not find it again in the training part, in another colour or mirrored."""
+    splits = load("emoji")
+    held_out = torch.cat([splits[1].x, splits[2].x])
+    weights = torch.tensor([0.299, 0.587, 0.114], dtype=torch.float64)
+
+    def brightness(x):  # [N, 3, 32, 32] -> [N, 32, 32] of mean 0 and norm 1
+        grey = torch.einsum("c,nchw->nhw", weights, x.double())
+        grey = grey - grey.mean((1, 2), keepdim=True)
+        return grey / grey.flatten(1).norm(dim=1)[:, None, None]
+
+    def alike(a, b):
+        ours, theirs = brightness(a).flatten(1), brightness(b)
+        same, mirrored = ours @ theirs.flatten(1).T, ours @ theirs.flip(2).flatten(1).T
+        distance = torch.cdist(a.double().flatten(1), b.double().flatten(1)) / 3072**0.5
+        return (same > 0.95) | (mirrored > 0.95) | (distance < 20)
+
+    assert not alike(held_out, splits[0].x).any()
+    assert not alike(held_out, held_out).fill_diagonal_(False).any()
+    train = alike(splits[0].x, splits[0].x).fill_diagonal_(False)
+    assert train.any(1).sum() == 91, "the families of which the note speaks"
+
+
+def test_speech_is_words_at_eight_kilohertz():
+    splits = load("speech")
+    assert [len(split) for split in splits] == [134, 16, 24]
+    assert all(split.x.dtype == torch.uint8 and split.event_shape == (5000,) for split in splits)
+    words = [[data_module.SPEECH_WORDS[label] for label in split.y] for split in splits]
+    assert words[0][:10] == ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    assert splits[0].y[:10].tolist() == list(range(10))
+    assert not set(words[0]) & set(words[1]) and not set(words[0] + words[1]) & set(words[2])
+    assert set(words[0] + words[1] + words[2]) == set(data_module.SPEECH_WORDS)
+    assert len(set(data_module.SPEECH_WORDS)) == len(data_module.SPEECH_WORDS)
+    x = torch.cat([split.x for split in splits])
+    assert len(x.unique(dim=0)) == len(x)
+    sound = mu_law_decode(x).double()
+    assert (sound.abs().amax(1) > 0.2).all(), "no recording is silent"
+    assert (sound.mean(1).abs() < 0.02).all(), "none has an offset"
+    # Speech at this rate is smooth: most of its energy lies in frequencies below 1.5 kHz, of noise only three eighths.
+    power = torch.fft.rfft(sound).abs().square().sum(0)
+    assert power[: int(1500 / 4000 * len(power))].sum() / power.sum() > 0.8
+
+
+def test_mu_law_is_its_formula():
+    """Against the formula in Python's own arithmetic, at every 16-bit amplitude."""
+    samples = range(-32768, 32768)
+    expected = [
+        math.floor(255 * (math.copysign(math.log(1 + 255 * abs(s / 32768)) / math.log(256), s) + 1) / 2 + 0.5)
+        for s in samples
+    ]
+    x = torch.tensor(samples, dtype=torch.float64) / 32768
+    assert mu_law_encode(x).tolist() == expected
+    assert mu_law_encode(x.float()).tolist() == expected, "16 bits and a power of two: exact in float32"
+    assert mu_law_encode(torch.tensor([[-7.0, 7.0]])).tolist() == [[0, 255]], "clipped"
+
+
+@pytest.mark.parametrize("levels", [2, 3, 17, 128, 256])
+def test_mu_law_there_and_back(levels):
+    codes = torch.arange(levels)
+    x = mu_law_decode(codes, levels)
+    assert x.dtype == torch.float32
+    assert mu_law_encode(x, levels).tolist() == codes.tolist()
+    assert (x.diff() > 0).all()
+    assert torch.allclose(x, -x.flip(0)), "an odd function"
+    assert (x[0], x[-1]) == (-1, 1)
+    # No amplitude is farther from what its code stands for than the neighbours of that code are.
+    sound = torch.linspace(-1, 1, 10_001)
+    code = mu_law_encode(sound, levels).long()
+    low, high = x[(code - 1).clamp(min=0)], x[(code + 1).clamp(max=levels - 1)]
+    assert ((low <= sound) & (sound <= high)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: mu_law_encode(torch.tensor([1, 0])), TypeError, "floating-point tensor .*int64"),
+        (lambda: mu_law_encode(torch.tensor([0.0, math.nan])), ValueError, "NaN"),
+        (lambda: mu_law_encode(torch.zeros(1), levels=257), ValueError, "from 2 to 256, but it is 257"),
+        (lambda: mu_law_decode(torch.tensor([0, 16]), levels=16), ValueError, "from 0 to 16"),
+        (lambda: mu_law_decode(torch.tensor([-1])), ValueError, "from -1 to -1"),
+        (lambda: mu_law_decode(torch.tensor([0]), levels=True), ValueError, "but it is True"),
+    ],
+)
+def test_bad_mu_law(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("name", "licence", "beside"),
+    [
+        ("emoji", "SIL Open Font License 1.1", "emoji-OFL.txt"),
+        ("speech", "Creative Commons Attribution-ShareAlike 3.0", "speech.md"),
+    ],
+)
+def test_the_notes_say_what_the_files_are(name, licence, beside):
+    """Licence, size and both checksums, as they are; the sizes in the notes are those of the data."""
+    folder = data_module._SHIPPED
+    note = " ".join((folder / f"{name}.md").read_text(encoding="utf-8").split())
+    packed = (folder / f"{name}.xz").read_bytes()
+    unpacked = lzma.decompress(packed)
+    for data in (packed, unpacked):
+        assert f"{len(data):,} bytes" in note
+        assert hashlib.sha256(data).hexdigest() in note
+    train, valid, test = load(name)
+    assert f"first {len(train)} are for training" in note
+    assert f"next {len(valid)} are for validation, the last {len(test)} for testing" in note
+    assert f"**Licence.** {licence}" in note
+    assert "Copyright" in (folder / beside).read_text(encoding="utf-8")
+
+
+def test_the_script_lists_the_recordings_that_are_shipped():
+    listed = [data_module.SPEECH_WORDS.index(word) for _, word in prepare_data.recordings()]
+    assert len({file for file, _ in prepare_data.recordings()}) == len(listed)
+    assert sorted(listed) == sorted(torch.cat([split.y for split in load("speech")]).tolist())
+
+
+def test_the_script_shrinks_a_picture_as_it_says():
+    """The mean of 4x4 pixels on white, rounded, against PyTorch's average pooling."""
+    rgba = np.zeros((128, 136, 4), np.uint8)
+    rgba[:, 4:-4] = np.random.RandomState(0).randint(0, 256, (128, 128, 4))
+    file = io.BytesIO()
+    image = pytest.importorskip("PIL.Image")
+    image.fromarray(rgba).save(file, "png")
+    alpha = torch.from_numpy(rgba[:, 4:-4, 3:]).double() / 255
+    white = torch.from_numpy(rgba[:, 4:-4, :3]).double() * alpha + 255 * (1 - alpha)
+    pooled = torch.nn.functional.avg_pool2d(white.permute(2, 0, 1), 4).permute(1, 2, 0)
+    small = prepare_data.small_picture(file.getvalue())
+    assert small.dtype == np.uint8
+    assert np.abs(small - pooled.numpy()).max() < 0.5001
+
+
+def test_the_script_finds_families():
+    random = np.random.RandomState(0)
+    a, b, c = random.randint(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    darker = (a // 2).astype(np.uint8)
+    family = prepare_data.families(np.stack([a, b, darker[:, ::-1], c, darker]))
+    assert family[0] == family[2] == family[4]
+    assert len(set(family.tolist())) == 3
+
+
 def roman(n: int) -> str:
     signs = [(100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"), (9, "IX"), (5, "V"), (4, "IV"), (1, "I")]
     text = ""
@@ -152,10 +316,16 @@ def test_cifar_from_its_archive(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "minst"}, "no data set 'minst'; the names are mnist, digits, text, fashion-mnist, cifar-10"),
+        (
+            {"name": "minst"},
+            "no data set 'minst'; the names are mnist, digits, text, emoji, speech, fashion-mnist, cifar-10",
+        ),
         ({"name": "digits", "binarize": "yes"}, "binarize must be None"),
         ({"name": "text", "binarize": "static"}, "no grey levels"),
         ({"name": "cifar-10", "binarize": "stochastic"}, "no grey levels"),
+        ({"name": "emoji", "binarize": "stochastic"}, "no grey levels"),
+        ({"name": "speech", "binarize": "static"}, "no grey levels"),
+        ({"name": "speech", "valid": 150}, "from 0 to 149 for speech"),
         ({"name": "digits", "valid": 1437}, "from 0 to 1436"),
         ({"name": "digits", "valid": -1}, "from 0 to 1436"),
         ({"name": "digits", "valid": 0.1}, "but it is 0.1"),
@@ -182,11 +352,25 @@ def test_a_damaged_package(tmp_path, monkeypatch, damage):
     if damage != "missing":
         (tmp_path / "mnist.tar.xz").write_bytes(archive)
         (tmp_path / "sonnets.txt").write_bytes(b"Shall I compare thee")
+        for file in ("emoji.xz", "speech.xz"):
+            (tmp_path / file).write_bytes(harmed((data_module._SHIPPED / file).read_bytes(), damage))
     monkeypatch.setattr(data_module, "_SHIPPED", tmp_path)
-    data_module._mnist.cache_clear()
-    for name, file in (("mnist", "mnist.tar.xz"), ("text", "sonnets.txt")):
+    files = {"mnist": "mnist.tar.xz", "text": "sonnets.txt", "emoji": "emoji.xz", "speech": "speech.xz"}
+    for decoded in (data_module._mnist, data_module._emoji, data_module._speech):
+        decoded.cache_clear()
+    for name, file in files.items():
         with pytest.raises(DataError, match=f"{file}.*reinstall lvmlib"):
             load(name)
+
+
+def harmed(packed: bytes, damage: str) -> bytes:
+    if damage == "truncated":
+        return packed[: len(packed) // 2]
+    if damage == "corrupt":
+        return packed[:100_000] + bytes([packed[100_000] ^ 1]) + packed[100_001:]
+    data = bytearray(lzma.decompress(packed))  # a sound file of other contents
+    data[-1] ^= 1
+    return lzma.compress(data, preset=0)
 
 
 # ------------------------------------------------------------------------------------------ binarization

@@ -1,1 +1,1 @@
-"""Scripts behind the trained weights that the library ships: each rebuilds one checkpoint from nothing but the data."""
+"""Scripts behind what the library ships: each rebuilds one checkpoint, or the data files, from the data alone."""
