@@ -2,9 +2,22 @@
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, raster_order
 from lvmlib.autoregressive.fvsbn import FVSBN
+from lvmlib.autoregressive.hierarchical import HierarchicalPixelModel
+from lvmlib.autoregressive.inpainting import Inpainting
+from lvmlib.autoregressive.made import MADE, OrderingMixture
+from lvmlib.autoregressive.multi_scale import MultiScale
+from lvmlib.autoregressive.super_resolution import SuperResolution
+from lvmlib.autoregressive.wavenet import WaveNet
 
 __all__ = [
     "FVSBN",
+    "MADE",
     "Autoregressive",
+    "HierarchicalPixelModel",
+    "Inpainting",
+    "MultiScale",
+    "OrderingMixture",
+    "SuperResolution",
+    "WaveNet",
     "raster_order",
 ]

@@ -1,0 +1,112 @@
+"""Super-resolution: a large picture drawn pixel by pixel, given a small one."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d
+
+from lvmlib.autoregressive.autoregressive import Autoregressive
+from lvmlib.base import Density, check_batch, check_context
+
+
+class SuperResolution(Density):
+    r"""A pixel model that is told of a small picture through a map of features.
+
+    .. math:: \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y))
+
+    The small picture :math:`y` is enlarged to the size of :math:`x` and passed through convolutions, which may look
+    everywhere: it is given, so nothing has to be masked.
+
+    Args:
+        model: a pixel model built with ``context=(F, H, W)``, a map as large as its event.
+        factor: how many times the small picture is smaller, in height and in width.
+
+    Raises:
+        ValueError: the model takes no map, or its pictures cannot be made smaller by that factor.
+
+    Example:
+        >>> from lvmlib.autoregressive import GatedPixelCNN
+        >>> model = SuperResolution(GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8)), factor=4)
+        >>> small = model.shrink(torch.ones(3, 1, 8, 8))                      # [3, 1, 2, 2]
+        >>> model.sample(3, small).shape
+        torch.Size([3, 1, 8, 8])
+
+    Source: van den Oord et al. 2016, *Conditional image generation with PixelCNN decoders*, section 2.3, for the map;
+    Dahl et al. 2017, *Pixel recursive super resolution*.
+    """
+
+    def __init__(self, model: Autoregressive, factor: int):
+        super().__init__(model.event_shape)
+        features, height, width = map_shape(model)
+        if factor < 2 or height % factor or width % factor:
+            raise ValueError(
+                f"factor must be 2 or more and divide height and width, {height} and {width}, but it is {factor}."
+            )
+        self.model, self.factor, self.support = model, factor, model.support
+        self.small_shape = torch.Size((self.event_shape[0], height // factor, width // factor))
+        self.features = nn.Sequential(
+            nn.Conv2d(self.event_shape[0], features, 3, padding=1),
+            nn.SiLU(),
+            nn.Upsample(scale_factor=factor, mode="nearest"),
+            nn.Conv2d(features, features, 2 * factor + 1, padding=factor, groups=features),  # smooths the blocks
+            nn.SiLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+
+    def shrink(self, x: Tensor) -> Tensor:
+        """The small picture that belongs to a large one, the mean over each block: [B, C, H, W] -> [B, C, h, w]."""
+        check_batch(x, self.event_shape)
+        return avg_pool2d(x.to(self.model.dtype), self.factor)
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-probability of large pictures given small ones.
+
+        Args:
+            x: [B, C, H, W].
+            context: [B, C, H / factor, W / factor], levels between 0 and levels - 1; None shrinks `x` itself.
+
+        Returns:
+            [B], nats.
+        """
+        if context is None:
+            context = self.shrink(x)
+        return self.model.log_prob(x, self._map(context, len(x)))
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, cache: bool = True) -> Tensor:
+        """Draw one large picture for each small one.
+
+        Args:
+            n: number of small pictures.
+            context: [n, C, H / factor, W / factor].
+            temperature: as in `Autoregressive.sample`.
+            cache: as in `Autoregressive.sample`.
+
+        Returns:
+            [n, C, H, W].
+
+        Raises:
+            ValueError: no small pictures, or pictures of another shape.
+        """
+        if context is None:
+            raise ValueError("SuperResolution enlarges small pictures: pass them as context, for example shrink(x).")
+        return self.model.sample(n, self._map(context, n), temperature, cache)
+
+    def _map(self, small: Tensor, rows: int) -> Tensor:
+        check_context(small, rows)
+        check_batch(small, self.small_shape, "context")
+        half = (self.model.levels - 1) / 2
+        return self.features(small.to(self.model.order.device, self.model.dtype) / half - 1)
+
+
+def map_shape(model: Autoregressive) -> tuple[int, int, int]:
+    """(F, H, W) of the map that a pixel model was built to take; raises `ValueError` where it takes none."""
+    shape = model.context_shape
+    if shape is None or len(shape) != 3 or shape[1:] != model.event_shape[1:]:
+        wanted = ", ".join(str(size) for size in model.event_shape[1:])
+        raise ValueError(
+            f"The pixel model must be built with a map as context, context=(features, {wanted}), but its context "
+            f"is {None if shape is None else tuple(shape)}."
+        )
+    return shape[0], shape[1], shape[2]
