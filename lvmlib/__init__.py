@@ -20,7 +20,12 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lvmlib.autoregressive import FVSBN, Autoregressive
+from lvmlib.autoregressive import (
+    FVSBN,
+    Autoregressive,
+    MaskedConv2d,
+    PixelCNN,
+)
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
@@ -69,7 +74,9 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Flow",
     "LinearGaussian",
+    "MaskedConv2d",
     "MixtureOfGaussians",
+    "PixelCNN",
     "StandardNormal",
     "Stochastic",
     "Transform",

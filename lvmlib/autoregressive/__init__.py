@@ -5,7 +5,9 @@ from lvmlib.autoregressive.fvsbn import FVSBN
 from lvmlib.autoregressive.hierarchical import HierarchicalPixelModel
 from lvmlib.autoregressive.inpainting import Inpainting
 from lvmlib.autoregressive.made import MADE, OrderingMixture
+from lvmlib.autoregressive.masked_conv import MaskedConv2d
 from lvmlib.autoregressive.multi_scale import MultiScale
+from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.super_resolution import SuperResolution
 from lvmlib.autoregressive.wavenet import WaveNet
 
@@ -15,8 +17,10 @@ __all__ = [
     "Autoregressive",
     "HierarchicalPixelModel",
     "Inpainting",
+    "MaskedConv2d",
     "MultiScale",
     "OrderingMixture",
+    "PixelCNN",
     "SuperResolution",
     "WaveNet",
     "raster_order",

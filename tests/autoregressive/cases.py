@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
-from lvmlib.autoregressive import FVSBN, Autoregressive
+from lvmlib.autoregressive import FVSBN, Autoregressive, PixelCNN
 
 
 class Case(NamedTuple):
@@ -31,6 +32,7 @@ COLOUR = [(3, 2, 2), (2, 3, 3)]
 
 CASES = {
     "FVSBN": Case(FVSBN, VECTORS, COLOUR),
+    "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
 }
 
 

@@ -1,0 +1,254 @@
+"""Masked convolutions, the parts of pixel models: in one pass over a picture, and pixel by pixel for sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lvmlib.autoregressive.autoregressive import Autoregressive
+
+
+def group_sizes(channels: int, groups: int) -> list[int]:
+    """Share `channels` out among `groups` colours as evenly as they go, the later ones first.
+
+    Example:
+        >>> group_sizes(32, 3)
+        [10, 11, 11]
+    """
+    return [channels * (g + 1) // groups - channels * g // groups for g in range(groups)]
+
+
+def group_ends(channels: int, groups: int) -> list[int]:
+    """Where the group of each colour ends: the channels before ``ends[g]`` belong to colours 0 to g."""
+    return [channels * (g + 1) // groups for g in range(groups)]
+
+
+def group_index(channels: int, groups: int, copies: int = 1) -> Tensor:
+    """The colour that each of `copies` x `channels` features belongs to; the copies lie one after another.
+
+    Example:
+        >>> group_index(4, 2, copies=2)
+        tensor([0, 0, 1, 1, 0, 0, 1, 1])
+    """
+    return torch.arange(groups).repeat_interleave(torch.tensor(group_sizes(channels, groups))).repeat(copies)
+
+
+class MaskedConv2d(nn.Module):
+    r"""A convolution in which a pixel sees those before it, line by line, and nothing of those after it.
+
+    The features of each pixel are shared out among the C colours, which are drawn one after another. Mask B lets the
+    features of a colour see those of the same and of earlier colours at the same pixel; mask A only those of earlier
+    colours, so that the first layer does not see what is to be drawn. Of the pixels before it each feature sees all.
+
+    .. math:: y_{ij} = b + \sum_{a \le r} \sum_b \big(M \odot W\big)_{ab} \, x_{i + a - r, j + b - r},
+        \qquad r = \lfloor k / 2 \rfloor
+
+    The rows below the centre would be masked altogether. They are neither stored nor computed, which makes a 3x3
+    convolution a third cheaper than with a mask of zeros over a full kernel.
+
+    Args:
+        inputs: number of channels of the input.
+        outputs: number of channels of the output.
+        kernel: side of the (full, square) kernel, odd; or (rows above and including the centre, odd width).
+        mask_type: "A" or "B".
+        colours: number of colours, C; `inputs` and `outputs` are shared out among them.
+        copies: the outputs are so many maps one after another (the gates of a unit, say), each shared out on its own.
+        bias: whether to add one.
+
+    Attributes:
+        weight: [outputs, inputs, r + 1, k].
+        mask: the same shape, zeros and ones.
+
+    Raises:
+        ValueError: an even kernel, another mask type, or fewer channels than colours.
+
+    Example:
+        >>> conv = MaskedConv2d(1, 1, 3, "A")
+        >>> conv.mask[0, 0]                       # the row above, then the row of the pixel itself
+        tensor([[1., 1., 1.],
+                [1., 0., 0.]])
+
+    Source: van den Oord, Kalchbrenner and Kavukcuoglu 2016, *Pixel Recurrent Neural Networks*, section 3.4.
+    """
+
+    mask: Tensor
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | tuple[int, int],
+        mask_type: str,
+        colours: int = 1,
+        copies: int = 1,
+        bias: bool = True,
+    ):
+        super().__init__()
+        rows, width = (kernel // 2 + 1, kernel) if isinstance(kernel, int) else kernel
+        if width < 1 or width % 2 == 0 or rows < 1:
+            raise ValueError(f"A masked convolution has a centre, so its kernel must be odd, but it is {kernel}.")
+        if mask_type not in ("A", "B"):
+            raise ValueError(f'mask_type must be "A" or "B", but it is {mask_type!r}.')
+        if colours < 1 or copies < 1 or outputs % copies or min(inputs, outputs // copies) < colours:
+            raise ValueError(
+                f"Each of {colours} colours needs a channel of its own, but {inputs} inputs and {outputs} outputs in "
+                f"{copies} copies do not give them one."
+            )
+        self.inputs, self.outputs, self.mask_type, self.colours, self.copies = (
+            inputs,
+            outputs,
+            mask_type,
+            colours,
+            copies,
+        )
+        self.above, self.reach = rows - 1, width // 2
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, rows, width))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.register_buffer("mask", self._mask(), persistent=False)
+        seen = self.mask.sum((1, 2, 3)).clamp(min=1)  # taps that each output has, which sets the size of its weights
+        with torch.no_grad():
+            self.weight.copy_(torch.randn_like(self.weight) / seen.sqrt()[:, None, None, None])
+
+    def _mask(self) -> Tensor:
+        mask = torch.ones_like(self.weight)
+        mask[:, :, -1, self.reach + 1 :] = 0
+        seeing = group_index(self.outputs // self.copies, self.colours, self.copies)[:, None]
+        seen = group_index(self.inputs, self.colours)[None]
+        mask[:, :, -1, self.reach] = (seen < seeing if self.mask_type == "A" else seen <= seeing).float()
+        return mask
+
+    def masked_weight(self) -> Tensor:
+        """What the convolution computes with, [outputs, inputs, r + 1, k]."""
+        nothing_hidden = self.reach == 0 and self.colours == 1 and self.mask_type == "B"
+        return self.weight if nothing_hidden else self.mask * self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, inputs, H, W] -> [B, outputs, H, W]."""
+        if self.above:
+            x = F.pad(x, (0, 0, self.above, 0))
+        return F.conv2d(x, self.masked_weight(), self.bias, padding=(0, self.reach))
+
+    def extra_repr(self) -> str:
+        """What `print(model)` shows."""
+        size = f"{self.above + 1}x{2 * self.reach + 1}"
+        return f"{self.inputs}, {self.outputs}, rows x width={size}, mask={self.mask_type}, colours={self.colours}"
+
+
+class PixelSteps:
+    """A masked convolution evaluated at one pixel and for one colour at a time, each feature once.
+
+    What the rows above contribute is known when a row begins, so `begin_row` computes it for all its pixels at once.
+    After that a pixel is one product of a matrix with the features to the left of it and at it. These lie next to one
+    another in memory, and those of earlier colours come first, so that what a colour sees is a single slice.
+
+    Args:
+        conv: the convolution.
+        n: number of pictures.
+        height, width: their size.
+        extra: added to the outputs, [n or 1, outputs, height or 1, width or 1], or None.
+    """
+
+    def __init__(self, conv: MaskedConv2d, n: int, height: int, width: int, extra: Tensor | None = None):
+        weight = conv.masked_weight().detach()  # [O, I, r + 1, k]
+        outputs, inputs = weight.shape[:2]
+        self.inputs, self.above, self.reach, self.width = inputs, conv.above, conv.reach, width
+        # Outputs one colour after another, all copies of a colour together, so that those of a colour are a slice too.
+        order = group_index(outputs // conv.copies, conv.colours, conv.copies).argsort(stable=True)
+        weight = weight[order]
+        sizes = [conv.copies * size for size in group_sizes(outputs // conv.copies, conv.colours)]
+        self.out_ends = [sum(sizes[: g + 1]) for g in range(conv.colours)]
+        self.in_ends = group_ends(inputs, conv.colours)
+        offset = weight.new_zeros(1, outputs, 1, 1) if conv.bias is None else conv.bias.detach()[None, :, None, None]
+        offset = plus(offset, extra)[:, order].detach()
+        self.offset = offset.permute(0, 2, 3, 1).expand(n, height, width, outputs)
+        self.weight_above = weight[:, :, :-1].permute(2, 3, 1, 0).reshape(-1, outputs)  # [r * k * I, O]
+        taps = weight[:, :, -1, : conv.reach + 1].permute(2, 1, 0).reshape(-1, outputs)  # [(r + 1) * I, O]
+        starts = [0, *self.in_ends]
+        seen = [conv.reach * inputs + starts[g + (conv.mask_type == "B")] for g in range(conv.colours)]
+        self.seen = seen  # how many numbers each colour sees, from the leftmost tap on
+        self.weights = [
+            taps[: seen[g], end - size : end].contiguous()
+            for g, (end, size) in enumerate(zip(self.out_ends, sizes, strict=True))
+        ]
+        self.rows = weight.new_zeros(n, conv.above + 1, (width + 2 * conv.reach) * inputs)  # the last ones, padded
+
+    def begin_row(self, i: int, extra: Tensor | None = None) -> None:
+        """Move on to row `i`; `extra` [n, W, O], in the order of this class, is added to all its outputs."""
+        if self.above:
+            self.rows[:, :-1] = self.rows[:, 1:].clone()
+        self.row = self.rows[:, -1]  # [n, (W + 2 reach) * I]
+        self.row.zero_()
+        self.known = self.offset[:, i]  # [n, W, O]
+        if self.above and i:
+            windows = self.rows[:, :-1].unfold(2, (2 * self.reach + 1) * self.inputs, self.inputs)  # [n, r, W, k * I]
+            self.known = self.known + windows.transpose(1, 2).flatten(2) @ self.weight_above
+        if extra is not None:
+            self.known = self.known + extra
+
+    def put(self, j: int, c: int, value: Tensor) -> None:
+        """Store the input features of colour `c` at pixel j: [n, I_c]."""
+        at = (j + self.reach) * self.inputs
+        self.row[:, at + (self.in_ends[c - 1] if c else 0) : at + self.in_ends[c]] = value
+
+    def at(self, j: int, c: int) -> Tensor:
+        """The output features of colour `c` at pixel j: [n, O_c], all copies one after another."""
+        start = j * self.inputs
+        known = self.known[:, j, (self.out_ends[c - 1] if c else 0) : self.out_ends[c]]
+        return torch.addmm(known, self.row[:, start : start + self.seen[c]], self.weights[c])
+
+
+class PixelModel(Autoregressive):
+    """What pixel models share: pictures as events, and contexts that are vectors or maps.
+
+    Args:
+        event_shape: (C, H, W).
+        levels, logistics: see `Autoregressive`.
+        context: number of classes or entries of a context vector, or the shape (c, H, W) of a map.
+        sizes: the sizes of the model by name, to check that each is a whole number, 1 or more.
+
+    Raises:
+        ValueError: another kind of event or context, or a size below 1.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        levels: int = 2,
+        logistics: int = 0,
+        context: int | Sequence[int] | None = None,
+        **sizes: int,
+    ):
+        name = type(self).__name__
+        if len(event_shape) != 3 or min(event_shape) < 1:
+            raise ValueError(f"{name} models pictures of shape (C, H, W), but event_shape is {tuple(event_shape)}.")
+        for key, size in sizes.items():
+            if size < 1 or size % 1:
+                raise ValueError(f"{key} must be a whole number, 1 or more, but it is {size}.")
+        super().__init__(event_shape, levels, logistics, context)
+        self.colours, self.height, self.width = self.event_shape
+        shape = self.context_shape
+        if shape is not None and len(shape) != 1 and (len(shape) != 3 or shape[1:] != self.event_shape[1:]):
+            raise ValueError(
+                f"The context of {name} must be a vector or a map of shape (c, {self.height}, {self.width}), "
+                f"but it is {tuple(shape)}."
+            )
+
+    def context_conv(self, features: int) -> nn.Conv2d | None:
+        """A 1x1 convolution from the context to `features` maps; without a bias, so that 0 is no context."""
+        return None if self.context_shape is None else nn.Conv2d(self.context_shape[0], features, 1, bias=False)
+
+    def as_map(self, context: Tensor | None) -> Tensor | None:
+        """A context [B, c] or [B, c, H, W] as [B, c, 1, 1] or [B, c, H, W]."""
+        return context[:, :, None, None] if context is not None and context.dim() == 2 else context
+
+    def parameters_map(self, outputs: Tensor) -> Tensor:
+        """[B, C * P, H, W], the parameters of a colour one after another -> [B, P, C, H, W]."""
+        return outputs.unflatten(1, (self.colours, self.family.size)).transpose(1, 2)
+
+
+def plus(maps: Tensor, extra: Tensor | None) -> Tensor:
+    """Add what a context contributes, if there is any."""
+    return maps if extra is None else maps + extra

@@ -1,0 +1,120 @@
+"""PixelCNN: a stack of masked convolutions, trained on all pixels at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lvmlib.autoregressive.autoregressive import Step
+from lvmlib.autoregressive.masked_conv import MaskedConv2d, PixelModel, PixelSteps, plus
+
+
+class PixelCNN(PixelModel):
+    r"""A convolutional network whose kernels are masked, so that each pixel sees those before it, line by line.
+
+    A convolution with mask A, then residual blocks around one with mask B, then two layers of 1x1 and the output:
+
+    .. math:: s_0 = A * x, \qquad s_{\ell + 1} = s_\ell + U_\ell\, \rho\big(B_\ell * \rho(V_\ell\, \rho(s_\ell))\big),
+        \qquad \rho(a) = \max(a, 0)
+
+    The colours of a pixel are drawn one after another, red, green, blue: each has its share of the features, which see
+    the earlier colours of the same pixel. Pixels up and to the right lie in a blind spot that no number of layers
+    opens; `GatedPixelCNN` has none.
+
+    Args:
+        event_shape: (C, H, W).
+        channels: features h inside the blocks (after :math:`V` and :math:`B`); the path s has 2h.
+        layers: number of residual blocks.
+        kernel: side of the kernel with mask A, odd; those with mask B are 3x3.
+        levels, logistics: see `Autoregressive`.
+        context: number of classes or entries of a vector, or the shape (c, H, W) of a map. It is added to each masked
+            convolution through a 1x1 convolution without a bias.
+
+    Raises:
+        ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
+
+    Example:
+        >>> model = PixelCNN((1, 28, 28), channels=8, layers=2)
+        >>> model.log_prob(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5])
+
+    Source: van den Oord, Kalchbrenner and Kavukcuoglu 2016, *Pixel Recurrent Neural Networks*, table 1.
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        channels: int = 32,
+        layers: int = 7,
+        kernel: int = 7,
+        levels: int = 2,
+        logistics: int = 0,
+        context: int | Sequence[int] | None = None,
+    ):
+        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        C, h = self.colours, channels
+        self.first = MaskedConv2d(C, 2 * h, kernel, "A", C)
+        self.reduce = nn.ModuleList(MaskedConv2d(2 * h, h, 1, "B", C) for _ in range(layers))
+        self.spread = nn.ModuleList(MaskedConv2d(h, h, 3, "B", C) for _ in range(layers))
+        self.expand = nn.ModuleList(MaskedConv2d(h, 2 * h, 1, "B", C) for _ in range(layers))
+        self.head = nn.ModuleList(MaskedConv2d(2 * h, 2 * h, 1, "B", C) for _ in range(2))
+        self.last = MaskedConv2d(2 * h, C * self.family.size, 1, "B", C)
+        self.context_map = self.context_conv(2 * h + layers * h)
+        self.sizes = [2 * h] + layers * [h]  # of the features that the context is added to
+        with torch.no_grad():
+            self.last.weight.mul_(0.1)  # the start is near the uniform distribution
+            for conv in self.expand:
+                conv.weight.mul_(0.5)  # and the blocks near the identity
+
+    def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """One pass of masked convolutions."""
+        added = self.added(context)
+        s = plus(self.first(self.encode(x)), added[0]).contiguous(memory_format=torch.channels_last)
+        for reduce, spread, expand, extra in zip(self.reduce, self.spread, self.expand, added[1:], strict=True):
+            s = s + expand(plus(spread(reduce(s.relu()).relu_()), extra).relu_())
+        for conv in self.head:
+            s = conv(s.relu())
+        return self.parameters_map(self.last(s.relu()))
+
+    def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
+        """What the context adds to each masked convolution: maps [B, features, H or 1, W or 1], or None."""
+        context = self.as_map(context)
+        if context is None or self.context_map is None:
+            return [None] * len(self.sizes)
+        return self.context_map(context).split(self.sizes, 1)
+
+    def steps(self, n: int, context: Tensor | None = None) -> Step:
+        """Each feature of each pixel is computed once: the rows above for a whole row, the rest when its turn comes."""
+        C, H, W = self.event_shape
+        added = self.added(context)
+        first = PixelSteps(self.first, n, H, W, added[0])
+        reduce, expand, tail = [
+            [PixelSteps(conv, n, H, W) for conv in convs]
+            for convs in (self.reduce, self.expand, [*self.head, self.last])
+        ]
+        spread = [PixelSteps(conv, n, H, W, extra) for conv, extra in zip(self.spread, added[1:], strict=True)]
+        blocks = list(zip(reduce, spread, expand, strict=True))
+        everything = [first, *reduce, *spread, *expand, *tail]
+        order = self.order.tolist()
+
+        def step(t: int, x: Tensor) -> Tensor:
+            if t:
+                first.put((t - 1) // C % W, (t - 1) % C, self.encode(x[:, order[t - 1], None]))
+            j, c = t // C % W, t % C
+            if j == c == 0:
+                for steps in everything:
+                    steps.begin_row(t // (C * W))
+            s = first.at(j, c)
+            for reduce, spread, expand in blocks:
+                reduce.put(j, c, s.relu())
+                spread.put(j, c, reduce.at(j, c).relu_())
+                expand.put(j, c, spread.at(j, c).relu_())
+                s = s + expand.at(j, c)
+            for steps in tail:
+                steps.put(j, c, s.relu())
+                s = steps.at(j, c)
+            return s
+
+        return step
