@@ -20,12 +20,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lvmlib.autoregressive import (
-    FVSBN,
-    Autoregressive,
-    MaskedConv2d,
-    PixelCNN,
-)
+from lvmlib.autoregressive import FVSBN, Autoregressive, MaskedConv2d, PixelCNN, WaveNet
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
@@ -80,6 +75,7 @@ __all__ = [
     "StandardNormal",
     "Stochastic",
     "Transform",
+    "WaveNet",
     "arithmetic_decode",
     "arithmetic_encode",
     "bits_per_dim",

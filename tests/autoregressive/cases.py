@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from lvmlib.autoregressive import FVSBN, Autoregressive, PixelCNN
+from lvmlib.autoregressive import FVSBN, Autoregressive, PixelCNN, WaveNet
 
 
 class Case(NamedTuple):
@@ -33,6 +33,7 @@ COLOUR = [(3, 2, 2), (2, 3, 3)]
 CASES = {
     "FVSBN": Case(FVSBN, VECTORS, COLOUR),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
+    "WaveNet": Case(partial(WaveNet, channels=6, layers=2, stacks=2, position=True), VECTORS, COLOUR),
 }
 
 
