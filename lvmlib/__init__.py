@@ -20,7 +20,15 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lvmlib.autoregressive import FVSBN, Autoregressive, MaskedConv2d, PixelCNN, WaveNet
+from lvmlib.autoregressive import (
+    FVSBN,
+    MADE,
+    Autoregressive,
+    MaskedConv2d,
+    OrderingMixture,
+    PixelCNN,
+    WaveNet,
+)
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
@@ -57,6 +65,7 @@ except PackageNotFoundError:  # imported from a folder that was never installed
 
 __all__ = [
     "FVSBN",
+    "MADE",
     "MLP",
     "VAE",
     "Autoregressive",
@@ -71,6 +80,7 @@ __all__ = [
     "LinearGaussian",
     "MaskedConv2d",
     "MixtureOfGaussians",
+    "OrderingMixture",
     "PixelCNN",
     "StandardNormal",
     "Stochastic",

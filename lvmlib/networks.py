@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -31,6 +32,257 @@ class MLP(nn.Sequential):
         for a, b in zip(widths, widths[1:]):
             layers += [nn.Linear(a, b), activation()]
         super().__init__(*layers, nn.Linear(widths[-1], outputs))
+
+
+class MaskedLinear(nn.Linear):
+    r"""A linear map in which some connections do not exist.
+
+    .. math:: y = (M \odot W)\, x + b
+
+    The mask multiplies the weights whenever they are used, so whatever an optimizer does to them, no connection arises.
+
+    Args:
+        inputs: number of inputs.
+        mask: [R, inputs], 1 where a connection exists and 0 where none does.
+        blocks: the map has blocks * R outputs; each block of R rows has the same mask.
+
+    Example:
+        >>> layer = MaskedLinear(3, torch.ones(3, 3).tril(-1))
+        >>> torch.autograd.functional.jacobian(layer, torch.zeros(3)).count_nonzero(1)
+        tensor([0, 1, 2])
+    """
+
+    mask: Tensor
+
+    def __init__(self, inputs: int, mask: Tensor, blocks: int = 1):
+        if mask.dim() != 2 or mask.shape[1] != inputs:
+            raise ValueError(f"mask must have shape [outputs, {inputs}], but it has {list(mask.shape)}.")
+        super().__init__(inputs, blocks * len(mask))
+        self.register_buffer("mask", mask.to(self.weight), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, inputs] -> [B, blocks * R]."""
+        weight = (self.weight.unflatten(0, (-1, len(self.mask))) * self.mask).flatten(0, 1)
+        return F.linear(x, weight, self.bias)
+
+
+class MaskedMLP(nn.Module):
+    r"""A multilayer perceptron whose outputs for a position depend on the inputs at earlier positions only.
+
+    Each input carries a degree, its place 1, ..., D in the order, and each hidden unit a degree :math:`m` from 1 to
+    D - 1. A unit takes inputs of degrees up to its own, and the outputs of the t-th position take units of degrees
+    below t:
+
+    .. math:: M^{\ell}_{kj} = \mathbb{1}[m^{\ell}_k \ge m^{\ell - 1}_j], \qquad
+        M^{\text{out}}_{tj} = \mathbb{1}[t > m^{L}_j]
+
+    So no path leads from an input to an output at its own or an earlier position. With a context there are also units
+    of degree 0, which see nothing but the context; through them it reaches the first position.
+
+    Args:
+        dims: number of inputs, D.
+        hidden: widths of the hidden layers; may be empty.
+        outputs: number of outputs for each position, P.
+        context: number of entries of a context vector; None for none. It enters the first layer, without a bias.
+        order: [D], the positions from first to last; as they are stored by default.
+        degrees: "even" spreads the degrees of a layer evenly over their range; "random" draws them uniformly from the
+            smallest degree of the layer below upwards.
+        masks: number of mask sets. The first is described by `order` and `degrees`. Each other draws an order of its
+            own, unless `order` is given, and its degrees, or with "even" which unit has which. See `use`.
+        seed: of what is drawn for masks.
+        activation: makes the nonlinearity.
+        residual: add to each hidden layer but the first the layer below; all layers then have one width and the same
+            degrees.
+
+    Raises:
+        ValueError: an empty layer, an order that is no permutation, residual layers of several widths.
+
+    Example:
+        >>> net = MaskedMLP(4, (16, 16), outputs=2)
+        >>> net(torch.zeros(3, 4)).shape
+        torch.Size([3, 2, 4])
+
+    Source: Germain et al. 2015, *MADE*, equations 8 to 13.
+    """
+
+    orders: Tensor
+    degrees: Tensor
+    mask_set: Tensor
+
+    def __init__(
+        self,
+        dims: int,
+        hidden: Sequence[int],
+        outputs: int,
+        context: int | None = None,
+        order: Sequence[int] | Tensor | None = None,
+        degrees: str = "even",
+        masks: int = 1,
+        seed: int = 0,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        residual: bool = False,
+    ):
+        super().__init__()
+        hidden = list(hidden)
+        for name, counts in {"dims": [dims], "hidden": hidden, "outputs": [outputs], "masks": [masks]}.items():
+            if any(count < 1 or count % 1 for count in counts):
+                raise ValueError(f"{name} must hold whole numbers, 1 or more, but it holds {counts}.")
+        if degrees not in ("even", "random"):
+            raise ValueError(f'degrees must be "even" or "random", but it is {degrees!r}.')
+        if residual and len(set(hidden)) > 1:
+            raise ValueError(f"Residual layers must have one width, but hidden is {tuple(hidden)}.")
+        first = torch.arange(dims) if order is None else torch.as_tensor(order).long()
+        if first.dim() != 1 or sorted(first.tolist()) != list(range(dims)):
+            raise ValueError(f"order must name each of the {dims} positions 0..{dims - 1} once, but it is {order}.")
+        self.dims, self.hidden, self.outputs, self.residual = dims, hidden, outputs, residual
+        generator = torch.Generator().manual_seed(seed)
+        lowest = min(0 if context is not None else 1, dims - 1)
+        orders, tables = [first], [_degrees(dims, hidden, lowest, degrees, residual, generator)]
+        for _ in range(masks - 1):
+            orders.append(first if order is not None else torch.randperm(dims, generator=generator))
+            tables.append(_degrees(dims, hidden, lowest, degrees, residual, generator, shuffled=True))
+        # With the weights on disk go the masks that they were trained with.
+        self.register_buffer("orders", torch.stack(orders))  # [masks, D]
+        self.register_buffer("degrees", torch.stack(tables))  # [masks, sum of the widths]
+        self.register_buffer("mask_set", torch.tensor(0), persistent=masks > 1)
+        self.activation = activation()
+        connections = self._connections()
+        self.layers: Sequence[MaskedLinear] = nn.ModuleList(  # type: ignore[assignment]
+            MaskedLinear(m.shape[1], m) for m in connections[:-1]
+        )
+        self.output = MaskedLinear(connections[-1].shape[1], connections[-1], outputs)
+        with torch.no_grad():  # near 0 at the start, wherever the input is
+            self.output.weight.mul_(0.1)
+            self.output.bias.zero_()
+        width = hidden[0] if hidden else outputs * dims
+        self.context_map = None if context is None else nn.Linear(context, width, bias=False)
+        self.register_load_state_dict_post_hook(_renew_masks)
+
+    @property
+    def order(self) -> Tensor:
+        """The positions from first to last, [D], in the mask set that is in use."""
+        return self.orders[int(self.mask_set)]
+
+    def use(self, mask_set: int) -> None:
+        """Go over to another mask set.
+
+        Raises:
+            ValueError: there is no such set.
+        """
+        if not 0 <= mask_set < len(self.orders):
+            raise ValueError(f"The mask sets are 0 to {len(self.orders) - 1}, but {mask_set} was asked for.")
+        self.mask_set = torch.full_like(self.mask_set, mask_set)
+        for layer, mask in zip([*self.layers, self.output], self._connections()):
+            layer.mask = mask.to(layer.weight)  # a new tensor: a graph that waits for its backward keeps the old one
+
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Outputs of all positions in one pass.
+
+        Args:
+            x: [B, D].
+            context: [B, C] or None, which is a context of zeros.
+
+        Returns:
+            [B, P, D].
+        """
+        h = x
+        for i, layer in enumerate(self.layers):
+            z = self.activation(layer(h) if i or context is None else layer(h) + self._context(context))
+            h = h + z if self.residual and i else z
+        y = self.output(h)
+        if context is not None and not self.hidden:
+            y = y + self._context(context)
+        return y.view(-1, self.outputs, self.dims)
+
+    def steps(self, n: int, context: Tensor | None = None) -> Callable[[int, Tensor | None], Tensor]:
+        """The same position by position, computing each hidden unit once.
+
+        Once the first t inputs of the order are known, so are all units of degree t. Sorted by degree they lie side by
+        side, so a step is a product of a few rows with what came before. All D steps together do the arithmetic of one
+        pass, in D short pieces.
+
+        Args:
+            n: number of rows.
+            context: [n, C] or None.
+
+        Returns:
+            ``step(t, last)`` for t = 0, 1, ..., D - 1 in turn, where `last` [n] is the input at ``order[t - 1]`` (None
+            for t = 0). It returns the outputs [n, P] of position ``order[t]``.
+        """
+        order, P, D = self.order, self.outputs, self.dims
+        degrees = self._hidden_degrees()
+        units = [order, *(m.argsort(stable=True) for m in degrees)]  # of each layer, by degree
+        known = [torch.bucketize(torch.arange(D, device=m.device), m.sort().values, right=True) for m in degrees]
+        ends = [[0, *k.tolist()] for k in known]  # [D + 1]: how many units have degrees below t
+        weights = [layer.weight[to][:, of] for layer, of, to in zip(self.layers, units, units[1:])]
+        offsets = [layer.bias[None, to] for layer, to in zip(self.layers, units[1:])]
+        last_weight = self.output.weight.view(P, D, -1)[:, order][:, :, units[-1]].movedim(1, 0).contiguous()
+        last_offset = self.output.bias[None]  # [1 or n, P * D]
+        if context is not None and self.hidden:
+            offsets[0] = offsets[0] + self._context(context)[:, units[1]]
+        elif context is not None:
+            last_offset = last_offset + self._context(context)
+        last_offset = last_offset.view(-1, P, D).movedim(2, 0)[order]  # [D, 1 or n, P]
+        drawn = self.output.weight.new_zeros(n, D)
+        states = [drawn.new_zeros(n, width) for width in self.hidden]
+        layers = list(zip(weights, offsets, ends, states))
+
+        def step(t: int, last: Tensor | None) -> Tensor:
+            if last is not None:
+                drawn[:, t - 1] = last
+            below = drawn[:, :t]
+            for i, (weight, offset, end, state) in enumerate(layers):
+                a, b = end[t], end[t + 1]
+                if a < b:
+                    new = torch.addmm(offset[:, a:b], below, weight[a:b, : below.shape[1]].t())
+                    new = self.activation(new)
+                    state[:, a:b] = new + below[:, a:b] if self.residual and i else new
+                below = state[:, :b]
+            return torch.addmm(last_offset[t], below, last_weight[t, :, : below.shape[1]].t())
+
+        return step
+
+    def _context(self, context: Tensor) -> Tensor:
+        if self.context_map is None:
+            raise ValueError("This MaskedMLP was built without a context; pass context=<number of its entries>.")
+        return self.context_map(context)
+
+    def _hidden_degrees(self) -> list[Tensor]:
+        return list(self.degrees[int(self.mask_set)].split(self.hidden))
+
+    def _connections(self) -> list[Tensor]:
+        """The masks of all layers, true where a connection exists."""
+        place = self.order.argsort() + 1
+        degrees = [place, *self._hidden_degrees()]
+        return [b[:, None] >= a for a, b in zip(degrees, degrees[1:])] + [place[:, None] > degrees[-1]]
+
+
+def _renew_masks(net: MaskedMLP, _: object) -> None:
+    net.use(int(net.mask_set))
+
+
+def _degrees(
+    dims: int,
+    hidden: Sequence[int],
+    lowest: int,
+    kind: str,
+    residual: bool,
+    generator: torch.Generator,
+    shuffled: bool = False,
+) -> Tensor:
+    """Degrees of all hidden units, layer after layer, from `lowest` to D - 1; [sum of the widths]."""
+    layers: list[Tensor] = []
+    for width in hidden:
+        if residual and layers:
+            m = layers[0]
+        elif kind == "random":
+            lowest = int(layers[-1].min()) if layers else lowest  # a lower one would see nothing
+            m = torch.randint(lowest, max(dims, lowest + 1), (width,), generator=generator)
+        else:
+            m = lowest + torch.arange(width) * (dims - lowest) // width
+            m = m[torch.randperm(width, generator=generator)] if shuffled else m
+        layers.append(m)
+    return torch.cat(layers) if layers else torch.empty(0, dtype=torch.long)
 
 
 def join(x: Tensor, context: Tensor | None) -> Tensor:

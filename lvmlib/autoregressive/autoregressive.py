@@ -59,7 +59,8 @@ class Autoregressive(Density):
             self.context_shape: torch.Size | None = None
         else:
             self.context_shape = torch.Size((context,) if isinstance(context, int) else tuple(context))
-        self.register_buffer("order", _checked_order(order, self.event_shape))
+        # The default follows from the shape; left out, weights that do not depend on the length fit any length.
+        self.register_buffer("order", _checked_order(order, self.event_shape), persistent=order is not None)
 
     @property
     def dims(self) -> int:
@@ -237,6 +238,8 @@ class Autoregressive(Density):
 
     def check_values(self, x: Tensor, name: str) -> None:
         """Raise `ValueError` unless all values are whole numbers from 0 to levels - 1."""
+        if x.is_floating_point() and torch.equal(x, x.round().clamp_(0, self.levels - 1)):
+            return  # the common case in few passes: this runs in every step of training
         outside = (x < 0) | (x > self.levels - 1)
         if x.is_floating_point():
             outside = outside | (x != x.round())  # nan is unequal to itself

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from lvmlib.autoregressive import FVSBN, Autoregressive, PixelCNN, WaveNet
+from lvmlib.autoregressive import FVSBN, MADE, Autoregressive, PixelCNN, PixelCNNpp, WaveNet
 
 
 class Case(NamedTuple):
@@ -32,8 +32,16 @@ COLOUR = [(3, 2, 2), (2, 3, 3)]
 
 CASES = {
     "FVSBN": Case(FVSBN, VECTORS, COLOUR),
-    "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
     "WaveNet": Case(partial(WaveNet, channels=6, layers=2, stacks=2, position=True), VECTORS, COLOUR),
+    "MADE": Case(partial(MADE, hidden=(40, 32)), VECTORS, COLOUR),
+    "MADE residual": Case(partial(MADE, hidden=(36, 36, 36), residual=True, degrees="random"), VECTORS, COLOUR),
+    "PixelCNNpp": Case(
+        partial(PixelCNNpp, channels=4, layers=1, halvings=1, levels=2, logistics=0),
+        [(1, 2, 4), (1, 4, 4), (1, 6, 4)],
+        [(3, 2, 2), (2, 2, 4)],
+        ordered=False,
+    ),
+    "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
 }
 
 
