@@ -4,9 +4,10 @@
 #   TORCH=cpu                take PyTorch from its CPU index (Linux without a GPU: spares gigabytes of CUDA)
 #   NB=08                    only the chapters whose names begin so (make execute)
 #   PORT=8000                where make serve listens
+#   ONLY=sampling            one of the benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve execute format lint test test-lib test-book test-all test-pythons system-deps wheel lock clean distclean
+.PHONY: help setup book serve execute format lint test test-lib test-book test-all test-pythons benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -65,6 +66,17 @@ test-all: test ## make test, and what is slow
 
 test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
 	@.ci/pythons
+
+# The other libraries go into a folder of their own, so that the environment stays as the lock has it.
+RIVALS := .venv/rivals
+BENCHMARKS := three_ways training_step sampling speedup cost_per_position
+
+benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling]
+	@test $(RIVALS)/installed -nt benchmarks/requirements.txt || { rm -rf $(RIVALS) && \
+	    $(RUN) pip install --quiet --no-deps --target $(RIVALS) -r benchmarks/requirements.txt && \
+	    touch $(RIVALS)/installed; }
+	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
+	    PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script || exit 1; done
 
 system-deps: ## what only the system's package manager has: Chromium, for the browser tests
 	@.ci/system-deps

@@ -1,0 +1,107 @@
+"""What the benchmarks share: runs that take turns, and a record of what was measured and where.
+
+A ratio of two medians means something only if both were measured in the same minutes on the same machine. So the runs
+that are compared take turns, A B A B, in one process; whatever else the machine does then hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lvmlib.base import seed_everything
+from lvmlib.checkpoints import provenance
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def options(description: str | None) -> argparse.Namespace:
+    """Read the command line and set the number of threads; `--quick` shrinks everything and keeps no result."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
+    parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the median counts")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="folder for the JSON; benchmarks/results unless --quick")
+    found = parser.parse_args()
+    found.out = found.out or (None if found.quick else RESULTS)
+    torch.set_num_threads(found.threads)
+    seed_everything(0)
+    return found
+
+
+def take_turns(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Run every task once unmeasured, then `repeats` rounds of all of them in turn; return the seconds of each run."""
+    for task in tasks.values():
+        task()
+    seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    for _ in range(repeats):
+        for name, task in tasks.items():
+            start = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def medians(runs: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """The median of each list, to four digits."""
+    return {name: digits(statistics.median(values)) for name, values in runs.items()}
+
+
+def digits(value: float, count: int = 4) -> float:
+    """Round to so many significant digits, which is more than any timing is good for.
+
+    >>> digits(0.0123456), digits(1234.56)
+    (0.01235, 1235.0)
+    """
+    return float(f"{value:.{count}g}")
+
+
+def version(package: str) -> str:
+    """The installed version of a package."""
+    return importlib.metadata.version(package)
+
+
+def write(
+    folder: Path | None, topic: str, title: str, began: float, packages: Sequence[str] = (), **facts: Any
+) -> None:
+    """Write `topic`.json: what was measured, by which command, with what, on what and when; print it without a folder.
+
+    Args:
+        folder: where to; None prints only.
+        topic: name of the file.
+        title: one line for readers.
+        began: `time.perf_counter()` at the start.
+        packages: other libraries whose versions belong to the result.
+        facts: the measurements.
+    """
+    origin = provenance()
+    record = {
+        "topic": topic,
+        "title": title,
+        **{key: origin[key] for key in ("command", "commit", "hardware", "threads", "python", "torch")},
+        "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
+        "packages": {name: version(name) for name in packages},
+        "minutes": digits((time.perf_counter() - began) / 60, 3),
+        "load_average": digits(os.getloadavg()[0], 2),  # near the number of threads on a quiet machine
+        **facts,
+    }
+    text = json.dumps(record, indent=1)
+    if folder is None:
+        print(text)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / f"{topic}.json"
+    partial = target.with_suffix(".part")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, target)
+    print(f"wrote {target}")
