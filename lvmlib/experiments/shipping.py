@@ -37,7 +37,7 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
 def train_and_ship(
     name: str,
     model: nn.Module,
-    data: Any,
+    source: Any,
     examples: int,
     args: argparse.Namespace,
     evaluate: Callable[[Any], dict[str, Any]],
@@ -50,12 +50,12 @@ def train_and_ship(
     Args:
         name: of the checkpoint.
         model: built after `begin`.
-        data: what `fit` draws batches from.
+        source: what `fit` draws batches from.
         examples: how many examples one pass has.
         args: the parsed `options`.
         evaluate: metrics of the trained model, for the record.
         loss: minus the log-likelihood by default.
-        valid: validation data, in the form of `data`: the weights with the best validation loss are shipped, and
+        valid: validation data, in the form of `source`: the weights with the best validation loss are shipped, and
             training ends after ten validations, two in each pass, that are no better.
         facts: further entries of the record, such as what the data are.
 
@@ -69,7 +69,7 @@ def train_and_ship(
     start = time.perf_counter()
     history = fit(
         model.to(args.device),
-        data,
+        source,
         loss=in_bfloat16(loss) if args.bfloat16 else loss,
         steps=steps,
         batch_size=args.batch_size,
