@@ -27,6 +27,7 @@ from lvmlib.autoregressive import (
     MaskedConv2d,
     OrderingMixture,
     PixelCNN,
+    PixelCNNpp,
     WaveNet,
 )
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
@@ -82,6 +83,7 @@ __all__ = [
     "MixtureOfGaussians",
     "OrderingMixture",
     "PixelCNN",
+    "PixelCNNpp",
     "StandardNormal",
     "Stochastic",
     "Transform",

@@ -8,6 +8,7 @@ from lvmlib.autoregressive.made import MADE, OrderingMixture
 from lvmlib.autoregressive.masked_conv import MaskedConv2d
 from lvmlib.autoregressive.multi_scale import MultiScale
 from lvmlib.autoregressive.pixelcnn import PixelCNN
+from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
 from lvmlib.autoregressive.super_resolution import SuperResolution
 from lvmlib.autoregressive.wavenet import WaveNet
 
@@ -21,6 +22,7 @@ __all__ = [
     "MultiScale",
     "OrderingMixture",
     "PixelCNN",
+    "PixelCNNpp",
     "SuperResolution",
     "WaveNet",
     "raster_order",
