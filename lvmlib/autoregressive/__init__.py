@@ -10,12 +10,14 @@ from lvmlib.autoregressive.multi_scale import MultiScale
 from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
 from lvmlib.autoregressive.super_resolution import SuperResolution
+from lvmlib.autoregressive.transformer import CausalTransformer
 from lvmlib.autoregressive.wavenet import WaveNet
 
 __all__ = [
     "FVSBN",
     "MADE",
     "Autoregressive",
+    "CausalTransformer",
     "HierarchicalPixelModel",
     "Inpainting",
     "MaskedConv2d",

@@ -73,3 +73,39 @@ class PositionEmbedding(nn.Module):
         for table in list(self.tables)[1:]:
             total = (total[:, None] + table).flatten(0, 1)  # the last axis runs fastest
         return total
+
+
+class PositionWaves(nn.Module):
+    r"""A vector for each position made of sines and cosines, and a learned linear map of it.
+
+    .. math:: \sin(p\, 10000^{-2i / C}) \quad\text{and}\quad \cos(p\, 10000^{-2i / C}), \qquad i = 0, 1, \dots
+
+    No weight belongs to one position, so the weights fit sequences of any length.
+
+    Args:
+        positions: how many, D.
+        channels: width of a vector, C.
+
+    Returns:
+        [D, channels].
+
+    Example:
+        >>> PositionWaves(256, 8)().shape
+        torch.Size([256, 8])
+
+    Source: Vaswani et al. 2017, *Attention Is All You Need*, section 3.5.
+    """
+
+    waves: Tensor
+
+    def __init__(self, positions: int, channels: int):
+        super().__init__()
+        rates = 10000 ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)
+        angles = torch.arange(positions, dtype=torch.float64)[:, None] * rates  # [D, C / 2]
+        waves = torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :channels]
+        self.register_buffer("waves", waves.float(), persistent=False)
+        self.map = nn.Linear(channels, channels, bias=False)
+
+    def forward(self) -> Tensor:
+        """All positions, [D, channels]."""
+        return self.map(self.waves)

@@ -80,7 +80,7 @@ class WaveNet(Autoregressive):
         layers: of each stack.
         stacks: how many.
         kernel: taps of each convolution.
-        position: also tell the network where it is: one learned vector per channel, row and column (or whatever axes
+        positions: also tell the network where it is: one learned vector per channel, row and column (or whatever axes
             `event_shape` has). A convolution alone does not know at which column of a picture it stands.
         levels, logistics, context, order: see `Autoregressive`.
 
@@ -102,7 +102,7 @@ class WaveNet(Autoregressive):
         layers: int = 8,
         stacks: int = 1,
         kernel: int = 2,
-        position: bool = False,
+        positions: bool = False,
         levels: int = 2,
         logistics: int = 0,
         context: int | None = None,
@@ -115,7 +115,7 @@ class WaveNet(Autoregressive):
                 f"{channels}, {layers}, {stacks} and {kernel}."
             )
         self.embed = TokenEmbedding(channels, self.family)
-        self.position = PositionEmbedding(event_shape, channels) if position else None
+        self.positions = PositionEmbedding(event_shape, channels) if positions else None
         dilations = [2**i for i in range(layers)] * stacks
         self.layers = nn.ModuleList(
             GatedLayer(channels, kernel, dilation, context, last=i == len(dilations) - 1)
@@ -143,8 +143,8 @@ class WaveNet(Autoregressive):
         """One pass of convolutions over the sequence, moved back by one position."""
         drawn = self.embed(x.flatten(1)[:, self.order])  # [B, D, C], first drawn first
         h = F.pad(drawn[:, :-1], (0, 0, 1, 0))
-        if self.position is not None:
-            h = h + self.position()[self.order]
+        if self.positions is not None:
+            h = h + self.positions()[self.order]
         h = h.transpose(1, 2)[:, :, None]  # [B, C, 1, D], and the channels stay stored last
         total = self.skip_bias[:, None, None]
         for layer in self.layers:
@@ -157,7 +157,7 @@ class WaveNet(Autoregressive):
         """Each layer reads its earlier taps from a ring of its past inputs and writes the new one over the oldest."""
         order, head, embed, skip_bias = self.order.tolist(), self.head, self.embed, self.skip_bias
         start = skip_bias.new_zeros(n, len(skip_bias))
-        place = None if self.position is None else self.position()[self.order]  # [D, C]
+        place = None if self.positions is None else self.positions()[self.order]  # [D, C]
         layers = []
         for layer in self.gated_layers:
             gaps = range(layer.memory, 0, -layer.dilation)  # how far back the taps lie, the oldest first

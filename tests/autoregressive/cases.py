@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import torch
 
-from lvmlib.autoregressive import FVSBN, MADE, Autoregressive, PixelCNN, PixelCNNpp, WaveNet
+from lvmlib.autoregressive import FVSBN, MADE, Autoregressive, CausalTransformer, PixelCNN, PixelCNNpp, WaveNet
 
 
 class Case(NamedTuple):
@@ -32,7 +32,7 @@ COLOUR = [(3, 2, 2), (2, 3, 3)]
 
 CASES = {
     "FVSBN": Case(FVSBN, VECTORS, COLOUR),
-    "WaveNet": Case(partial(WaveNet, channels=6, layers=2, stacks=2, position=True), VECTORS, COLOUR),
+    "WaveNet": Case(partial(WaveNet, channels=6, layers=2, stacks=2, positions=True), VECTORS, COLOUR),
     "MADE": Case(partial(MADE, hidden=(40, 32)), VECTORS, COLOUR),
     "MADE residual": Case(partial(MADE, hidden=(36, 36, 36), residual=True, degrees="random"), VECTORS, COLOUR),
     "PixelCNNpp": Case(
@@ -42,6 +42,7 @@ CASES = {
         ordered=False,
     ),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
+    "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
 }
 
 

@@ -31,7 +31,7 @@ def reach(model: WaveNet, t: int) -> list[int]:
 )
 def test_the_receptive_field_is_seen_by_gradient_and_nothing_beyond(layers, stacks, kernel, field):
     order = torch.randperm(40, generator=torch.Generator().manual_seed(1))
-    for options in ({}, {"order": order, "levels": 5}, {"position": True}):
+    for options in ({}, {"order": order, "levels": 5}, {"positions": True}):
         model = small(layers=layers, stacks=stacks, kernel=kernel, **options)
         assert model.receptive_field == field
         assert reach(model, 39) == list(range(1, field + 1))
@@ -67,11 +67,11 @@ def test_one_pass_equals_the_equations_written_out():
         torch.testing.assert_close(outputs[row], by_hand(model, x[row], context[row]), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize(("kernel", "position", "levels"), list(itertools.product([2, 3, 4], [False, True], [2, 6])))
-def test_rings_at_every_kernel(kernel, position, levels):
+@pytest.mark.parametrize(("kernel", "positions", "levels"), list(itertools.product([2, 3, 4], [False, True], [2, 6])))
+def test_rings_at_every_kernel(kernel, positions, levels):
     """Sequences several times as long as the longest ring, so that every slot is written over and over."""
     order = torch.randperm(36, generator=torch.Generator().manual_seed(2))
-    options = {"layers": 2, "stacks": 2, "kernel": kernel, "position": position, "levels": levels, "context": 3}
+    options = {"layers": 2, "stacks": 2, "kernel": kernel, "positions": positions, "levels": levels, "context": 3}
     model, context = small((1, 6, 6), order=order, **options), torch.randn(4, 3).double()
     draws = []
     for cache in (True, False):
@@ -89,10 +89,10 @@ def test_without_positions_the_network_is_the_same_everywhere():
     """A pattern moved by three moves its parameters by three; a position input ends that."""
     x = torch.zeros(1, 40).double()
     x[0, 20:24] = torch.tensor([1.0, 0.0, 1.0, 1.0])
-    for position in (False, True):
-        model = small(layers=3, position=position)
+    for positions in (False, True):
+        model = small(layers=3, positions=positions)
         moved = model.predict(x.roll(3, 1))[0, 0, 23:35] - model.predict(x)[0, 0, 20:32]
-        assert (moved.abs().max() < 1e-12) == (not position)
+        assert (moved.abs().max() < 1e-12) == (not positions)
 
 
 def test_bad_sizes_are_stopped():
@@ -109,9 +109,9 @@ def test_the_cost_of_a_draw_does_not_depend_on_its_position():
         for _ in range(5):
             step = model.steps(4)
             for t in range(1600):
-                start = time.perf_counter()
+                start = time.process_time()
                 step(t, x)
                 if t // 400 in (0, 3):
-                    (early if t < 400 else late).append(time.perf_counter() - start)
+                    (early if t < 400 else late).append(time.process_time() - start)
     early, late = torch.tensor(early).median(), torch.tensor(late).median()
-    assert late < 1.3 * early
+    assert late < 1.25 * early
