@@ -39,16 +39,29 @@ def options(description: str | None) -> argparse.Namespace:
     return found
 
 
-def take_turns(tasks: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Run every task once unmeasured, then `repeats` rounds of all of them in turn; return the seconds of each run."""
-    for task in tasks.values():
-        task()
+def take_turns(
+    tasks: Mapping[str, Callable[[], object]], repeats: int, least: int = 3, enough: float = 60.0
+) -> dict[str, list[float]]:
+    """Run all tasks in turn, round after round, and return the seconds of each run.
+
+    Args:
+        tasks: what to run, by name.
+        repeats: number of rounds. The first run of a task comes before them and warms it up; where it took more than
+            a second, there is little to warm, and it counts.
+        least: a task that takes long may stop after so many runs,
+        enough: once they add up to so many seconds.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
-    for _ in range(repeats):
+    for i in range(-1, repeats):
         for name, task in tasks.items():
+            runs = seconds[name]
+            if len(runs) == repeats or (len(runs) >= least and sum(runs) > enough):
+                continue
             start = time.perf_counter()
             task()
-            seconds[name].append(time.perf_counter() - start)
+            took = time.perf_counter() - start
+            if i >= 0 or took > 1:
+                runs.append(took)
     return seconds
 
 

@@ -67,8 +67,8 @@ def main() -> None:
 
     made = [MADE((length,), hidden=(hidden, hidden)) for _ in range(5)]
     maf = f"a flow of five such networks, each with two outputs per dimension; {many} draws"
-    transformer = CausalTransformer((length,))
-    width, heads, blocks = transformer.width, transformer.heads, transformer.layers
+    width, heads, blocks = (8, 2, 2) if args.quick else (64, 4, 4)
+    stack = 3 if args.quick else 10
     rows = [
         row(
             "MADE, five of them",
@@ -101,7 +101,7 @@ def main() -> None:
         row(
             "Causal transformer",
             f"{blocks} blocks of width {width} with {heads} heads, {length} binary positions, {n} draws",
-            transformer,
+            CausalTransformer((length,), channels=width, heads=heads, layers=blocks),
             others=[
                 (
                     "transformers, GPT-2",
@@ -111,8 +111,13 @@ def main() -> None:
                 )
             ],
         ),
-        row("WaveNet", f"as it comes, {length} binary positions, {n} draws", WaveNet((length,))),
-        row("RNN", f"as it comes, {length} binary positions, {n} draws", RNN((length,))),
+        row(
+            "WaveNet",
+            f"{stack} layers of {width} channels, dilations up to {2 ** (stack - 1)}, {length} binary positions, "
+            f"{n} draws",
+            WaveNet((length,), channels=width, layers=stack, stacks=1, kernel=2),
+        ),
+        row("RNN", f"an LSTM of {2 * width} units, {length} binary positions, {n} draws", RNN((length,), 2 * width)),
     ]
     packages = ["zuko", "nflows", "pythae", "transformers"]
     write(args.out, "sampling", "Seconds to sample", began, packages, rows=rows)

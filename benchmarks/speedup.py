@@ -26,7 +26,7 @@ def main() -> None:
             torch.manual_seed(0)
             model = build(side).eval()
             tasks = {"cached": lambda: model.sample(n), "uncached": lambda: model.sample(n, cache=False)}  # noqa: B023
-            seconds = medians(take_turns(tasks, min(args.repeats, 3)))
+            seconds = medians(take_turns(tasks, args.repeats, least=1, enough=5))
             ratio = digits(seconds["uncached"] / seconds["cached"])
             rows.append(
                 {

@@ -51,12 +51,12 @@ class Convolution(nn.Module):
 
     def __init__(self, width: int, kernel: int, dilations: list[int]):
         super().__init__()
+        self.past = [(kernel - 1) * d for d in dilations]
         self.layers = nn.ModuleList(nn.Conv1d(width, width, kernel, dilation=d) for d in dilations)
 
     def forward(self, x: Tensor) -> Tensor:
         h = x.transpose(1, 2)
-        for conv in self.layers:
-            past = (conv.kernel_size[0] - 1) * conv.dilation[0]
+        for conv, past in zip(self.layers, self.past):
             h = F.relu(conv(F.pad(h, (past, 0))))
         return h.transpose(1, 2)
 

@@ -126,9 +126,11 @@ def compare(name: str, settings: str, ours: Build, plain: Build, x: Tensor, roun
     }
     if any(isinstance(module, nn.Conv2d) for module in plain().modules()):
         pictures = x.to(memory_format=last)
-        ways["plain, channels last"] = lambda: seconds_per_step(
-            plain().to(memory_format=last), plain_loss, pictures, steps
-        )
+
+        def plain_last() -> nn.Module:
+            return plain().to(memory_format=last)  # type: ignore[call-overload]
+
+        ways["plain, channels last"] = lambda: seconds_per_step(plain_last(), plain_loss, pictures, steps)
     runs: dict[str, list[float]] = {key: [] for key in ways}
     for i in range(rounds):
         for key in list(ways)[:: 1 if i % 2 else -1]:
