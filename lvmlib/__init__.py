@@ -29,6 +29,7 @@ from lvmlib.autoregressive import (
     OrderingMixture,
     PixelCNN,
     PixelCNNpp,
+    PixelSNAIL,
     WaveNet,
 )
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
@@ -86,6 +87,7 @@ __all__ = [
     "OrderingMixture",
     "PixelCNN",
     "PixelCNNpp",
+    "PixelSNAIL",
     "StandardNormal",
     "Stochastic",
     "Transform",

@@ -9,6 +9,7 @@ from lvmlib.autoregressive.masked_conv import MaskedConv2d
 from lvmlib.autoregressive.multi_scale import MultiScale
 from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
+from lvmlib.autoregressive.pixelsnail import PixelSNAIL
 from lvmlib.autoregressive.super_resolution import SuperResolution
 from lvmlib.autoregressive.transformer import CausalTransformer
 from lvmlib.autoregressive.wavenet import WaveNet
@@ -25,6 +26,7 @@ __all__ = [
     "OrderingMixture",
     "PixelCNN",
     "PixelCNNpp",
+    "PixelSNAIL",
     "SuperResolution",
     "WaveNet",
     "raster_order",

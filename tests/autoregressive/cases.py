@@ -8,7 +8,16 @@ from typing import NamedTuple
 
 import torch
 
-from lvmlib.autoregressive import FVSBN, MADE, Autoregressive, CausalTransformer, PixelCNN, PixelCNNpp, WaveNet
+from lvmlib.autoregressive import (
+    FVSBN,
+    MADE,
+    Autoregressive,
+    CausalTransformer,
+    PixelCNN,
+    PixelCNNpp,
+    PixelSNAIL,
+    WaveNet,
+)
 
 
 class Case(NamedTuple):
@@ -41,6 +50,7 @@ CASES = {
         [(3, 2, 2), (2, 2, 4)],
         ordered=False,
     ),
+    "PixelSNAIL": Case(partial(PixelSNAIL, channels=8, blocks=2, layers=1, heads=2), PICTURES, COLOUR, ordered=False),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
     "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
 }
