@@ -3,7 +3,7 @@
     python -m lvmlib.experiments.pixel_ablation
 
 A Gated PixelCNN on 5,000 digits of 14x14 binary pixels, so few that a model can learn them by heart. Each variant is
-trained with several seeds, and scored on the same 10,000 test digits. Writes pixel_ablation.json beside the checkpoints.
+trained with several seeds and scored on the same 10,000 test digits. Writes pixel_ablation.json beside the weights.
 """
 
 from __future__ import annotations
