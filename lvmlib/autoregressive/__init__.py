@@ -7,6 +7,7 @@ from lvmlib.autoregressive.inpainting import Inpainting
 from lvmlib.autoregressive.made import MADE, OrderingMixture
 from lvmlib.autoregressive.masked_conv import MaskedConv2d
 from lvmlib.autoregressive.multi_scale import MultiScale
+from lvmlib.autoregressive.patch_transformer import PatchTransformer
 from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
 from lvmlib.autoregressive.pixelsnail import PixelSNAIL
@@ -24,6 +25,7 @@ __all__ = [
     "MaskedConv2d",
     "MultiScale",
     "OrderingMixture",
+    "PatchTransformer",
     "PixelCNN",
     "PixelCNNpp",
     "PixelSNAIL",

@@ -13,6 +13,7 @@ from lvmlib.autoregressive import (
     MADE,
     Autoregressive,
     CausalTransformer,
+    PatchTransformer,
     PixelCNN,
     PixelCNNpp,
     PixelSNAIL,
@@ -53,6 +54,12 @@ CASES = {
     "PixelSNAIL": Case(partial(PixelSNAIL, channels=8, blocks=2, layers=1, heads=2), PICTURES, COLOUR, ordered=False),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
     "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
+    "PatchTransformer": Case(
+        partial(PatchTransformer, channels=8, heads=2, layers=2, hidden=(24,)),
+        [(1, 2, 4), (1, 4, 4), (1, 4, 6)],
+        [(3, 2, 2), (2, 2, 4)],
+        ordered=False,
+    ),
 }
 
 
