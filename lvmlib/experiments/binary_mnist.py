@@ -20,9 +20,10 @@ SHAPE = (1, 28, 28)
 MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "fvsbn": lambda: ar.FVSBN(SHAPE),
     "made": lambda: ar.MADE(SHAPE, hidden=(512, 512)),
-    "rnn": lambda: ar.RNN(SHAPE, hidden=128, positions=True),
-    "wavenet": lambda: ar.WaveNet(SHAPE),
-    "transformer": lambda: ar.CausalTransformer(SHAPE),
+    "rnn": lambda: ar.RNN(SHAPE, hidden=128, cell="gru", positions=True),
+    "wavenet": lambda: ar.WaveNet(SHAPE, channels=32, layers=9, positions=True),
+    "transformer": lambda: ar.CausalTransformer(SHAPE, positions="axes"),
+    "patch_transformer": lambda: ar.PatchTransformer(SHAPE, patch=2),
     "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=32, layers=7),
     "gated_pixelcnn": lambda: ar.GatedPixelCNN(SHAPE, channels=32, layers=7),
     "pixelrnn": lambda: ar.PixelRNN(SHAPE),

@@ -21,9 +21,11 @@ WINDOW = 256
 
 MODELS: dict[str, Callable[..., Autoregressive]] = {
     "rnn": lambda length=WINDOW: RNN((length,), hidden=256, cell="gru", levels=128),
-    "transformer": lambda length=WINDOW: CausalTransformer((length,), channels=128, heads=4, layers=3, levels=128),
+    "transformer": lambda length=WINDOW: CausalTransformer(
+        (length,), channels=128, heads=4, layers=3, positions="waves", dropout=0.2, levels=128
+    ),
 }
-"""Built as they are before `load_checkpoint(model, "text_" + name)`; the recurrent one takes any length."""
+"""Built as they are before `load_checkpoint(model, "text_" + name)`; both take any length."""
 
 
 class Windows:
