@@ -1,27 +1,17 @@
-"""The models whose cost is followed along the length and along the positions, in the sizes of the other tables."""
+"""The models of binary pictures, from the side of a square picture; at 28 those whose weights are shipped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from lvmlib.autoregressive import (
-    FVSBN,
-    MADE,
-    RNN,
-    Autoregressive,
-    CausalTransformer,
-    GatedPixelCNN,
-    PixelCNN,
-    WaveNet,
-)
+import lvmlib.autoregressive as ar
 
-MODELS: dict[str, Callable[[int], Autoregressive]] = {
-    "FVSBN": lambda side: FVSBN((1, side, side)),
-    "MADE": lambda side: MADE((1, side, side), hidden=(512, 512)),
-    "RNN": lambda side: RNN((1, side, side), hidden=128),
-    "WaveNet": lambda side: WaveNet((1, side, side), channels=64, layers=10),
-    "CausalTransformer": lambda side: CausalTransformer((1, side, side), channels=64, heads=4, layers=4),
-    "PixelCNN": lambda side: PixelCNN((1, side, side), channels=32, layers=7),
-    "GatedPixelCNN": lambda side: GatedPixelCNN((1, side, side), channels=32, layers=7),
+MODELS: dict[str, Callable[[int], ar.Autoregressive]] = {
+    "FVSBN": lambda side: ar.FVSBN((1, side, side)),
+    "MADE": lambda side: ar.MADE((1, side, side), hidden=(512, 512)),
+    "RNN": lambda side: ar.RNN((1, side, side), hidden=128, positions=True),
+    "WaveNet": lambda side: ar.WaveNet((1, side, side)),
+    "CausalTransformer": lambda side: ar.CausalTransformer((1, side, side)),
+    "PixelCNN": lambda side: ar.PixelCNN((1, side, side), channels=32, layers=7),
+    "GatedPixelCNN": lambda side: ar.GatedPixelCNN((1, side, side), channels=32, layers=7),
 }
-"""From the side of a square picture to a model of its pixels."""

@@ -14,21 +14,25 @@ from typing import Any
 
 from benchmarks import rivals
 from benchmarks.common import digits, medians, options, take_turns, version, write
-from lvmlib.autoregressive import MADE, RNN, Autoregressive, CausalTransformer, GatedPixelCNN, PixelCNN, WaveNet
+from benchmarks.models import MODELS
+from lvmlib.autoregressive import MADE, Autoregressive
+from lvmlib.base import Density
+from lvmlib.experiments.vae_mnist import vae_mnist
 
 # name, package, what it is, what to run
 Rival = tuple[str, str, str, Callable[[], object]]
 
 
 def compare(
-    name: str, settings: str, models: Sequence[Autoregressive], n: int, others: Sequence[Rival], repeats: int
+    name: str, settings: str, models: Sequence[Density], n: int, others: Sequence[Rival], repeats: int
 ) -> dict[str, Any]:
     """Time `n` examples of each of the models, cached and uncached, and the rivals in turn; a row of the table."""
-    tasks: dict[str, Callable[[], object]] = {
-        "cached": lambda: [model.sample(n) for model in models],
-        "uncached": lambda: [model.sample(n, cache=False) for model in models],
-    }
-    runs = take_turns({**tasks, **{other: task for other, _, _, task in others}}, repeats)
+    for model in models:
+        model.eval()
+    own: dict[str, Callable[[], object]] = {"cached": lambda: [model.sample(n) for model in models]}
+    if all(isinstance(model, Autoregressive) for model in models):
+        own["uncached"] = lambda: [model.sample(n, cache=False) for model in models]  # type: ignore[call-arg]
+    runs = take_turns({**own, **{other: task for other, _, _, task in others}}, repeats)
     seconds = medians(runs)
     print(f"{name:18}" + "".join(f"  {task} {value:.4g} s" for task, value in seconds.items()), flush=True)
     return {
@@ -36,9 +40,9 @@ def compare(
         "settings": settings,
         "parameters": sum(p.numel() for model in models for p in model.parameters()),
         "n": n,
-        "length": models[0].dims,
-        "seconds": {task: seconds[task] for task in tasks},
-        "ratio": digits(seconds["uncached"] / seconds["cached"]),
+        "length": models[0].event_shape.numel(),
+        "seconds": {task: seconds[task] for task in own},
+        **({"ratio": digits(seconds["uncached"] / seconds["cached"])} if "uncached" in own else {}),
         "runs": {task: [digits(value) for value in values] for task, values in runs.items()},
         "rivals": [
             {
@@ -57,68 +61,45 @@ def main() -> None:
     """Measure every row and write sampling.json."""
     args = options(__doc__)
     began = time.perf_counter()
-    side, hidden, channels, layers, n, many = (4, 16, 4, 2, 2, 3) if args.quick else (28, 512, 32, 7, 16, 64)
-    shape, length, repeats = (1, side, side), side * side, args.repeats
-
-    def row(name: str, settings: str, *models: Autoregressive, n: int = n, others: Sequence[Rival] = ()) -> Any:
-        for model in models:
-            model.eval()
-        return compare(name, settings, models, n, others, repeats)
-
-    made = [MADE((length,), hidden=(hidden, hidden)) for _ in range(5)]
-    maf = f"a flow of five such networks, each with two outputs per dimension; {many} draws"
-    width, heads, blocks = (8, 2, 2) if args.quick else (64, 4, 4)
-    stack = 3 if args.quick else 10
+    side, hidden, n, many = (4, 16, 2, 3) if args.quick else (28, 512, 16, 64)
+    length = side * side
+    pixels = f"{side} x {side} binary pixels, {n} draws"
+    maf = f"MAF of five such networks, each with two outputs per dimension; {many} draws"
     rows = [
-        row(
-            "MADE, five of them",
+        compare(
+            "5 x MADE",
             f"{hidden} + {hidden} hidden units each, {length} binary dimensions, {many} draws from each",
-            *made,
-            n=many,
-            others=[
-                ("zuko, MAF", "zuko", maf, rivals.zuko_maf(length, hidden, 5, many)),
-                ("nflows, MAF", "nflows", maf, rivals.nflows_maf(length, hidden, 5, many)),
+            [MADE((length,), hidden=(hidden, hidden)) for _ in range(5)],
+            many,
+            [
+                ("zuko", "zuko", maf, rivals.zuko_maf(length, hidden, 5, many)),
+                ("nflows", "nflows", maf, rivals.nflows_maf(length, hidden, 5, many)),
             ],
-        ),
-        row(
-            "PixelCNN",
-            f"{layers} residual layers of {channels} channels, {side} x {side} binary pixels, {n} draws",
-            PixelCNN(shape, channels=channels, layers=layers),
-            others=[
-                (
-                    "pythae, PixelCNN",
-                    "pythae",
-                    f"{layers} layers of 3 x 3 x 64 channels, the width it has; {n} draws",
-                    rivals.pythae_pixelcnn(side, layers, n),
-                )
-            ],
-        ),
-        row(
-            "Gated PixelCNN",
-            f"{layers} residual layers of {channels} channels, {side} x {side} binary pixels, {n} draws",
-            GatedPixelCNN(shape, channels=channels, layers=layers),
-        ),
-        row(
-            "Causal transformer",
-            f"{blocks} blocks of width {width} with {heads} heads, {length} binary positions, {n} draws",
-            CausalTransformer((length,), channels=width, heads=heads, layers=blocks),
-            others=[
-                (
-                    "transformers, GPT-2",
-                    "transformers",
-                    f"the same size, with its own key/value cache; {n} draws",
-                    rivals.transformers_gpt2(length, width, heads, blocks, n),
-                )
-            ],
-        ),
-        row(
-            "WaveNet",
-            f"{stack} layers of {width} channels, dilations up to {2 ** (stack - 1)}, {length} binary positions, "
-            f"{n} draws",
-            WaveNet((length,), channels=width, layers=stack, stacks=1, kernel=2),
-        ),
-        row("RNN", f"an LSTM of {2 * width} units, {length} binary positions, {n} draws", RNN((length,), 2 * width)),
+            args.repeats,
+        )
     ]
+    beside: dict[str, list[Rival]] = {
+        "PixelCNN": [
+            (
+                "pythae",
+                "pythae",
+                f"PixelCNN of 7 layers of 3 x 3 and 64 channels, the width that it has; {n} draws",
+                rivals.pythae_pixelcnn(side, 7, n),
+            )
+        ],
+        "CausalTransformer": [
+            (
+                "transformers",
+                "transformers",
+                f"GPT-2 of the same 4 blocks of width 64 with 4 heads, and its own cache; {n} draws",
+                rivals.transformers_gpt2(length, 64, 4, 4, n),
+            )
+        ],
+    }
+    for name, build in MODELS.items():
+        rows.append(compare(name, pixels, [build(side)], n, beside.get(name, []), args.repeats))
+    if not args.quick:
+        rows.append(compare("VAE", f"784-200-200-50, one pass; {pixels}", [vae_mnist()], n, [], args.repeats))
     packages = ["zuko", "nflows", "pythae", "transformers"]
     write(args.out, "sampling", "Seconds to sample", began, packages, rows=rows)
 
