@@ -27,7 +27,7 @@ MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=32, layers=7),
     "gated_pixelcnn": lambda: ar.GatedPixelCNN(SHAPE, channels=32, layers=7),
     "pixelrnn": lambda: ar.PixelRNN(SHAPE),
-    "pixelcnnpp": lambda: ar.PixelCNNpp(SHAPE, levels=2, logistics=0),
+    "pixelcnnpp": lambda: ar.PixelCNNpp(SHAPE, channels=24, layers=1, levels=2, logistics=0),
     "pixelsnail": lambda: ar.PixelSNAIL(SHAPE),
 }
 """The models of the tables in chapters 03 and 04: build one, then `load_checkpoint(model, name + "_mnist")`."""

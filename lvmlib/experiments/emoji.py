@@ -21,7 +21,7 @@ from lvmlib.experiments.shipping import begin, options, train_and_ship
 
 SHAPE = (3, 32, 32)
 
-CHANNELS, LAYERS, DROPOUT = 32, 1, 0.1
+CHANNELS, LAYERS, DROPOUT = 24, 1, 0.1
 
 MODELS: dict[str, Callable[[], PixelCNNpp]] = {
     "mixture": lambda: PixelCNNpp(SHAPE, CHANNELS, LAYERS, dropout=DROPOUT, logistics=5),

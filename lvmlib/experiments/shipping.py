@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from lvmlib.base import Density, seed_everything
 from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
 from lvmlib.data import Data
+from lvmlib.networks import MaskedLinear
 from lvmlib.training import cosine, fit
 
 
@@ -29,6 +31,7 @@ def options(description: str | None, **defaults: Any) -> argparse.ArgumentParser
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--no-weights", action="store_true", help="save the record alone")
     parser.add_argument("--out", type=Path, help="the checkpoint, without its suffix")
     parser.set_defaults(**defaults)
     return parser
@@ -85,6 +88,7 @@ def train_and_ship(
         resume=True,
     )
     minutes = (time.perf_counter() - start) / 60
+    forget_masked(model)
     model.half().float()  # what is evaluated is what is stored
     record = dict(
         args.origin,
@@ -99,10 +103,22 @@ def train_and_ship(
         **({"note": "an interrupted run continued: training_minutes counts its last part only"} if continued else {}),
         **evaluate(model),
     )
-    save_checkpoint(model, out, record, half=True)
+    if args.no_weights:
+        record["parameters"] = sum(p.numel() for p in model.parameters())
+        out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    else:
+        save_checkpoint(model, out, record, half=True)
     training.unlink()
     print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in record.items() if "_nll" in key or "_bits" in key))
     return record
+
+
+@torch.no_grad()
+def forget_masked(model: nn.Module) -> None:
+    """Set weights that a mask hides to zero: they mean nothing, and zeros pack to almost no bytes."""
+    for layer in model.modules():
+        if isinstance(layer, MaskedLinear):
+            layer.weight.view(-1, *layer.mask.shape).mul_(layer.mask)
 
 
 def begin(args: argparse.Namespace) -> None:

@@ -20,7 +20,7 @@ WINDOW = 2500  # 0.31 s
 
 def wavenet_speech(length: int = WINDOW) -> WaveNet:
     """WaveNet over mu-law codes; its weights fit any length."""
-    return WaveNet((length,), channels=48, layers=9, stacks=2, levels=256)
+    return WaveNet((length,), channels=32, layers=9, stacks=2, levels=256)
 
 
 class Crops(Windows):

@@ -20,7 +20,7 @@ from lvmlib.experiments.shipping import begin, options, train_and_ship
 WINDOW = 256
 
 MODELS: dict[str, Callable[..., Autoregressive]] = {
-    "rnn": lambda length=WINDOW: RNN((length,), hidden=256, cell="gru", levels=128),
+    "rnn": lambda length=WINDOW: RNN((length,), hidden=192, cell="gru", levels=128),
     "transformer": lambda length=WINDOW: CausalTransformer(
         (length,), channels=128, heads=4, layers=3, positions="waves", dropout=0.2, levels=128
     ),
