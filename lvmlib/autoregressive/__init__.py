@@ -2,6 +2,7 @@
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, raster_order
 from lvmlib.autoregressive.fvsbn import FVSBN
+from lvmlib.autoregressive.gated_pixelcnn import GatedPixelCNN
 from lvmlib.autoregressive.hierarchical import HierarchicalPixelModel
 from lvmlib.autoregressive.inpainting import Inpainting
 from lvmlib.autoregressive.made import MADE, OrderingMixture
@@ -20,6 +21,7 @@ __all__ = [
     "MADE",
     "Autoregressive",
     "CausalTransformer",
+    "GatedPixelCNN",
     "HierarchicalPixelModel",
     "Inpainting",
     "MaskedConv2d",

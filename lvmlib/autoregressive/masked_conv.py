@@ -46,8 +46,8 @@ class MaskedConv2d(nn.Module):
     .. math:: y_{ij} = b + \sum_{a \le r} \sum_b \big(M \odot W\big)_{ab} \, x_{i + a - r, j + b - r},
         \qquad r = \lfloor k / 2 \rfloor
 
-    The rows below the centre would be masked altogether. They are neither stored nor computed, which makes a 3x3
-    convolution a third cheaper than with a mask of zeros over a full kernel.
+    The rows below the centre would be masked altogether, and so would what is right of it in a kernel of one row. They
+    are neither stored nor computed, which makes a 3x3 convolution a third cheaper than a full kernel under a mask.
 
     Args:
         inputs: number of channels of the input.
@@ -59,7 +59,7 @@ class MaskedConv2d(nn.Module):
         bias: whether to add one.
 
     Attributes:
-        weight: [outputs, inputs, r + 1, k].
+        weight: [outputs, inputs, r + 1, k]; [outputs, inputs, 1, r + 1] for a kernel of one row.
         mask: the same shape, zeros and ones.
 
     Raises:
@@ -105,7 +105,8 @@ class MaskedConv2d(nn.Module):
             copies,
         )
         self.above, self.reach = rows - 1, width // 2
-        self.weight = nn.Parameter(torch.empty(outputs, inputs, rows, width))
+        self.right = self.reach if self.above else 0  # how far the kernel reaches to the right
+        self.weight = nn.Parameter(torch.empty(outputs, inputs, rows, self.reach + 1 + self.right))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.register_buffer("mask", self._mask(), persistent=False)
         seen = self.mask.sum((1, 2, 3)).clamp(min=1)  # taps that each output has, which sets the size of its weights
@@ -127,14 +128,67 @@ class MaskedConv2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, inputs, H, W] -> [B, outputs, H, W]."""
-        if self.above:
-            x = F.pad(x, (0, 0, self.above, 0))
-        return F.conv2d(x, self.masked_weight(), self.bias, padding=(0, self.reach))
+        if self.above or self.reach:
+            x = F.pad(x, (self.reach, self.right, self.above, 0))
+        return F.conv2d(x, self.masked_weight(), self.bias)
 
     def extra_repr(self) -> str:
         """What `print(model)` shows."""
         size = f"{self.above + 1}x{2 * self.reach + 1}"
         return f"{self.inputs}, {self.outputs}, rows x width={size}, mask={self.mask_type}, colours={self.colours}"
+
+
+class RowsAbove(nn.Module):
+    """A convolution over the rows above a pixel, as wide as it likes: nothing there needs a mask.
+
+    Args:
+        inputs, outputs: number of channels.
+        kernel: width of the kernel, odd; it is kernel // 2 rows high and ends in the row above the pixel.
+        own_row: let it end in the row of the pixel itself, one row more; for inputs that were made from rows above.
+
+    Source: van den Oord et al. 2016, *Conditional Image Generation with PixelCNN Decoders*, section 2.2.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, own_row: bool = False):
+        super().__init__()
+        if kernel < 3 or kernel % 2 == 0:
+            raise ValueError(f"A kernel over the rows above must be odd and 3 or more, but it is {kernel}.")
+        rows = kernel // 2 + own_row
+        self.padding = (kernel // 2, kernel // 2, kernel // 2, 0 if own_row else -1)  # left, right, top, bottom
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, rows, kernel) / (inputs * rows * kernel) ** 0.5)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, inputs, H, W] -> [B, outputs, H, W]."""
+        return F.conv2d(F.pad(x, self.padding), self.weight, self.bias)
+
+
+class RowSteps:
+    """The last rows of a map, and what a kernel over them gives for a row: all its pixels at once.
+
+    Args:
+        weight: [O, I, rows, k], k odd.
+        n: number of pictures.
+        width: their width.
+    """
+
+    def __init__(self, weight: Tensor, n: int, width: int):
+        outputs, inputs, rows, kernel = weight.shape
+        reach = kernel // 2
+        self.weight = weight.detach().permute(2, 3, 1, 0).reshape(-1, outputs)  # [rows * k * I, O]
+        self.window, self.stride = kernel * inputs, inputs
+        self.inside = slice(reach * inputs, (reach + width) * inputs)
+        self.rows = self.weight.new_zeros(n, rows, (width + 2 * reach) * inputs)  # padded left and right
+
+    def push(self, row: Tensor) -> None:
+        """Add the row below those held, [n, W * I], and forget the uppermost."""
+        self.rows[:, :-1] = self.rows[:, 1:].clone()
+        self.rows[:, -1, self.inside] = row
+
+    def outputs(self) -> Tensor:
+        """[n, W, O]."""
+        windows = self.rows.unfold(2, self.window, self.stride)  # [n, rows, W, k * I]
+        return windows.transpose(1, 2).flatten(2) @ self.weight
 
 
 class PixelSteps:
@@ -149,55 +203,48 @@ class PixelSteps:
         n: number of pictures.
         height, width: their size.
         extra: added to the outputs, [n or 1, outputs, height or 1, width or 1], or None.
+
+    Attributes:
+        order: [outputs], how the outputs are sorted here: colour by colour, all copies of a colour together.
     """
 
     def __init__(self, conv: MaskedConv2d, n: int, height: int, width: int, extra: Tensor | None = None):
         weight = conv.masked_weight().detach()  # [O, I, r + 1, k]
         outputs, inputs = weight.shape[:2]
-        self.inputs, self.above, self.reach, self.width = inputs, conv.above, conv.reach, width
-        # Outputs one colour after another, all copies of a colour together, so that those of a colour are a slice too.
-        order = group_index(outputs // conv.copies, conv.colours, conv.copies).argsort(stable=True)
-        weight = weight[order]
-        sizes = [conv.copies * size for size in group_sizes(outputs // conv.copies, conv.colours)]
-        self.out_ends = [sum(sizes[: g + 1]) for g in range(conv.colours)]
-        self.in_ends = group_ends(inputs, conv.colours)
-        offset = weight.new_zeros(1, outputs, 1, 1) if conv.bias is None else conv.bias.detach()[None, :, None, None]
-        offset = plus(offset, extra)[:, order].detach()
-        self.offset = offset.permute(0, 2, 3, 1).expand(n, height, width, outputs)
-        self.weight_above = weight[:, :, :-1].permute(2, 3, 1, 0).reshape(-1, outputs)  # [r * k * I, O]
+        self.order = group_index(outputs // conv.copies, conv.colours, conv.copies).argsort(stable=True)
+        weight = weight[self.order]
+        self.rows = RowSteps(weight[:, :, :-1], n, width) if conv.above else None
+        bias = weight.new_zeros(outputs) if conv.bias is None else conv.bias
+        extra = None if extra is None else extra[:, self.order]
+        self.offset = offsets(bias[self.order], extra, n, height, width)
+
+        ends_in, ends_out = group_ends(inputs, conv.colours), group_ends(outputs // conv.copies, conv.colours)
+        starts_in, starts_out = [0, *ends_in[:-1]], [0, *ends_out[:-1]]
+        self.inputs, self.reach = inputs, conv.reach
+        self.put_at = list(zip(starts_in, ends_in, strict=True))
+        self.out_at = [(conv.copies * a, conv.copies * b) for a, b in zip(starts_out, ends_out, strict=True)]
+        # How many numbers a colour sees, from the leftmost tap on: all to the left, then what its mask lets it see.
+        self.seen = [conv.reach * inputs + end for end in (starts_in if conv.mask_type == "A" else ends_in)]
         taps = weight[:, :, -1, : conv.reach + 1].permute(2, 1, 0).reshape(-1, outputs)  # [(r + 1) * I, O]
-        starts = [0, *self.in_ends]
-        seen = [conv.reach * inputs + starts[g + (conv.mask_type == "B")] for g in range(conv.colours)]
-        self.seen = seen  # how many numbers each colour sees, from the leftmost tap on
-        self.weights = [
-            taps[: seen[g], end - size : end].contiguous()
-            for g, (end, size) in enumerate(zip(self.out_ends, sizes, strict=True))
-        ]
-        self.rows = weight.new_zeros(n, conv.above + 1, (width + 2 * conv.reach) * inputs)  # the last ones, padded
+        self.weights = [taps[:seen, a:b].contiguous() for seen, (a, b) in zip(self.seen, self.out_at, strict=True)]
+        self.row = weight.new_zeros(n, (conv.reach + width) * inputs)  # padded on the left
 
     def begin_row(self, i: int, extra: Tensor | None = None) -> None:
-        """Move on to row `i`; `extra` [n, W, O], in the order of this class, is added to all its outputs."""
-        if self.above:
-            self.rows[:, :-1] = self.rows[:, 1:].clone()
-        self.row = self.rows[:, -1]  # [n, (W + 2 reach) * I]
-        self.row.zero_()
-        self.known = self.offset[:, i]  # [n, W, O]
-        if self.above and i:
-            windows = self.rows[:, :-1].unfold(2, (2 * self.reach + 1) * self.inputs, self.inputs)  # [n, r, W, k * I]
-            self.known = self.known + windows.transpose(1, 2).flatten(2) @ self.weight_above
-        if extra is not None:
-            self.known = self.known + extra
+        """Move on to row `i`; `extra` [n, W, O], sorted by `order`, is added to all its outputs."""
+        self.known = plus(self.offset[:, i], extra)  # [n, W, O]
+        if self.rows is not None and i:
+            self.rows.push(self.row[:, self.reach * self.inputs :])
+            self.known = self.known + self.rows.outputs()
 
     def put(self, j: int, c: int, value: Tensor) -> None:
         """Store the input features of colour `c` at pixel j: [n, I_c]."""
-        at = (j + self.reach) * self.inputs
-        self.row[:, at + (self.in_ends[c - 1] if c else 0) : at + self.in_ends[c]] = value
+        at, (start, end) = (j + self.reach) * self.inputs, self.put_at[c]
+        self.row[:, at + start : at + end] = value
 
     def at(self, j: int, c: int) -> Tensor:
         """The output features of colour `c` at pixel j: [n, O_c], all copies one after another."""
-        start = j * self.inputs
-        known = self.known[:, j, (self.out_ends[c - 1] if c else 0) : self.out_ends[c]]
-        return torch.addmm(known, self.row[:, start : start + self.seen[c]], self.weights[c])
+        at, (start, end) = j * self.inputs, self.out_at[c]
+        return torch.addmm(self.known[:, j, start:end], self.row[:, at : at + self.seen[c]], self.weights[c])
 
 
 class PixelModel(Autoregressive):
@@ -252,3 +299,14 @@ class PixelModel(Autoregressive):
 def plus(maps: Tensor, extra: Tensor | None) -> Tensor:
     """Add what a context contributes, if there is any."""
     return maps if extra is None else maps + extra
+
+
+def in_rows(maps: Tensor) -> Tensor:
+    """The features of a pixel next to one another in memory, in which convolutions are fastest on a CPU."""
+    return maps.contiguous(memory_format=torch.channels_last)
+
+
+def offsets(bias: Tensor, extra: Tensor | None, n: int, height: int, width: int) -> Tensor:
+    """A bias [O], with what a context adds to it [n or 1, O, height or 1, width or 1], as [n, height, width, O]."""
+    maps = plus(bias[None, :, None, None], extra).detach()
+    return maps.permute(0, 2, 3, 1).expand(n, height, width, len(bias))

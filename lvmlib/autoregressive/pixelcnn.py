@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Step
-from lvmlib.autoregressive.masked_conv import MaskedConv2d, PixelModel, PixelSteps, plus
+from lvmlib.autoregressive.masked_conv import MaskedConv2d, PixelModel, PixelSteps, in_rows, plus
 
 
 class PixelCNN(PixelModel):
@@ -65,13 +66,13 @@ class PixelCNN(PixelModel):
         self.sizes = [2 * h] + layers * [h]  # of the features that the context is added to
         with torch.no_grad():
             self.last.weight.mul_(0.1)  # the start is near the uniform distribution
-            for conv in self.expand:
+            for conv in cast("list[MaskedConv2d]", list(self.expand)):
                 conv.weight.mul_(0.5)  # and the blocks near the identity
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of masked convolutions."""
         added = self.added(context)
-        s = plus(self.first(self.encode(x)), added[0]).contiguous(memory_format=torch.channels_last)
+        s = in_rows(plus(self.first(self.encode(x)), added[0]))
         for reduce, spread, expand, extra in zip(self.reduce, self.spread, self.expand, added[1:], strict=True):
             s = s + expand(plus(spread(reduce(s.relu()).relu_()), extra).relu_())
         for conv in self.head:
@@ -90,13 +91,13 @@ class PixelCNN(PixelModel):
         C, H, W = self.event_shape
         added = self.added(context)
         first = PixelSteps(self.first, n, H, W, added[0])
-        reduce, expand, tail = [
-            [PixelSteps(conv, n, H, W) for conv in convs]
-            for convs in (self.reduce, self.expand, [*self.head, self.last])
+        convs = cast("list[tuple[MaskedConv2d, ...]]", list(zip(self.reduce, self.spread, self.expand, strict=True)))
+        blocks = [
+            (PixelSteps(reduce, n, H, W), PixelSteps(spread, n, H, W, extra), PixelSteps(expand, n, H, W))
+            for (reduce, spread, expand), extra in zip(convs, added[1:], strict=True)
         ]
-        spread = [PixelSteps(conv, n, H, W, extra) for conv, extra in zip(self.spread, added[1:], strict=True)]
-        blocks = list(zip(reduce, spread, expand, strict=True))
-        everything = [first, *reduce, *spread, *expand, *tail]
+        tail = [PixelSteps(conv, n, H, W) for conv in cast("list[MaskedConv2d]", [*self.head, self.last])]
+        everything = [first, *(steps for block in blocks for steps in block), *tail]
         order = self.order.tolist()
 
         def step(t: int, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from lvmlib.autoregressive import (
     MADE,
     Autoregressive,
     CausalTransformer,
+    GatedPixelCNN,
     PatchTransformer,
     PixelCNN,
     PixelCNNpp,
@@ -60,6 +61,7 @@ CASES = {
         [(3, 2, 2), (2, 2, 4)],
         ordered=False,
     ),
+    "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
 }
 
 
