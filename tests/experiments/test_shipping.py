@@ -29,7 +29,7 @@ def test_a_run_from_the_command_line_to_the_record(few, tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.argv", argv)
     binary_mnist.main()
     record = json.loads(out.with_suffix(".json").read_text())
-    assert record["steps"] == 12 and record["seed"] == 0 and "exact, 10,000" in record["test_protocol"]
+    assert record["steps"] == 12 and record["seed"] == 0 and "exact, 32 test images" in record["test_protocol"]
     assert not out.with_suffix(".training").exists()
     assert f"test_nll_nats {record['test_nll_nats']}" in capsys.readouterr().out
     model = binary_mnist.MODELS["fvsbn"]()
