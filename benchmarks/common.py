@@ -40,7 +40,7 @@ def options(description: str | None) -> argparse.Namespace:
 
 
 def take_turns(
-    tasks: Mapping[str, Callable[[], object]], repeats: int, least: int = 3, enough: float = 60.0
+    tasks: Mapping[str, Callable[[], object]], repeats: int, least: int = 1, enough: float = 10.0
 ) -> dict[str, list[float]]:
     """Run all tasks in turn, round after round, and return the seconds of each run.
 

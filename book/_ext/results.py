@@ -1,0 +1,367 @@
+"""Tables of results, drawn from data: what the benchmarks measured, and test likelihoods beside published ones.
+
+    ```{benchmark} sampling
+    ```
+
+shows benchmarks/results/sampling.json. `{likelihoods} fresh` shows the records of the shipped models of binary MNIST
+beside what book/published.yml quotes under that name, `{likelihoods} static` the quoted ones alone. `{desiderata}`
+shows what each family of models owes and pays. No figure is typed in: ours come from the files that the programs
+wrote. A record that book/published.yml does not know, and a benchmark without its file, fail the strict build.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from book._ext.numbering import chapter_number
+from book._ext.plan import CHAPTERS
+
+logger = logging.getLogger(__name__)
+
+BENCHMARKS = "benchmarks/results"
+CHECKPOINTS = "lvmlib/experiments/checkpoints"
+PUBLISHED = "book/published.yml"
+
+Record = dict[str, Any]
+Chapter = Callable[[int], str]  # from its number to Markdown that names it
+
+
+# --- Numbers and tables as text ---------------------------------------------------------------------------------------
+
+
+def number(value: float, digits: int = 3) -> str:
+    """Return a number to so many significant digits, without an exponent.
+
+    >>> number(0.04137), number(8.7, 2), number(1234.5), number(16.04)
+    ('0.0414', '8.7', '1,234', '16.0')
+    """
+    if value == 0:
+        return "0"
+    places = digits - 1 - int(f"{value:e}".split("e")[1])
+    return f"{value:,.{max(places, 0)}f}"
+
+
+def times(ratio: float) -> str:
+    """Return how many times as long something takes.
+
+    >>> times(36.96), times(1.0312), times(0.97)
+    ('37 ×', '1.03 ×', '0.97 ×')
+    """
+    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+    """Return a table in Markdown; the columns named in `right` hold numbers.
+
+    >>> print(markdown(["a", "b"], [["x", "1"]], right=[1]))
+    | a | b |
+    | --- | ---: |
+    | x | 1 |
+    """
+    rule = ["---:" if i in set(right) else "---" for i in range(len(head))]
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def origin(record: Record) -> str:
+    """Return the line that says how, where and when a benchmark was measured."""
+    packages = [f"{name} {version}" for name, version in record["packages"].items()]
+    beside = f", beside {', '.join(packages)}" if packages else ""
+    threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
+    return (
+        f"*Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
+        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns.*"
+    )
+
+
+# --- Benchmarks -------------------------------------------------------------------------------------------------------
+
+
+def sampling(record: Record) -> str:
+    """One line for each contestant; the last column compares it with ours."""
+    rows = []
+    for row in record["rows"]:
+        settings = f"{row['settings']}; {row['parameters']:,} parameters"
+        rows.append([f"**{row['model']}**", f"lvmlib: {settings}", number(row["seconds"]["cached"]), ""])
+        if "uncached" in row["seconds"]:
+            rows.append(["", "the same without the cache", number(row["seconds"]["uncached"]), times(row["ratio"])])
+        for rival in row["rivals"]:
+            what = f"{rival['name']} (version {rival['version']}): {rival['settings']}"
+            rows.append(["", what, number(rival["seconds"]), times(rival["ratio"])])
+    return markdown(["Model", "What", "Seconds", "Times ours"], rows, right=[2, 3])
+
+
+def training_step(record: Record) -> str:
+    """Ours against plain PyTorch."""
+    rows = [
+        [row["model"], row["settings"], number(row["ours_ms"]), number(row["plain_ms"]), times(row["ratio"])]
+        for row in record["rows"]
+    ]
+    return markdown(["Model", "Settings", "lvmlib, ms", "Plain PyTorch, ms", "Ratio"], rows, right=[2, 3, 4])
+
+
+def speedup(record: Record) -> str:
+    """How many times faster the cache is: models down, lengths across."""
+    lengths = sorted({row["length"] for row in record["rows"]})
+    ratio = {(row["model"], row["length"]): row["ratio"] for row in record["rows"]}
+    cached = {row["model"]: row["cached_s"] for row in record["rows"] if row["length"] == lengths[-1]}
+    rows = [
+        [model, *(times(ratio[model, length]) for length in lengths), number(seconds)]
+        for model, seconds in cached.items()
+    ]
+    head = ["Model", *(f"{length} positions" for length in lengths), f"Cached, s, {lengths[-1]} positions"]
+    return markdown(head, rows, right=range(1, len(head)))
+
+
+def cost_per_position(record: Record) -> str:
+    """The median cost of a position in the first and in the last quarter, and that of a forward pass."""
+    rows = []
+    for row in record["rows"]:
+        cost = row["cached_us"]
+        quarter = max(1, len(cost) // 4)
+        first, last = (sorted(part)[len(part) // 2] for part in (cost[:quarter], cost[-quarter:]))
+        rows.append([row["model"], number(first), number(last), number(row["uncached_us"])])
+    head = ["Model", "First quarter, µs", "Last quarter, µs", "A forward pass, µs"]
+    return markdown(head, rows, right=[1, 2, 3])
+
+
+def three_ways(record: Record) -> str:
+    """Work, depth, memory, reach and time of each way at a short and at a long length."""
+    lengths = sorted({row["length"] for row in record["rows"]})
+    shown = [lengths[len(lengths) // 3], lengths[-1]]
+    rows = [
+        [
+            row["way"].capitalize(),
+            f"{row['length']:,}",
+            number(row["multiply_adds"] / 1e6),
+            f"{row['depth']:,}",
+            number(row["kept_bytes"] / 1e6),
+            f"{row['reach']:,}",
+            number(1e3 * row["train_s"]),
+        ]
+        for row in sorted(record["rows"], key=lambda row: row["length"])
+        if row["length"] in shown
+    ]
+    head = ["Way", "Length", "Multiply-adds, millions", "Depth", "Kept, MB", "Reach", "Training step, ms"]
+    return markdown(head, rows, right=range(1, 7))
+
+
+def compression(record: Record) -> str:
+    """Bits on disk beside the model's own code length, and how long the coder takes."""
+    rows = [
+        [row["model"], number(row["bits"], 4), number(row["nll_bits"], 4), f"{100 * row['excess']:.2f} %"]
+        + [number(row["encode_ms"]), number(row["decode_ms"])]
+        for row in record["rows"]
+    ]
+    head = ["Model", "On disk, bits", "Code length, bits", "Excess", "Encode, ms", "Decode, ms"]
+    return markdown(head, rows, right=range(1, 6))
+
+
+def quality(record: Record) -> str:
+    """How well samples are told from test images."""
+    rows = [
+        [row["model"], f"{100 * row['accuracy']:.1f} %", f"{100 * row['recall_samples']:.1f} %"]
+        + [f"{100 * row['recall_test']:.1f} %"]
+        for row in record["rows"]
+    ]
+    head = ["Model", "Told apart", "Samples that are", "Test images that are"]
+    return markdown(head, rows, right=[1, 2, 3])
+
+
+TOPICS = {
+    "sampling": sampling,
+    "training_step": training_step,
+    "speedup": speedup,
+    "cost_per_position": cost_per_position,
+    "three_ways": three_ways,
+    "compression": compression,
+    "quality": quality,
+}
+
+
+# --- Likelihoods ------------------------------------------------------------------------------------------------------
+
+
+def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
+    """A line for each record of a model of binary MNIST, with its test NLL to sort by."""
+    lines = []
+    for name, names in published["binary_mnist"].items():
+        if name not in records:
+            continue
+        record = records[name]
+        nats = record["test_nll_nats"]
+        minutes = record["training_minutes"]
+        machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+        cells = [f"**{names['model']}**", f"{nats:.2f}", f"{record['parameters']:,}", f"{minutes:,.0f}"]
+        source = f"`{record['command']}`, {chapter(names['chapter'])}"
+        lines.append((nats, [*cells, record["test_protocol"], machine, source]))
+    return lines
+
+
+def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
+    """A line for each published figure of a group."""
+    return [
+        (
+            row["nats"],
+            [
+                row["model"],
+                f"{row['nats']:.2f}",
+                "",
+                "",
+                row["protocol"],
+                "",
+                f"{{cite:t}}`{row['cite']}`, {row['where']}",
+            ],
+        )
+        for row in published["published"][group]
+    ]
+
+
+def likelihoods(records: dict[str, Record], published: Record, group: str, chapter: Chapter) -> str:
+    """The best first; ours in bold."""
+    lines = theirs(published, group) + (ours(records, published, chapter) if group == "fresh" else [])
+    head = ["Model", "Test NLL, nats", "Parameters", "Training, min", "Protocol of the test", "Hardware", "Source"]
+    return markdown(head, [cells for _, cells in sorted(lines, key=lambda line: line[0])], right=[1, 2, 3])
+
+
+def strangers(records: dict[str, Record], published: Record) -> list[str]:
+    """Records with a test NLL in nats that published.yml does not place."""
+    known = {*published["binary_mnist"], *published["elsewhere"]}
+    return sorted(name for name, record in records.items() if "test_nll_nats" in record and name not in known)
+
+
+# --- What a model owes ------------------------------------------------------------------------------------------------
+
+
+def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], published: Record, chapter: Chapter) -> str:
+    """One family a row; what is not measured yet names the chapter that will measure it."""
+
+    def measured(topic: str, family: Record) -> Record | None:
+        rows = benchmarks.get(topic, {"rows": []})["rows"]
+        return next((row for row in rows if row["model"] == family.get("model")), None)
+
+    def cell(family: Record, key: str, value: str | None) -> str:
+        if value is not None:
+            return value
+        later = family.get("later", {})
+        number = later.get(key, later.get("all"))
+        return "not measured" if number is None else chapter(number)
+
+    rows = []
+    for family in published["families"]:
+        record = records.get(family.get("checkpoint"), {})
+        draw, judged, code = (measured(topic, family) for topic in ("sampling", "quality", "compression"))
+        nats, train = record.get("test_nll_nats"), record.get("train_nll_nats")
+        latents = family["latents"]
+        if latents == "active_latents":
+            latents = f"{record['active_latents']} active" if "active_latents" in record else None
+        cost = f"{record['training_minutes']:,.0f} min, {record['parameters']:,} parameters" if record else None
+        speed = f"{number(draw['seconds']['cached'])} s for {draw['n']}" if draw else None
+        coding = f"{number(code['bits'], 4)} bits, {number(code['encode_ms'])} ms" if code else None
+        rows.append(
+            [
+                family["family"],
+                f"{family['likelihood']}: " + cell(family, "likelihood", None if nats is None else f"{nats:.2f} nats"),
+                cell(family, "gap", None if nats is None or train is None else f"{nats - train:.2f} nats"),
+                cell(family, "quality", f"{100 * judged['accuracy']:.0f} %" if judged else None),
+                cell(family, "speed", speed),
+                cell(family, "compression", coding),
+                cell(family, "latents", latents),
+                cell(family, "cost", cost),
+            ]
+        )
+    head = ["Family", "Likelihood", "Generalisation gap", "Sample quality", "Sampling", "Compression of an image"]
+    return markdown([*head, "Latents", "Training"], rows)
+
+
+# --- Directives -------------------------------------------------------------------------------------------------------
+
+
+class ResultsDirective(SphinxDirective):
+    """What the three directives share: the files, and how a chapter is named."""
+
+    @property
+    def root(self) -> Path:
+        return Path(self.env.srcdir)
+
+    def read(self, folder: str) -> dict[str, Record]:
+        """Return the JSON files of a folder by name."""
+        self.env.note_dependency(str(self.root / folder))
+        files = sorted((self.root / folder).glob("*.json"))
+        for file in files:
+            self.env.note_dependency(str(file))
+        return {file.stem: json.loads(file.read_text("utf-8")) for file in files}
+
+    def published(self) -> Record:
+        self.env.note_dependency(str(self.root / PUBLISHED))
+        found: Record = yaml.safe_load((self.root / PUBLISHED).read_text("utf-8"))
+        return found
+
+    def chapter(self, number: int) -> str:
+        """Name a chapter, with a link if it exists."""
+        if number not in CHAPTERS:
+            logger.warning(f"{PUBLISHED} names chapter {number}, which is none", location=self.get_location())
+        page = next((page for page in self.env.found_docs if chapter_number(page) == number), None)
+        return f"chapter {number}" if page is None else f"{{doc}}`chapter {number} </{page}>`"
+
+    def show(self, text: str, kind: str) -> list[nodes.Node]:
+        """Turn Markdown into nodes; its tables get the class `kind`."""
+        result = self.parse_text_to_nodes(text)
+        for node in result:
+            for table in node.findall(nodes.table):
+                table["classes"] += ["results", kind]
+        return result
+
+
+class BenchmarkDirective(ResultsDirective):
+    """Show one topic of the benchmarks."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        topic = self.arguments[0]
+        record = self.read(BENCHMARKS).get(topic)
+        if topic not in TOPICS or record is None:
+            known = ", ".join(TOPICS)
+            logger.warning(
+                f"no {BENCHMARKS}/{topic}.json to show: run `make benchmarks ONLY={topic}` (topics: {known})",
+                location=self.get_location(),
+            )
+            return []
+        return self.show(f"{TOPICS[topic](record)}\n\n{origin(record)}", topic)
+
+
+class LikelihoodsDirective(ResultsDirective):
+    """Show our test likelihoods beside published ones of the same protocol."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        records, published = self.read(CHECKPOINTS), self.published()
+        for name in strangers(records, published):
+            logger.warning(f"{PUBLISHED} does not say what {CHECKPOINTS}/{name}.json is", location=self.get_location())
+        return self.show(likelihoods(records, published, self.arguments[0], self.chapter), "likelihoods")
+
+
+class DesiderataDirective(ResultsDirective):
+    """Show what each family of models owes and pays."""
+
+    def run(self) -> list[nodes.Node]:
+        text = desiderata(self.read(CHECKPOINTS), self.read(BENCHMARKS), self.published(), self.chapter)
+        return self.show(text, "desiderata")
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    app.add_directive("benchmark", BenchmarkDirective)
+    app.add_directive("likelihoods", LikelihoodsDirective)
+    app.add_directive("desiderata", DesiderataDirective)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

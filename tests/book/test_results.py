@@ -1,0 +1,245 @@
+"""The page of results: tables drawn from records and benchmarks, on a tiny project and from what is stored."""
+
+from __future__ import annotations
+
+import doctest
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
+
+import yaml  # noqa: E402
+from sphinx.util.docutils import docutils_namespace  # noqa: E402
+
+from book._ext import results  # noqa: E402
+from book._ext.plan import CHAPTERS  # noqa: E402
+
+HEAD = {
+    "command": "python -m benchmarks.x",
+    "commit": "0123456789abcdef+",
+    "hardware": "3-core CPU, abacus",
+    "threads": 2,
+    "torch": "9.9",
+    "date": "2031-01-31",
+    "packages": {"rival": "1.2"},
+}
+OTHER = {"name": "rival", "version": "1.2", "settings": "as it is", "seconds": 8.71, "ratio": 42.7}
+ROWS: dict[str, dict[str, Any]] = {
+    "sampling": {
+        "model": "MADE",
+        "settings": "s",
+        "parameters": 1234567,
+        "n": 16,
+        "seconds": {"cached": 0.2041, "uncached": 7.501},
+        "ratio": 36.75,
+        "rivals": [OTHER],
+    },
+    "training_step": {"model": "MADE", "settings": "s", "ours_ms": 9.123, "plain_ms": 9.0, "ratio": 1.0137},
+    "speedup": {"model": "MADE", "length": 784, "cached_s": 0.0412, "ratio": 36.75},
+    "cost_per_position": {"model": "MADE", "cached_us": [10.0, 20.0, 30.0, 40.0], "uncached_us": 1300.0},
+    "three_ways": {
+        "way": "recurrence",
+        "length": 64,
+        "multiply_adds": 1572864,
+        "depth": 64,
+        "kept_bytes": 131072,
+        "reach": 63,
+        "train_s": 0.0148,
+    },
+    "compression": {
+        "model": "MADE",
+        "bits": 122.51,
+        "nll_bits": 122.4,
+        "excess": 0.0009,
+        "encode_ms": 40.0,
+        "decode_ms": 41.0,
+    },
+    "quality": {"model": "MADE", "accuracy": 0.7301, "recall_samples": 0.812, "recall_test": 0.648},
+}
+SHOWN = {  # what a reader must find in the table of each topic
+    "sampling": ["lvmlib: s; 1,234,567 parameters", "0.204", "7.50", "37 ×", "rival (version 1.2): as it is", "8.71"],
+    "training_step": ["MADE", "9.12", "9.00", "1.01 ×"],
+    "speedup": ["784 positions", "37 ×", "0.0412"],
+    "cost_per_position": ["MADE", "10.0", "40.0", "1,300"],
+    "three_ways": ["Recurrence", "64", "1.57", "0.131", "63", "14.8"],
+    "compression": ["122.5", "122.4", "0.09 %", "40.0", "41.0"],
+    "quality": ["73.0 %", "81.2 %", "64.8 %"],
+}  # fmt: skip
+RECORD = {
+    "command": "python -m lvmlib.experiments.binary_mnist made",
+    "hardware": "3-core CPU, abacus",
+    "threads": 1,
+    "training_minutes": 12.34,
+    "test_nll_nats": 85.678,
+    "train_nll_nats": 84.5,
+    "test_protocol": "exact, all of them",
+    "parameters": 1234567,
+}
+PUBLISHED = """
+binary_mnist:
+  made_mnist: {model: MADE, chapter: 8}
+  rnn_mnist: {model: RNN, chapter: 3}
+elsewhere: [inpainting_mnist]
+published:
+  fresh:
+    - {model: Worse, nats: 99.9, cite: someone2001, where: Table 7, protocol: exact}
+    - {model: Better, nats: 70.25, cite: someone2001, where: Table 7, protocol: exact}
+  static:
+    - {model: Still, nats: 60.5, cite: someone2001, where: Table 8, protocol: exact}
+families:
+  - {family: Masked, likelihood: exact, checkpoint: made_mnist, model: MADE, latents: none}
+  - {family: Flows, likelihood: exact, latents: many, later: {all: 6}}
+  - {family: Bounds, likelihood: a bound, checkpoint: vae_mnist, model: VAE, latents: active_latents, later: {gap: 9}}
+"""
+BIB = "@misc{someone2001, author = {Someone, Sam}, title = {T}, note = {N}, year = {2001}}\n"
+
+
+def build(folder: Path, text: str, benchmarks: Any = (), records: Any = None) -> tuple[str, str]:
+    """Build a book of one page and an empty chapter 8; return the warnings and the page."""
+    source = folder / "source"
+    for name in (results.BENCHMARKS, results.CHECKPOINTS, "book", "notebooks"):
+        (source / name).mkdir(parents=True, exist_ok=True)
+    for topic in benchmarks:
+        (source / results.BENCHMARKS / f"{topic}.json").write_text(json.dumps({**HEAD, "rows": [ROWS[topic]]}))
+    for name, record in (records or {}).items():
+        (source / results.CHECKPOINTS / f"{name}.json").write_text(json.dumps(record))
+    (source / results.PUBLISHED).write_text(PUBLISHED)
+    (source / "references.bib").write_text(BIB)
+    (source / "notebooks" / "08_vae.md").write_text("# A chapter\n")
+    (source / "index.md").write_text(
+        f"# Top\n\n```{{toctree}}\nnotebooks/08_vae\n```\n\n{text}\n\n```{{bibliography}}\n```\n"
+    )
+    warnings = io.StringIO()
+    settings = {
+        "extensions": ["myst_parser", "sphinxcontrib.bibtex", "book._ext.results"],
+        "bibtex_bibfiles": ["references.bib"],
+        "bibtex_reference_style": "author_year",
+        "html_theme": "basic",
+        "nitpicky": True,
+    }
+    with docutils_namespace():
+        sphinx_application.Sphinx(
+            source, None, folder / "out", folder / "doctrees", "html", settings, status=None, warning=warnings
+        ).build()
+    said = re.sub(r"\x1b\[[0-9;]*m", "", warnings.getvalue())
+    return said, (folder / "out" / "index.html").read_text("utf-8")
+
+
+def plain(page: str) -> list[list[list[str]]]:
+    """The tables of a page: rows of cells of text."""
+    tables = re.findall(r"<table.*?</table>", page, re.S)
+    rows = [re.findall(r"<tr.*?</tr>", table, re.S) for table in tables]
+    return [
+        [[re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<t[dh].*?</t[dh]>", row, re.S)] for row in table]
+        for table in rows
+    ]
+
+
+# --- Benchmarks -------------------------------------------------------------------------------------------------------
+
+
+def test_every_topic_has_an_example_here() -> None:
+    assert set(results.TOPICS) == set(ROWS) == set(SHOWN)
+
+
+def test_benchmarks_are_shown_with_where_they_come_from(tmp_path: Path) -> None:
+    text = "\n\n".join(f"```{{benchmark}} {topic}\n```" for topic in ROWS)
+    warnings, page = build(tmp_path, text, benchmarks=ROWS)
+    assert warnings == ""
+    tables = plain(page)
+    assert len(tables) == len(ROWS)
+    for (topic, expected), table in zip(SHOWN.items(), tables, strict=True):
+        cells = [cell for row in table for cell in row]
+        assert [cell for cell in expected if cell not in cells] == [], topic
+        assert len({len(row) for row in table}) == 1, topic
+    line = re.sub(r"<.*?>", "", page)
+    said = "python -m benchmarks.x on 2031-01-31: 3-core CPU, abacus, 2 threads, PyTorch 9.9, beside rival 1.2"
+    assert line.count(f"{said} (commit 0123456)") == len(ROWS)
+    assert 'class="results sampling' in page
+
+
+@pytest.mark.parametrize("topic", ["sampling", "nonsense"])
+def test_a_benchmark_without_its_file_fails(tmp_path: Path, topic: str) -> None:
+    warnings, _ = build(tmp_path, f"```{{benchmark}} {topic}\n```")
+    assert f"no {results.BENCHMARKS}/{topic}.json to show" in warnings
+
+
+# --- Likelihoods ------------------------------------------------------------------------------------------------------
+
+
+def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
+    records = {"made_mnist": RECORD, "inpainting_mnist": RECORD, "faces": {"test_bits_per_dim": 7}}
+    warnings, page = build(tmp_path, "```{likelihoods} fresh\n```\n\n```{likelihoods} static\n```", records=records)
+    assert warnings == ""
+    fresh, static = plain(page)
+    assert [row[0] for row in fresh] == ["Model", "Better", "MADE", "Worse"]  # the best first; what is absent is absent
+    assert [row[1] for row in fresh[1:]] == ["70.25", "85.68", "99.90"]
+    machine = "3-core CPU, abacus, 1 thread"
+    source = "python -m lvmlib.experiments.binary_mnist made, chapter 8"
+    assert fresh[2][2:] == ["1,234,567", "12", "exact, all of them", machine, source]
+    assert fresh[1][-1] == "Someone [2001], Table 7"
+    assert '<a class="reference internal" href="notebooks/08_vae.html"' in page
+    assert [row[:2] for row in static[1:]] == [["Still", "60.50"]]
+
+
+def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:
+    warnings, _ = build(tmp_path, "```{likelihoods} fresh\n```", records={"new_mnist": RECORD})
+    assert f"does not say what {results.CHECKPOINTS}/new_mnist.json is" in warnings
+
+
+# --- What a model owes ------------------------------------------------------------------------------------------------
+
+
+def test_what_a_model_owes_is_filled_from_what_was_measured(tmp_path: Path) -> None:
+    records = {"made_mnist": RECORD, "vae_mnist": {**RECORD, "train_nll_nats": None, "active_latents": 16}}
+    benchmarks = ["sampling", "quality", "compression"]
+    warnings, page = build(tmp_path, "```{desiderata}\n```", benchmarks=benchmarks, records=records)
+    assert warnings == ""
+    _, masked, flows, bounds = plain(page)[0]
+    assert masked[1:7] == ["exact: 85.68 nats", "1.18 nats", "73 %", "0.204 s for 16", "122.5 bits, 40.0 ms", "none"]
+    assert masked[7] == "12 min, 1,234,567 parameters"
+    assert flows == ["Flows", "exact: chapter 6", *4 * ["chapter 6"], "many", "chapter 6"]
+    assert bounds[2:7] == ["chapter 9", *3 * ["not measured"], "16 active"]
+
+
+# --- What is stored ---------------------------------------------------------------------------------------------------
+
+STORED = yaml.safe_load((ROOT / results.PUBLISHED).read_text("utf-8"))
+
+
+def test_every_quotation_names_its_source() -> None:
+    keys = set(re.findall(r"^@\w+\{(\w+),", (ROOT / "book" / "references.bib").read_text("utf-8"), re.M))
+    quoted = [row for group in STORED["published"].values() for row in group]
+    assert quoted
+    for row in quoted:
+        assert row["cite"] in keys and row["where"] and row["protocol"] and 50 < row["nats"] < 150, row
+
+
+def test_names_point_somewhere() -> None:
+    models = (ROOT / "benchmarks" / "models.py").read_text("utf-8")
+    chapters = [names["chapter"] for names in STORED["binary_mnist"].values()]
+    chapters += [chapter for family in STORED["families"] for chapter in family.get("later", {}).values()]
+    assert set(chapters) <= set(CHAPTERS)
+    for family in STORED["families"]:
+        assert family.get("checkpoint", "made_mnist") in STORED["binary_mnist"]
+        assert f'"{family.get("model", "MADE")}"' in models + '"VAE"'
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / results.BENCHMARKS).glob("*.json")), ids=lambda path: path.stem)
+def test_stored_benchmarks_can_be_shown(path: Path) -> None:
+    record = json.loads(path.read_text("utf-8"))
+    table = results.TOPICS[path.stem](record)
+    assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert results.origin(record).startswith(f"*Measured by `python -m benchmarks.{path.stem}")
+
+
+def test_examples() -> None:
+    found = doctest.testmod(results)
+    assert found.attempted and not found.failed
