@@ -30,7 +30,7 @@ def by_hand(model, x):
     """log p(x) unit by unit: a unit of degree m adds up the inputs whose place in the order is at most m."""
     order = model.order.tolist()
     place = {position: t + 1 for t, position in enumerate(order)}  # 1, ..., D
-    values = {i: 2 * float(x[i]) - 1 for i in range(len(x))}
+    values = {i: float(x[i]) for i in range(len(x))}
     below = [(place[i], values[i]) for i in range(len(x))]  # (degree, activation)
     degrees = model.net.degrees[int(model.net.mask_set)].tolist()
     for layer in model.net.layers:
