@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from lvmlib.autoregressive import (
     FVSBN,
     MADE,
+    RNN,
     Autoregressive,
     CausalTransformer,
     GatedPixelCNN,
@@ -72,6 +73,7 @@ __all__ = [
     "FVSBN",
     "MADE",
     "MLP",
+    "RNN",
     "VAE",
     "Autoregressive",
     "CausalTransformer",

@@ -12,6 +12,7 @@ from lvmlib.autoregressive.patch_transformer import PatchTransformer
 from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
 from lvmlib.autoregressive.pixelsnail import PixelSNAIL
+from lvmlib.autoregressive.rnn import RNN
 from lvmlib.autoregressive.super_resolution import SuperResolution
 from lvmlib.autoregressive.transformer import CausalTransformer
 from lvmlib.autoregressive.wavenet import WaveNet
@@ -19,6 +20,7 @@ from lvmlib.autoregressive.wavenet import WaveNet
 __all__ = [
     "FVSBN",
     "MADE",
+    "RNN",
     "Autoregressive",
     "CausalTransformer",
     "GatedPixelCNN",

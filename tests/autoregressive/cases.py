@@ -11,6 +11,7 @@ import torch
 from lvmlib.autoregressive import (
     FVSBN,
     MADE,
+    RNN,
     Autoregressive,
     CausalTransformer,
     GatedPixelCNN,
@@ -54,6 +55,8 @@ CASES = {
     ),
     "PixelSNAIL": Case(partial(PixelSNAIL, channels=8, blocks=2, layers=1, heads=2), PICTURES, COLOUR, ordered=False),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
+    "LSTM": Case(partial(RNN, hidden=24, positions=True), VECTORS, COLOUR),
+    "GRU": Case(partial(RNN, hidden=8, layers=2, cell="gru"), VECTORS, COLOUR),
     "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
     "PatchTransformer": Case(
         partial(PatchTransformer, channels=8, heads=2, layers=2, hidden=(24,)),
