@@ -32,6 +32,7 @@ from lvmlib.autoregressive import (
     PatchTransformer,
     PixelCNN,
     PixelCNNpp,
+    PixelRNN,
     PixelSNAIL,
     WaveNet,
 )
@@ -93,6 +94,7 @@ __all__ = [
     "PatchTransformer",
     "PixelCNN",
     "PixelCNNpp",
+    "PixelRNN",
     "PixelSNAIL",
     "StandardNormal",
     "Stochastic",

@@ -11,6 +11,7 @@ from lvmlib.autoregressive.multi_scale import MultiScale
 from lvmlib.autoregressive.patch_transformer import PatchTransformer
 from lvmlib.autoregressive.pixelcnn import PixelCNN
 from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
+from lvmlib.autoregressive.pixelrnn import PixelRNN
 from lvmlib.autoregressive.pixelsnail import PixelSNAIL
 from lvmlib.autoregressive.rnn import RNN
 from lvmlib.autoregressive.super_resolution import SuperResolution
@@ -32,6 +33,7 @@ __all__ = [
     "PatchTransformer",
     "PixelCNN",
     "PixelCNNpp",
+    "PixelRNN",
     "PixelSNAIL",
     "SuperResolution",
     "WaveNet",

@@ -18,6 +18,7 @@ from lvmlib.autoregressive import (
     PatchTransformer,
     PixelCNN,
     PixelCNNpp,
+    PixelRNN,
     PixelSNAIL,
     WaveNet,
 )
@@ -65,6 +66,10 @@ CASES = {
         ordered=False,
     ),
     "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
+    "PixelRNN row": Case(partial(PixelRNN, channels=6, layers=2, kernel=3), PICTURES, COLOUR, ordered=False),
+    "PixelRNN diagonal": Case(
+        partial(PixelRNN, channels=6, layers=2, kernel=3, kind="diagonal"), PICTURES, COLOUR, ordered=False
+    ),
 }
 
 
