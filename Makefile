@@ -69,7 +69,7 @@ test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is he
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
-BENCHMARKS := three_ways training_step sampling speedup cost_per_position
+BENCHMARKS := three_ways cost_per_position training_step sampling speedup quality compression
 
 benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling]
 	@test $(RIVALS)/installed -nt benchmarks/requirements.txt || { rm -rf $(RIVALS) && \

@@ -1,0 +1,67 @@
+"""Real images through the arithmetic coder: bits on disk beside the model's own code length, and the time it takes.
+
+    python -m benchmarks.compression
+
+One hundred binary test images in one stream, written to disk, read again, decoded and compared. Needs the shipped
+weights.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.common import digits, options, write
+from benchmarks.shipped import shipped
+from lvmlib.autoregressive import Autoregressive
+from lvmlib.compression import arithmetic_decode, arithmetic_encode
+from lvmlib.data import load
+
+
+def measure(name: str, model: Autoregressive, x: Tensor) -> dict[str, Any]:
+    """Encode, decode and compare; bits and milliseconds for one image."""
+    with torch.no_grad():
+        nll = -model.log_prob(x).double().mean().item() / math.log(2)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "images"
+        start = time.perf_counter()
+        path.write_bytes(arithmetic_encode(model, x))
+        encoded = time.perf_counter()
+        again = arithmetic_decode(model, path.read_bytes())
+        decoded = time.perf_counter()
+        bits = 8 * path.stat().st_size / len(x)
+    if not torch.equal(again, x):
+        raise ValueError(f"{name} did not decode what it had encoded.")
+    return {
+        "model": name,
+        "images": len(x),
+        "bits": digits(bits, 6),
+        "nll_bits": digits(nll, 6),
+        "excess": digits(bits / nll - 1, 3),
+        "encode_ms": digits(1e3 * (encoded - start) / len(x)),
+        "decode_ms": digits(1e3 * (decoded - encoded) / len(x)),
+    }
+
+
+def main() -> None:
+    """Code the images with every shipped autoregressive model and write compression.json."""
+    args = options(__doc__)
+    began = time.perf_counter()
+    _, _, test = load("mnist", binarize="stochastic", valid=0)
+    x = test.fixed(seed=0).x[: 3 if args.quick else 100]
+    rows = []
+    for name, model in shipped(limit=1 if args.quick else None):
+        if isinstance(model, Autoregressive):
+            rows.append(measure(name, model, x))
+            print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
+    write(args.out, "compression", "Test images through the arithmetic coder", began, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
