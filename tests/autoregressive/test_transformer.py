@@ -111,6 +111,7 @@ def test_the_network_is_told_where_the_next_position_lies(positions):
     torch.testing.assert_close(a[..., :5], b[..., :5])
     assert (a[..., 5] - b[..., 9]).abs().min() > 1e-4
     assert other.places()[5].equal(other.source()[4] + other.target()[9])
+    assert other.places()[6].equal(other.source()[9] + other.target()[5])
 
 
 def test_every_earlier_position_is_seen_at_any_distance():
