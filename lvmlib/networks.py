@@ -45,6 +45,7 @@ class MaskedLinear(nn.Linear):
         inputs: number of inputs.
         mask: [R, inputs], 1 where a connection exists and 0 where none does.
         blocks: the map has blocks * R outputs; each block of R rows has the same mask.
+        bias: whether a constant is added.
 
     Example:
         >>> layer = MaskedLinear(3, torch.ones(3, 3).tril(-1))
@@ -54,10 +55,10 @@ class MaskedLinear(nn.Linear):
 
     mask: Tensor
 
-    def __init__(self, inputs: int, mask: Tensor, blocks: int = 1):
+    def __init__(self, inputs: int, mask: Tensor, blocks: int = 1, bias: bool = True):
         if mask.dim() != 2 or mask.shape[1] != inputs:
             raise ValueError(f"mask must have shape [outputs, {inputs}], but it has {list(mask.shape)}.")
-        super().__init__(inputs, blocks * len(mask))
+        super().__init__(inputs, blocks * len(mask), bias)
         self.register_buffer("mask", mask.to(self.weight), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -93,6 +94,8 @@ class MaskedMLP(nn.Module):
         activation: makes the nonlinearity.
         residual: add to each hidden layer but the first the layer below; all layers then have one width and the same
             degrees.
+        direct: add a masked linear map straight from the inputs to the outputs. Where the hidden layers are narrower
+            than the input, some positions have no unit that sees the input just before them; through this map they do.
 
     Raises:
         ValueError: an empty layer, an order that is no permutation, residual layers of several widths.
@@ -121,6 +124,7 @@ class MaskedMLP(nn.Module):
         seed: int = 0,
         activation: Callable[[], nn.Module] = nn.ReLU,
         residual: bool = False,
+        direct: bool = False,
     ):
         super().__init__()
         hidden = list(hidden)
@@ -151,9 +155,12 @@ class MaskedMLP(nn.Module):
             MaskedLinear(m.shape[1], m) for m in connections[:-1]
         )
         self.output = MaskedLinear(connections[-1].shape[1], connections[-1], outputs)
+        self.direct = MaskedLinear(dims, self._straight(), outputs, bias=False) if direct else None
         with torch.no_grad():  # near 0 at the start, wherever the input is
             self.output.weight.mul_(0.1)
             self.output.bias.zero_()
+            if self.direct is not None:
+                self.direct.weight.mul_(0.1)
         width = hidden[0] if hidden else outputs * dims
         self.context_map = None if context is None else nn.Linear(context, width, bias=False)
         self.register_load_state_dict_post_hook(_renew_masks)
@@ -174,6 +181,8 @@ class MaskedMLP(nn.Module):
         self.mask_set = torch.full_like(self.mask_set, mask_set)
         for layer, mask in zip([*self.layers, self.output], self._connections()):
             layer.mask = mask.to(layer.weight)  # a new tensor: a graph that waits for its backward keeps the old one
+        if self.direct is not None:
+            self.direct.mask = self._straight().to(self.direct.weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Outputs of all positions in one pass.
@@ -190,6 +199,8 @@ class MaskedMLP(nn.Module):
             z = self.activation(layer(h) if i or context is None else layer(h) + self._context(context))
             h = h + z if self.residual and i else z
         y = self.output(h)
+        if self.direct is not None:
+            y = y + self.direct(x)
         if context is not None and not self.hidden:
             y = y + self._context(context)
         return y.view(-1, self.outputs, self.dims)
@@ -223,6 +234,9 @@ class MaskedMLP(nn.Module):
         elif context is not None:
             last_offset = last_offset + self._context(context)
         last_offset = last_offset.view(-1, P, D).movedim(2, 0)[order]  # [D, 1 or n, P]
+        straight = None
+        if self.direct is not None:
+            straight = self.direct.weight.view(P, D, D)[:, order][:, :, order].movedim(1, 0).contiguous()  # [D, P, D]
         drawn = self.output.weight.new_zeros(n, D)
         states = [drawn.new_zeros(n, width) for width in self.hidden]
         layers = list(zip(weights, offsets, ends, states))
@@ -238,7 +252,8 @@ class MaskedMLP(nn.Module):
                     new = self.activation(new)
                     state[:, a:b] = new + below[:, a:b] if self.residual and i else new
                 below = state[:, :b]
-            return torch.addmm(last_offset[t], below, last_weight[t, :, : below.shape[1]].t())
+            y = torch.addmm(last_offset[t], below, last_weight[t, :, : below.shape[1]].t())
+            return y if straight is None else torch.addmm(y, drawn[:, :t], straight[t, :, :t].t())
 
         return step
 
@@ -249,6 +264,11 @@ class MaskedMLP(nn.Module):
 
     def _hidden_degrees(self) -> list[Tensor]:
         return list(self.degrees[int(self.mask_set)].split(self.hidden))
+
+    def _straight(self) -> Tensor:
+        """The mask from inputs to outputs: [D, D], true where the input comes before."""
+        place = self.order.argsort()
+        return place[:, None] > place
 
     def _connections(self) -> list[Tensor]:
         """The masks of all layers, true where a connection exists."""

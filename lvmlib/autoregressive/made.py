@@ -38,6 +38,8 @@ class MADE(Autoregressive):
         seed: of what is drawn for masks; the weights come from torch's generator.
         activation: makes the nonlinearity.
         residual: add to each hidden layer but the first the layer below it.
+        direct: connect each position with all positions before it by a linear map as well, an `FVSBN` beside the
+            hidden layers. Worth having where these are narrower than the input.
 
     Raises:
         ValueError: an empty layer, or an argument out of range.
@@ -65,12 +67,13 @@ class MADE(Autoregressive):
         seed: int = 0,
         activation: Callable[[], nn.Module] = nn.ReLU,
         residual: bool = False,
+        direct: bool = False,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
         if order is not None or masks == 1:
             order = self.order
         self.net = MaskedMLP(
-            self.dims, hidden, self.family.size, context, order, degrees, masks, seed, activation, residual
+            self.dims, hidden, self.family.size, context, order, degrees, masks, seed, activation, residual, direct
         )
         if order is None:
             self.net.orders[0] = self.order  # the first set has the default order, as without masks

@@ -19,7 +19,7 @@ SHAPE = (1, 28, 28)
 
 MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "fvsbn": lambda: ar.FVSBN(SHAPE),
-    "made": lambda: ar.MADE(SHAPE, hidden=(512, 512)),
+    "made": lambda: ar.MADE(SHAPE, hidden=(512, 512), direct=True),
     "rnn": lambda: ar.RNN(SHAPE, hidden=128, cell="gru", positions=True),
     "wavenet": lambda: ar.WaveNet(SHAPE, channels=32, layers=9, positions=True),
     "transformer": lambda: ar.CausalTransformer(SHAPE, positions="axes"),
