@@ -14,7 +14,7 @@ import time
 import torch
 
 from benchmarks.common import digits, options, write
-from benchmarks.models import MODELS
+from benchmarks.models import FOLLOWED
 from lvmlib.autoregressive import Autoregressive
 
 
@@ -46,7 +46,7 @@ def main() -> None:
     began = time.perf_counter()
     side, n, repeats = (4, 2, 2) if args.quick else (28, 16, args.repeats)
     rows = []
-    for name, build in MODELS.items():
+    for name, build in FOLLOWED.items():
         torch.manual_seed(0)
         model = build(side).eval()
         each_position(model, n), forward_pass(model, n)  # to warm up

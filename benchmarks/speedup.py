@@ -12,7 +12,7 @@ import time
 import torch
 
 from benchmarks.common import digits, medians, options, take_turns, write
-from benchmarks.models import MODELS
+from benchmarks.models import FOLLOWED
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     began = time.perf_counter()
     sides, n = ([3, 4], 2) if args.quick else ([8, 12, 16, 22, 28], 4)
     rows = []
-    for name, build in MODELS.items():
+    for name, build in FOLLOWED.items():
         for side in sides:
             torch.manual_seed(0)
             model = build(side).eval()

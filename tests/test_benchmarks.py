@@ -136,12 +136,13 @@ def test_plain_pixelcnn_is_our_pixelcnn():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_models_that_are_timed_are_those_that_are_shipped(name):
-    key = {"CausalTransformer": "transformer", "GatedPixelCNN": "gated_pixelcnn"}.get(name, name.lower())
+    others = {"CausalTransformer": "transformer", "PatchTransformer": "patch_transformer"}
+    key = {**others, "GatedPixelCNN": "gated_pixelcnn"}.get(name, name.lower())
     ours, theirs = MODELS[name](28), binary_mnist.MODELS[key]()
     assert type(ours).__name__ == type(theirs).__name__ == name
     assert str(ours) == str(theirs)  # layers and their sizes
-    shapes, others = ({k: v.shape for k, v in model.state_dict().items()} for model in (ours, theirs))
-    assert shapes == others
+    shapes, shipped = ({k: v.shape for k, v in model.state_dict().items()} for model in (ours, theirs))
+    assert shapes == shipped
 
 
 def test_neighbours_vote():
