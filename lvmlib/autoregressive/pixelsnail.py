@@ -168,7 +168,7 @@ class Block(nn.Module):
         self.mix = GatedResnet(channels, (1, 1), True, sides=(self.found,), context=context, dropout=dropout)
 
     def forward(self, v: Tensor, z: Tensor, place: Tensor, context: Tensor | None) -> Tensor:
-        """Features v [B, F, H, W], the picture z in [-1, 1] [B, C, H, W], places [B, 2, H, W] -> features."""
+        """Features v [B, F, H, W], the encoded picture z [B, C, H, W], places [B, 2, H, W] -> features."""
         for layer in self.near:
             v = layer(v, context=context)
         height, width = v.shape[2:]
