@@ -11,7 +11,7 @@ Builder = Callable[[int], ar.Autoregressive]
 # Those whose cost is followed along the length and along the positions.
 FOLLOWED: dict[str, Builder] = {
     "FVSBN": lambda side: ar.FVSBN((1, side, side)),
-    "MADE": lambda side: ar.MADE((1, side, side), hidden=(512, 512)),
+    "MADE": lambda side: ar.MADE((1, side, side), hidden=(512, 512), direct=True),
     "RNN": lambda side: ar.RNN((1, side, side), hidden=128, cell="gru", positions=True),
     "WaveNet": lambda side: ar.WaveNet((1, side, side), channels=32, layers=9, positions=True),
     "CausalTransformer": lambda side: ar.CausalTransformer((1, side, side), positions="axes"),

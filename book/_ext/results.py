@@ -6,7 +6,8 @@
 shows benchmarks/results/sampling.json. `{likelihoods} fresh` shows the records of the shipped models of binary MNIST
 beside what book/published.yml quotes under that name, `{likelihoods} static` the quoted ones alone. `{desiderata}`
 shows what each family of models owes and pays. No figure is typed in: ours come from the files that the programs
-wrote. A record that book/published.yml does not know, and a benchmark without its file, fail the strict build.
+wrote. `{records}` shows the test figures of all other shipped models. A record that book/published.yml does not know,
+and a benchmark without its file, fail the strict build.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BENCHMARKS = "benchmarks/results"
 CHECKPOINTS = "lvmlib/experiments/checkpoints"
 PUBLISHED = "book/published.yml"
 
+HEAD = ["Parameters", "Training, min", "Protocol of the test", "Hardware", "Source"]
 Record = dict[str, Any]
 Chapter = Callable[[int], str]  # from its number to Markdown that names it
 
@@ -191,19 +193,21 @@ TOPICS = {
 # --- Likelihoods ------------------------------------------------------------------------------------------------------
 
 
+def told_by(record: Record, chapter: str) -> list[str]:
+    """Cells that every record fills: parameters, minutes, protocol, hardware, source."""
+    machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    cells = [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", record["test_protocol"], machine]
+    return [*cells, f"`{record['command']}`, {chapter}"]
+
+
 def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
     """A line for each record of a model of binary MNIST, with its test NLL to sort by."""
     lines = []
     for name, names in published["binary_mnist"].items():
-        if name not in records:
-            continue
-        record = records[name]
-        nats = record["test_nll_nats"]
-        minutes = record["training_minutes"]
-        machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
-        cells = [f"**{names['model']}**", f"{nats:.2f}", f"{record['parameters']:,}", f"{minutes:,.0f}"]
-        source = f"`{record['command']}`, {chapter(names['chapter'])}"
-        lines.append((nats, [*cells, record["test_protocol"], machine, source]))
+        if name in records:
+            nats = records[name]["test_nll_nats"]
+            told = told_by(records[name], chapter(names["chapter"]))
+            lines.append((nats, [f"**{names['model']}**", f"{nats:.2f}", *told]))
     return lines
 
 
@@ -229,14 +233,25 @@ def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
 def likelihoods(records: dict[str, Record], published: Record, group: str, chapter: Chapter) -> str:
     """The best first; ours in bold."""
     lines = theirs(published, group) + (ours(records, published, chapter) if group == "fresh" else [])
-    head = ["Model", "Test NLL, nats", "Parameters", "Training, min", "Protocol of the test", "Hardware", "Source"]
-    return markdown(head, [cells for _, cells in sorted(lines, key=lambda line: line[0])], right=[1, 2, 3])
+    cells = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+    return markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+
+
+def others(records: dict[str, Record], published: Record, chapter: Chapter) -> str:
+    """The test figures of the models that the other tables leave out."""
+    rows = [
+        [names["model"], f"{number(records[name][names['key']], 4)} {names['unit']}"]
+        + told_by(records[name], chapter(names["chapter"]))
+        for name, names in published["elsewhere"].items()
+        if name in records
+    ]
+    return markdown(["Model", "Test", *HEAD], rows, right=[1, 2, 3])
 
 
 def strangers(records: dict[str, Record], published: Record) -> list[str]:
-    """Records with a test NLL in nats that published.yml does not place."""
+    """Records with a test figure that published.yml does not place."""
     known = {*published["binary_mnist"], *published["elsewhere"]}
-    return sorted(name for name, record in records.items() if "test_nll_nats" in record and name not in known)
+    return sorted(name for name, record in records.items() if "test_protocol" in record and name not in known)
 
 
 # --- What a model owes ------------------------------------------------------------------------------------------------
@@ -287,7 +302,7 @@ def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], publis
 
 
 class ResultsDirective(SphinxDirective):
-    """What the three directives share: the files, and how a chapter is named."""
+    """What the directives share: the files, and how a chapter is named."""
 
     @property
     def root(self) -> Path:
@@ -352,6 +367,13 @@ class LikelihoodsDirective(ResultsDirective):
         return self.show(likelihoods(records, published, self.arguments[0], self.chapter), "likelihoods")
 
 
+class RecordsDirective(ResultsDirective):
+    """Show the test figures of the models that the tables of likelihoods leave out."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.show(others(self.read(CHECKPOINTS), self.published(), self.chapter), "likelihoods")
+
+
 class DesiderataDirective(ResultsDirective):
     """Show what each family of models owes and pays."""
 
@@ -363,5 +385,6 @@ class DesiderataDirective(ResultsDirective):
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("benchmark", BenchmarkDirective)
     app.add_directive("likelihoods", LikelihoodsDirective)
+    app.add_directive("records", RecordsDirective)
     app.add_directive("desiderata", DesiderataDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

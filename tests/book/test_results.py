@@ -86,7 +86,9 @@ PUBLISHED = """
 binary_mnist:
   made_mnist: {model: MADE, chapter: 8}
   rnn_mnist: {model: RNN, chapter: 3}
-elsewhere: [inpainting_mnist]
+elsewhere:
+  inpainting_mnist: {model: Holes, chapter: 3, key: test_nll_nats, unit: nats}
+  speech: {model: Words, chapter: 3, key: test_bits_per_sample, unit: bits/sample}
 published:
   fresh:
     - {model: Worse, nats: 99.9, cite: someone2001, where: Table 7, protocol: exact}
@@ -175,7 +177,11 @@ def test_a_benchmark_without_its_file_fails(tmp_path: Path, topic: str) -> None:
 
 
 def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
-    records = {"made_mnist": RECORD, "inpainting_mnist": RECORD, "faces": {"test_bits_per_dim": 7}}
+    records = {
+        "made_mnist": RECORD,
+        "inpainting_mnist": RECORD,
+        "faces": {"test_bits_per_dim": 7},
+    }  # without a protocol: no record of a run
     warnings, page = build(tmp_path, "```{likelihoods} fresh\n```\n\n```{likelihoods} static\n```", records=records)
     assert warnings == ""
     fresh, static = plain(page)
@@ -187,6 +193,16 @@ def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
     assert fresh[1][-1] == "Someone [2001], Table 7"
     assert '<a class="reference internal" href="notebooks/08_vae.html"' in page
     assert [row[:2] for row in static[1:]] == [["Still", "60.50"]]
+
+
+def test_other_test_figures_stand_apart(tmp_path: Path) -> None:
+    words = {**RECORD, "test_bits_per_sample": 4.1234}
+    warnings, page = build(tmp_path, "```{records}\n```", records={"made_mnist": RECORD, "speech": words})
+    assert warnings == ""
+    assert [row[:3] for row in plain(page)[0]] == [
+        ["Model", "Test", "Parameters"],
+        ["Words", "4.123 bits/sample", "1,234,567"],
+    ]
 
 
 def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:
@@ -226,7 +242,17 @@ def test_names_point_somewhere() -> None:
     models = (ROOT / "benchmarks" / "models.py").read_text("utf-8")
     chapters = [names["chapter"] for names in STORED["binary_mnist"].values()]
     chapters += [chapter for family in STORED["families"] for chapter in family.get("later", {}).values()]
+    chapters += [names["chapter"] for names in STORED["elsewhere"].values()]
     assert set(chapters) <= set(CHAPTERS)
+    for path in (ROOT / results.CHECKPOINTS).glob("*.json"):
+        names, record = STORED["elsewhere"].get(path.stem), json.loads(path.read_text("utf-8"))
+        assert names is None or names["key"] in record, path.stem
+    assert (
+        results.strangers(
+            {path.stem: {"test_protocol": ""} for path in (ROOT / results.CHECKPOINTS).glob("*.json")}, STORED
+        )
+        == []
+    )
     for family in STORED["families"]:
         assert family.get("checkpoint", "made_mnist") in STORED["binary_mnist"]
         assert f'"{family.get("model", "MADE")}"' in models + '"VAE"'
