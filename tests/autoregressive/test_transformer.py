@@ -85,7 +85,7 @@ def test_a_block_is_the_one_of_torch():
     ("kernel", "positions", "levels"), list(itertools.product([1, 3], ["table", "axes", "waves"], [2, 6]))
 )
 def test_cache_and_one_pass_agree_for_every_option_and_order(kernel, positions, levels):
-    order = torch.randperm(12, generator=torch.Generator().manual_seed(2))
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(4))
     model = small(kernel=kernel, positions=positions, levels=levels, context=3, order=order)
     context, draws = torch.randn(4, 3).double(), []
     for cache in (True, False):
