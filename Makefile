@@ -69,14 +69,14 @@ test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is he
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
-BENCHMARKS := three_ways cost_per_position training_step sampling speedup quality compression
+BENCHMARKS := three_ways cost_per_position training_step sampling quality compression
 
-benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling]
+benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling REPEATS=5]
 	@test $(RIVALS)/installed -nt benchmarks/requirements.txt || { rm -rf $(RIVALS) && \
 	    $(RUN) pip install --quiet --no-deps --target $(RIVALS) -r benchmarks/requirements.txt && \
 	    touch $(RIVALS)/installed; }
 	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
-	    PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script || exit 1; done
+	    PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
 
 system-deps: ## what only the system's package manager has: Chromium, for the browser tests
 	@.ci/system-deps

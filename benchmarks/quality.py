@@ -38,7 +38,7 @@ def main() -> None:
     """Judge every shipped model of binary MNIST and write quality.json."""
     args = options(__doc__)
     began = time.perf_counter()
-    n = 20 if args.quick else 1000
+    n = 20 if args.quick else 500
     _, _, test = load("mnist", binarize="stochastic", valid=0)
     real = test.fixed(seed=0).x
     rows = []

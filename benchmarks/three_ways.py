@@ -180,7 +180,7 @@ def main() -> None:
     """Measure every way at every length and write three_ways.json."""
     args = options(__doc__)
     began = time.perf_counter()
-    lengths, batch = ([8, 16], 2) if args.quick else ([64, 128, 256, 512, 1024, 2048, 4096], 4)
+    lengths, batch = ([8, 16], 2) if args.quick else ([64, 128, 256, 512, 1024, 2048], 4)
     rows = []
     for length in lengths:
         for way in WAYS:

@@ -22,7 +22,7 @@ from lvmlib.autoregressive import MADE, PixelCNN  # noqa: E402
 from lvmlib.experiments import binary_mnist  # noqa: E402
 
 RESULTS = {path.stem: json.loads(path.read_text("utf-8")) for path in common.RESULTS.glob("*.json")}
-SCRIPTS = ["three_ways", "training_step", "sampling", "speedup", "cost_per_position", "quality", "compression"]
+SCRIPTS = ["three_ways", "training_step", "sampling", "cost_per_position", "quality", "compression"]
 
 
 # --- Turns and records ------------------------------------------------------------------------------------------------
@@ -163,13 +163,15 @@ LEAST = {"5 x MADE": 25, "PixelCNN": 20, "GatedPixelCNN": 20, "CausalTransformer
 @pytest.mark.parametrize("topic", RESULTS)
 def test_stored_results_say_how_they_came_about(topic):
     record = RESULTS[topic]
-    assert record["topic"] == topic and record["command"] == f"python -m benchmarks.{topic}"  # the sizes of the script
+    assert record["topic"] == topic and "--quick" not in record["command"]
+    script = record["command"].split()[2]
+    assert script == f"benchmarks.{'sampling' if topic == 'speedup' else topic}"
     assert record["rows"] and len(record["commit"].rstrip("+")) == 40
 
 
 @pytest.mark.parametrize("row", RESULTS.get("sampling", {"rows": []})["rows"], ids=lambda row: row["model"])
 def test_the_cache_is_as_fast_as_promised(row):
-    assert row["ratio"] > LEAST.get(row["model"], 1)
+    assert row.get("ratio", 2) > LEAST.get(row["model"], 1)
     for rival in row["rivals"]:
         assert rival["ratio"] > (25 if row["model"] == "5 x MADE" else 1)
 
@@ -203,4 +205,5 @@ def test_each_script_runs(script):
     )
     assert run.returncode == 0, run.stderr
     start = run.stdout.index('{\n "topic"')
-    assert json.loads(run.stdout[start:])["rows"]
+    record, _ = json.JSONDecoder().raw_decode(run.stdout[start:])  # sampling prints a second one after it
+    assert record["topic"] == script and record["rows"]

@@ -115,10 +115,11 @@ def speedup(record: Record) -> str:
     """How many times faster the cache is: models down, lengths across."""
     lengths = sorted({row["length"] for row in record["rows"]})
     ratio = {(row["model"], row["length"]): row["ratio"] for row in record["rows"]}
-    cached = {row["model"]: row["cached_s"] for row in record["rows"] if row["length"] == lengths[-1]}
     rows = [
-        [model, *(times(ratio[model, length]) for length in lengths), number(seconds)]
-        for model, seconds in cached.items()
+        [f"{row['model']}, {row['n']} at a time", *(times(ratio[row["model"], length]) for length in lengths)]
+        + [number(row["cached_s"])]
+        for row in record["rows"]
+        if row["length"] == lengths[-1]
     ]
     head = ["Model", *(f"{length} positions" for length in lengths), f"Cached, s, {lengths[-1]} positions"]
     return markdown(head, rows, right=range(1, len(head)))
