@@ -28,7 +28,9 @@ class PixelRNN(PixelModel):
       above; c' is the cell to the left. Each row is shifted by one pixel against the row above, so that a diagonal
       becomes a column and is computed together. A second LSTM runs from right to left; its outputs are moved down by
       one row before the two are added, or a pixel would see those to the right of it, which are still to be drawn.
-      Every pixel drawn before is seen, from the first layer on.
+      Every pixel drawn before is seen, from the first layer on. For this the second LSTM of the first layer is also
+      given the picture itself, which it may see, a row late; mask A hides from all else the pixel at which it stands,
+      and so the last pixel of the row above would be hidden for good.
 
     Args:
         event_shape: (C, H, W).
@@ -75,14 +77,18 @@ class PixelRNN(PixelModel):
         self.last = MaskedConv2d(2 * h, C * self.family.size, 1, "B", C)
         self.sizes = [2 * h] + layers * [layer.directions * 4 * h]  # of the features that the context is added to
         self.context_map = self.context_conv(sum(self.sizes))
+        self.picture = nn.Conv2d(C, 4 * h, 1, bias=False) if kind == "diagonal" else None
         with torch.no_grad():
             self.last.weight.mul_(0.1)  # the start is near the uniform distribution
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass, of as many steps per layer as there are rows (or diagonals)."""
-        added = self.added(context)
-        s = in_rows(plus(self.first(self.encode(x)), added[0]))
-        for layer, expand, extra in zip(self.layers, self.expand, added[1:], strict=True):
+        x, (to_first, *added) = self.encode(x), self.added(context)
+        s = in_rows(plus(self.first(x), to_first))
+        if self.picture is not None:  # nothing for the first direction, the picture for the second
+            picture = self.picture(x)
+            added[0] = plus(F.pad(picture, (0, 0, 0, 0, picture.shape[1], 0)), added[0])
+        for layer, expand, extra in zip(self.layers, self.expand, added, strict=True):
             s = s + expand(layer(s, extra))
         return self.parameters_map(self.last(self.head(s.relu()).relu_()))
 
@@ -106,13 +112,13 @@ class PixelRNN(PixelModel):
         lstms = [layer.steps(n, H, W, extra) for layer, extra in zip(layers, added[1:], strict=True)]
         expand = [PixelSteps(conv, n, H, W) for conv in cast("list[MaskedConv2d]", list(self.expand))]
         tail = [PixelSteps(conv, n, H, W) for conv in (self.head, self.last)]
-        back = BackwardSteps(lstms) if isinstance(layers[0], DiagonalBiLSTM) else None
+        back = None if self.picture is None else BackwardSteps(lstms, self.picture)
         everything: list[PixelSteps] = [first, *lstms, *expand, *tail]
         order = self.order.tolist()
 
-        def begin_row(i: int) -> None:
+        def begin_row(i: int, x: Tensor) -> None:
             if back is not None and i:
-                back.finish_row(i - 1)
+                back.finish_row(i - 1, self.encode(x.view(n, C, H, W)[:, :, i - 1]))
             for steps in everything:
                 steps.begin_row(i)
 
@@ -121,7 +127,7 @@ class PixelRNN(PixelModel):
             if t:
                 first.put((t - 1) // C % W, (t - 1) % C, self.encode(x[:, order[t - 1], None]))
             if j == c == 0:
-                begin_row(t // (C * W))
+                begin_row(t // (C * W), x)
             s = first.at(j, c)
             for lstm, expanding in zip(lstms, expand, strict=True):
                 lstm.put(j, c, s)
@@ -308,10 +314,11 @@ class BackwardSteps:
 
     Args:
         lstms: the first direction of each layer, which holds what the layer saw and receives the states.
+        picture: from the picture to the gates of the first layer.
     """
 
-    def __init__(self, lstms: Sequence[DiagonalSteps]):
-        self.lstms = lstms
+    def __init__(self, lstms: Sequence[DiagonalSteps], picture: nn.Conv2d):
+        self.lstms, self.picture = lstms, picture.weight.detach()[:, :, 0, 0].T  # [C, 4h]
         layers = [lstm.layer for lstm in lstms]
         self.weight = torch.stack([layer.backward_inputs.weight.detach()[:, :, 0, 0].T for layer in layers])[:, None]
         biases = [cast("Tensor", layer.backward_inputs.bias) for layer in layers]
@@ -320,12 +327,13 @@ class BackwardSteps:
         self.beside, self.above = beside, above[:, None]
         self.h = torch.stack([lstm.h for lstm in lstms])  # [L, n, W, h], of the row above
 
-    def finish_row(self, i: int) -> None:
-        """Walk along row `i` from right to left, and hand the states over for use in the row below."""
+    def finish_row(self, i: int, x: Tensor) -> None:
+        """Walk along row `i`, with values x [n, C, W], from right to left; hand the states over to the row below."""
         width = self.lstms[0].size[2]
         seen = torch.stack([lstm.row.unflatten(1, (width, -1)) for lstm in self.lstms])  # [L, n, W, 2h]
         offset = torch.stack([offset[:, i] for offset in self.offset])
         gates = seen @ self.weight + self.h @ self.above + offset  # [L, n, W, 4h]
+        gates[0] += x.transpose(1, 2) @ self.picture
         h = c = torch.zeros_like(self.h[:, :, 0])
         for j in reversed(range(width)):
             h, c = lstm_cell(torch.baddbmm(gates[:, :, j], h, self.beside), c)
