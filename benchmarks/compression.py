@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.common import digits, options, write
+from benchmarks.common import clock, digits, options, write
 from benchmarks.shipped import shipped
 from lvmlib.autoregressive import Autoregressive
 from lvmlib.compression import arithmetic_decode, arithmetic_encode
@@ -30,11 +30,11 @@ def measure(name: str, model: Autoregressive, x: Tensor) -> dict[str, Any]:
         nll = -model.log_prob(x).double().mean().item() / math.log(2)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "images"
-        start = time.perf_counter()
+        start = clock()
         path.write_bytes(arithmetic_encode(model, x))
-        encoded = time.perf_counter()
+        encoded = clock()
         again = arithmetic_decode(model, path.read_bytes())
-        decoded = time.perf_counter()
+        decoded = clock()
         bits = 8 * path.stat().st_size / len(x)
     if not torch.equal(again, x):
         raise ValueError(f"{name} did not decode what it had encoded.")

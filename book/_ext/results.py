@@ -81,7 +81,7 @@ def origin(record: Record) -> str:
     commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
     return (
         f"*Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
-        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns.*"
+        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns, {record['clock']}.*"
     )
 
 

@@ -29,6 +29,7 @@ HEAD = {
     "torch": "9.9",
     "date": "2031-01-31",
     "packages": {"rival": "1.2"},
+    "clock": "processor time",
 }
 OTHER = {"name": "rival", "version": "1.2", "settings": "as it is", "seconds": 8.71, "ratio": 42.7}
 ROWS: dict[str, dict[str, Any]] = {
