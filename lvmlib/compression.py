@@ -5,7 +5,8 @@ A symbol code spends a whole number of bits on each symbol. An arithmetic code s
 names the last interval by a binary fraction inside it.
 
 The file has two layers. :class:`Encoder` and :class:`Decoder` know integers only: a symbol is a run of ``size`` among
-``total`` slots. :func:`arithmetic_encode` and :func:`arithmetic_decode` drive them with a model.
+``total`` slots. :func:`arithmetic_encode` and :func:`arithmetic_decode` drive them with a model: a function from what
+came before to probabilities, or an `Autoregressive` model, which codes a whole batch of examples in one stream.
 
 **How long the code is.** For a stream of ``n`` symbols to which the model gives probability ``P``, over an alphabet of
 ``K`` symbols,
@@ -15,16 +16,22 @@ The file has two layers. :class:`Encoder` and :class:`Decoder` know integers onl
 The 2 bits are the price of ending the stream inside its interval. The last term is the price of doing this with
 integers: probabilities become multiples of :math:`2^{-32}`, at least one of them each (see :func:`slots`), and the
 interval is kept to 56 bits or more. For an alphabet of 256 it is below :math:`2 \cdot 10^{-7}` bits per symbol. Bytes
-round up once, by at most 7 bits.
+round up once, by at most 7 bits. What is written in front is not counted here; see :func:`arithmetic_encode`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, overload
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from lvmlib.autoregressive import Autoregressive
+from lvmlib.base import Density
 
 __all__ = ["Decoder", "Encoder", "arithmetic_decode", "arithmetic_encode", "slots"]
 
@@ -34,6 +41,9 @@ _FULL = 1 << WORD
 _LOW = 1 << (WORD - 8)  # the interval is at least this long before each symbol
 
 _CORRUPT = "the data are not what encoding their symbols gives: cut short, extended, corrupt, or from another model"
+
+_MOST = 1 << 16  # examples in one stream
+_SEALS = 1 << 7  # values of the checksum at its end
 
 Model = Callable[[list[int]], Any]
 
@@ -196,33 +206,53 @@ def slots(p: Any) -> np.ndarray:
     p = np.asarray(p.detach().cpu() if isinstance(p, Tensor) else p, dtype=np.float64)
     if p.ndim != 1 or not 1 <= len(p) <= 1 << 16:
         raise ValueError(f"expected a vector of 1 to 65536 probabilities, got shape {p.shape}")
-    total = p.sum()
-    if not (p.min() >= 0 and abs(total - 1) < 1e-3):  # also false for nan; float32 probabilities pass
-        raise ValueError(f"expected probabilities that sum to 1, got smallest {p.min():.6g} and sum {total:.6g}")
-    sizes = 1 + np.floor(p / total * (TOTAL - len(p))).astype(np.int64)
-    sizes[p.argmax()] += TOTAL - sizes.sum()
-    return np.concatenate([[0], sizes.cumsum()])
+    return _slots_of_rows(p[None])[0]
 
 
-def arithmetic_encode(model: Model, x: Any, framed: bool = True) -> bytes:
-    """Compress a sequence of symbols with the probabilities of a model.
+def _slots_of_rows(p: np.ndarray) -> np.ndarray:
+    """`slots` of each row: [n, K] -> [n, K + 1]."""
+    total = p.sum(1, keepdims=True)
+    bad = ~((p.min(1) >= 0) & (np.abs(total[:, 0] - 1) < 1e-3))  # also where there is nan; float32 probabilities pass
+    if bad.any():
+        row = p[bad][0]
+        raise ValueError(f"expected probabilities that sum to 1, got smallest {row.min():.6g} and sum {row.sum():.6g}")
+    sizes = 1 + np.floor(p / total * (TOTAL - p.shape[1])).astype(np.int64)
+    sizes[np.arange(len(p)), p.argmax(1)] += TOTAL - sizes.sum(1)
+    return np.pad(sizes.cumsum(1), ((0, 0), (1, 0)))
 
-    The model is a function: ``model(prefix)`` returns the probabilities [K] of the next symbol, given the symbols so
-    far, a list of int that it must not change. It is called once for each prefix length 0, 1, 2, ... in this order, so
-    an adaptive model may keep counts, update them from ``prefix[-1]`` and start anew when the prefix is empty. Decoding
-    calls it in the same way and must get *the same* probabilities, to the last bit.
+
+def arithmetic_encode(
+    model: Model | Autoregressive, x: Any, framed: bool = True, context: Tensor | None = None
+) -> bytes:
+    """Compress symbols with the probabilities of a model.
+
+    **A function.** ``model(prefix)`` returns the probabilities [K] of the next symbol, given the symbols so far, a list
+    of int that it must not change. It is called once for each prefix length 0, 1, 2, ... in this order, so an adaptive
+    model may keep counts, update them from ``prefix[-1]`` and start anew when the prefix is empty. Decoding calls it in
+    the same way and must get *the same* probabilities, to the last bit.
+
+    **An `Autoregressive` model.** A batch of examples becomes one stream, in the order in which the model draws: the
+    first position of all examples, the second of all, and so on. Both sides take the model's cached steps, with as many
+    rows, never its pass over all positions at once: the two add up in different orders, so many of their probabilities
+    differ in the last bits, and a single slot that differs would garble all that follows. For the same reason both
+    sides need the same weights in the same dtype, the same build of torch, number of threads and kind of processor or
+    accelerator. Seven bits at the end seal the stream, so that decoding with anything else is nearly always found out.
 
     Args:
-        model: prefix to probabilities, as above.
-        x: symbols 0..K-1: a sequence, array or tensor of one axis.
-        framed: whether the number of symbols is written in front (1 byte below 128 symbols, 2 below 16384, ...).
-            Without it, the decoder must be told.
+        model: as above; an `Autoregressive` model is run in evaluation mode.
+        x: for a function, symbols 0..K-1: a sequence, array or tensor of one axis. For an `Autoregressive` model,
+            [n, *event_shape], at most 65536 examples.
+        framed: whether the number of symbols is written in front (1 byte below 128 symbols, 2 below 16384, ...), or
+            that of examples together with whether there is a context (1 byte below 64, 2 below 8192, ...). Without it,
+            the decoder must be told.
+        context: [n, ...] or class labels [n], for an `Autoregressive` model. It is not stored: decoding needs it too.
 
     Returns:
         The code. See the head of this file for its length.
 
     Raises:
-        ValueError: if a symbol is none of 0..K-1, or the model returns no distribution.
+        TypeError: if the model is a density without an order, such as a VAE.
+        ValueError: if a symbol is none of 0..K-1, the model returns no distribution, or the context does not fit.
 
     Example:
         >>> biased = lambda prefix: [0.99, 0.01]
@@ -231,9 +261,17 @@ def arithmetic_encode(model: Model, x: Any, framed: bool = True) -> bytes:
         4
         >>> print(arithmetic_decode(biased, data).sum())
         0
+        >>> from lvmlib import MADE
+        >>> made = MADE((1, 8, 8), hidden=(32,))
+        >>> x = made.sample(5)
+        >>> torch.equal(arithmetic_decode(made, arithmetic_encode(made, x)), x)
+        True
 
     Source: Rissanen and Langdon (1979); Witten, Neal and Cleary (1987).
     """
+    if isinstance(model, Autoregressive):
+        return _encode_examples(model, x, framed, context)
+    _check_function(model, context)
     symbols = _symbols(x)
     encoder = Encoder()
     prefix: list[int] = []
@@ -248,7 +286,17 @@ def arithmetic_encode(model: Model, x: Any, framed: bool = True) -> bytes:
     return (_varint(len(symbols)) if framed else b"") + encoder.finish()
 
 
-def arithmetic_decode(model: Model, data: bytes, length: int | None = None) -> np.ndarray:
+@overload
+def arithmetic_decode(
+    model: Autoregressive, data: bytes, length: int | None = None, context: Tensor | None = None
+) -> Tensor: ...
+@overload
+def arithmetic_decode(
+    model: Model, data: bytes, length: int | None = None, context: Tensor | None = None
+) -> np.ndarray: ...
+def arithmetic_decode(
+    model: Model | Autoregressive, data: bytes, length: int | None = None, context: Tensor | None = None
+) -> np.ndarray | Tensor:
     """Recover what :func:`arithmetic_encode` was given.
 
     What was decoded is encoded again on the way and must give ``data``. Data that were cut short or extended are
@@ -256,15 +304,17 @@ def arithmetic_decode(model: Model, data: bytes, length: int | None = None) -> n
     code. Where this matters, store a checksum beside the code.
 
     Args:
-        model: the function that the data were encoded with.
+        model: the function or the `Autoregressive` model that the data were encoded with.
         data: the code.
-        length: number of symbols, if it was encoded with ``framed=False``.
+        length: number of symbols, or of examples, if it was encoded with ``framed=False``.
+        context: that of the encoding, for an `Autoregressive` model.
 
     Returns:
-        [n], int64, the symbols.
+        For a function [n], int64, the symbols. For an `Autoregressive` model [n, *event_shape], whole numbers in the
+        dtype of its weights.
 
     Raises:
-        ValueError: if the data cannot come from this model.
+        ValueError: if the data cannot come from this model, or the context is missing or does not fit.
 
     Example:
         >>> import numpy as np
@@ -272,6 +322,9 @@ def arithmetic_decode(model: Model, data: bytes, length: int | None = None) -> n
         >>> bytes(arithmetic_decode(uniform, arithmetic_encode(uniform, b"as it was")).tolist())
         b'as it was'
     """
+    if isinstance(model, Autoregressive):
+        return _decode_examples(model, data, length, context)
+    _check_function(model, context)
     if length is None:
         length, data = _read_varint(data)
     encoder, decoder = Encoder(), Decoder(data)
@@ -288,6 +341,88 @@ def arithmetic_decode(model: Model, data: bytes, length: int | None = None) -> n
     if encoder.finish() != bytes(data):
         raise ValueError(_CORRUPT)
     return np.array(prefix, dtype=np.int64)
+
+
+def _encode_examples(model: Autoregressive, x: Tensor, framed: bool, context: Tensor | None) -> bytes:
+    values = model.check(x).flatten(1)  # [n, D]
+    n = len(values)
+    if n > _MOST:
+        raise ValueError(f"one stream holds at most {_MOST} examples, but x has {n}; encode it in parts")
+    encoder, symbols = Encoder(), values.long().cpu().numpy()
+    with _tables(model, n, context) as table:
+        known = torch.zeros_like(values)
+        for t, position in enumerate(model.order.tolist()):
+            starts = _slots_of_rows(table(t, known))
+            here = symbols[:, position, None]
+            low, high = (np.take_along_axis(starts, here + i, 1)[:, 0].tolist() for i in (0, 1))
+            for a, b in zip(low, high):
+                encoder.push(a, b - a)
+            known[:, position] = values[:, position]
+    encoder.push(_seal(symbols), 1, _SEALS)
+    return (_varint(2 * n + (context is not None)) if framed else b"") + encoder.finish()
+
+
+def _decode_examples(model: Autoregressive, data: bytes, n: int | None, context: Tensor | None) -> Tensor:
+    if n is None:
+        n, data = _read_varint(data)
+        n, has_context = n // 2, bool(n % 2)
+        if has_context != (context is not None):
+            raise ValueError(
+                "the data were encoded with a context; pass the same one"
+                if has_context
+                else "the data were encoded without a context, so they must be decoded without one"
+            )
+    if not 1 <= n <= _MOST:  # before so much memory is asked for
+        raise ValueError(f"the data announce {n} examples, not 1 to {_MOST}: corrupt, or not encoded with a model")
+    encoder, decoder = Encoder(), Decoder(data)
+    symbols = np.zeros((n, model.dims), dtype=np.int64)
+    with _tables(model, n, context) as table:
+        known = torch.zeros(n, model.dims, dtype=model.dtype, device=model.order.device)
+        for t, position in enumerate(model.order.tolist()):
+            for row, starts in enumerate(_slots_of_rows(table(t, known))):
+                symbol = int(np.searchsorted(starts, decoder.target(), side="right")) - 1
+                run = int(starts[symbol]), int(starts[symbol + 1] - starts[symbol])
+                decoder.pop(*run)
+                encoder.push(*run)
+                symbols[row, position] = symbol
+            if encoder.written > len(data):
+                raise ValueError(_CORRUPT)
+            known[:, position] = torch.from_numpy(symbols[:, position]).to(known)
+    seal = _seal(symbols)
+    if decoder.target(_SEALS) != seal:
+        raise ValueError(_CORRUPT)
+    encoder.push(seal, 1, _SEALS)
+    if encoder.finish() != bytes(data):
+        raise ValueError(_CORRUPT)
+    return known.view(n, *model.event_shape)
+
+
+@contextmanager
+def _tables(model: Autoregressive, n: int, context: Tensor | None) -> Iterator[Callable[[int, Tensor], np.ndarray]]:
+    """``table(t, x) -> [n, K]``: what the sampler would draw position ``order[t]`` from, in float64."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()  # or dropout would make of each side a model of its own
+    try:
+        with torch.no_grad():
+            step = model.steps(n, model.read_context(context, n))
+            yield lambda t, x: model.family.table(step(t, x).cpu().double()).numpy()
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _seal(symbols: np.ndarray) -> int:
+    return zlib.crc32(symbols.astype("<i8").tobytes()) % _SEALS
+
+
+def _check_function(model: Any, context: Tensor | None) -> None:
+    if isinstance(model, Density):
+        raise TypeError(
+            f"a {type(model).__name__} gives no probabilities position by position; arithmetic coding needs an "
+            "Autoregressive model, or a function from a prefix to probabilities"
+        )
+    if context is not None:
+        raise ValueError("a context is for Autoregressive models; let the function itself hold it")
 
 
 def _symbols(x: Any) -> list[int]:

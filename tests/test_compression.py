@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from lvmlib.autoregressive import FVSBN, MADE, RNN, OrderingMixture
 from lvmlib.compression import TOTAL, Decoder, Encoder, arithmetic_decode, arithmetic_encode, slots
+from lvmlib.data import load
+from lvmlib.distributions import StandardNormal
+from lvmlib.training import fit
 
 
 def fixed(p):
@@ -238,3 +242,131 @@ def test_errors():
         Decoder(b"\xff" * 8).target(3)
     with pytest.raises(ValueError, match="framed=False"):
         arithmetic_decode(fixed([1.0]), b"")
+
+
+def sequential(kind, **options):
+    """A small model far from uniform, in float32 as it would be used."""
+    torch.manual_seed(0)
+    model = {
+        "made": lambda: MADE((1, 3, 4), hidden=(20, 20), **options),
+        "gru": lambda: RNN((7,), hidden=12, cell="gru", **options),
+        "fvsbn": lambda: FVSBN((2, 2, 3), **options),
+    }[kind]()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.3 * torch.randn_like(p))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["made", "gru", "fvsbn"])
+@pytest.mark.parametrize("n", [1, 70])
+@pytest.mark.parametrize("family", [{}, {"levels": 6}, {"levels": 256, "logistics": 3}], ids=["binary", "table", "mix"])
+def test_examples_come_back_and_take_what_the_model_says(kind, n, family):
+    order = torch.randperm(12 if kind != "gru" else 7)
+    model = sequential(kind, order=order, context=3, **family)
+    x, labels = torch.randint(model.levels, (n, *model.event_shape)), torch.randint(3, (n,))
+    for context in (None, labels):
+        data = arithmetic_encode(model, x, context=context)
+        out = arithmetic_decode(model, data, context=context)
+        assert out.dtype == torch.float32 and torch.equal(out.long(), x)
+        ideal = -model.double().log_prob(x, context).sum().item() / math.log(2)
+        model.float()
+        header = 1 if n < 64 else 2
+        rounding = 2 + 7 + n * model.dims * model.levels / 2**31 + 1e-5 * ideal  # the last: float32 against float64
+        assert ideal - 1e-5 * ideal <= 8 * (len(data) - header) - 7 <= ideal + rounding  # 7 bits of the seal
+        bare = arithmetic_encode(model, x, framed=False, context=context)
+        assert bare == data[header:]
+        assert torch.equal(arithmetic_decode(model, bare, length=n, context=context).long(), x)
+    assert model.training  # as before
+
+
+def test_a_hundred_real_digits_within_a_thousandth_and_32_bits():
+    train, _, test = load("mnist", binarize="static")
+    torch.manual_seed(0)
+    model = MADE((1, 28, 28), hidden=(64,))
+    fit(model, train.subset(5000), steps=200, batch_size=100, lr=5e-3, progress=False)
+    x = test.batch(torch.arange(100))
+    model.eval()
+    ideal = -model.log_prob(x).sum().item() / math.log(2)
+    assert ideal < 100 * 784 / 2  # it has learned something: half of what blank bits take
+    data = arithmetic_encode(model, x)
+    assert abs(8 * len(data) - ideal) <= 0.001 * ideal + 32
+    assert torch.equal(arithmetic_decode(model, data), x)
+
+
+def test_dropout_is_off_while_coding():
+    class Forgetful(FVSBN):
+        def steps(self, n, context=None):
+            step = super().steps(n, context)
+            return lambda t, x: torch.nn.functional.dropout(step(t, x), 0.5, self.training)
+
+    torch.manual_seed(0)
+    model = Forgetful((2, 10))
+    with torch.no_grad():
+        model.weight.normal_(0, 3)
+    x = torch.randint(2, (20, 2, 10))
+    assert torch.equal(arithmetic_decode(model, arithmetic_encode(model, x)).long(), x)
+    assert model.training
+
+
+def test_examples_with_another_model_or_broken_data_are_found_out():
+    model, other = sequential("made", context=3), sequential("made", context=3)
+    with torch.no_grad():
+        for p in other.parameters():
+            p.mul_(0.9)
+    x = torch.randint(2, (30, 1, 3, 4))
+    labels = torch.randint(3, (30,))
+    data = arithmetic_encode(model, x, context=labels)
+    wrong = [(other, data, labels), (model, data, (labels + 1) % 3)]
+    wrong += [(model, data[:i], labels) for i in range(1, len(data))]
+    wrong += [(model, data + extra, labels) for extra in (b"\0", b"\xff", b"abc")]
+    for coder, stream, context in wrong:
+        with pytest.raises(ValueError, match="another model"):
+            arithmetic_decode(coder, stream, context=context)
+    found = 0
+    for position in range(1, len(data)):
+        broken = bytearray(data)
+        broken[position] ^= 0x10
+        try:
+            assert not torch.equal(arithmetic_decode(model, bytes(broken), context=labels).long(), x)
+        except ValueError:
+            found += 1
+    assert found > 0.9 * (len(data) - 1)
+    with pytest.raises(ValueError, match="encoded with a context; pass"):
+        arithmetic_decode(model, data)
+    with pytest.raises(ValueError, match="without a context"):
+        arithmetic_decode(model, arithmetic_encode(model, x), context=labels)
+    with pytest.raises(ValueError, match="one row per example"):
+        arithmetic_decode(model, data, context=labels[:5])
+    with pytest.raises(ValueError, match="not 1 to 65536"):  # ten to the twelve examples announced
+        arithmetic_decode(model, b"\x80\xa0\x94\xa5\x8d\x1d" + data[1:])
+    with pytest.raises(ValueError, match="framed=False"):
+        arithmetic_decode(model, b"")
+
+
+def test_what_cannot_be_coded_is_refused():
+    model = sequential("made")
+    with pytest.raises(ValueError, match="whole numbers from 0 to 1"):
+        arithmetic_encode(model, torch.full((2, 1, 3, 4), 2))
+    with pytest.raises(ValueError, match="must have shape"):
+        arithmetic_encode(model, torch.zeros(2, 3, 4))
+    with pytest.raises(ValueError, match="at most 65536"):
+        arithmetic_encode(RNN((1,), hidden=1), torch.zeros(65537, 1))
+    with pytest.raises(ValueError, match="built without a context"):
+        arithmetic_encode(model, torch.zeros(2, 1, 3, 4), context=torch.zeros(2, 3))
+    for attempt in (
+        lambda: arithmetic_encode(StandardNormal((3,)), torch.zeros(2, 3)),
+        lambda: arithmetic_decode(OrderingMixture(MADE((3,), hidden=(4,), masks=2)), b"\0"),
+    ):
+        with pytest.raises(TypeError, match="needs an Autoregressive model"):
+            attempt()
+    for attempt in (
+        lambda: arithmetic_encode(fixed([0.5, 0.5]), [0], context=torch.zeros(1, 3)),
+        lambda: arithmetic_decode(fixed([0.5, 0.5]), b"\1\0", context=torch.zeros(1, 3)),
+    ):
+        with pytest.raises(ValueError, match="let the function itself"):
+            attempt()
+    with torch.no_grad():
+        model.net.output.bias.fill_(math.nan)
+    with pytest.raises(ValueError, match="sum to 1"):
+        arithmetic_encode(model, torch.zeros(2, 1, 3, 4))
