@@ -1,9 +1,9 @@
 """What the benchmarks share: runs that take turns, and a record of what was measured and where.
 
 A ratio of two medians means something only if both were measured in the same minutes on the same machine. So the runs
-that are compared take turns, A B A B, in one process; whatever else the machine does then hits both. The clock counts the
-seconds in which a processor worked for this process: on one thread and a quiet machine those that pass, and on a busy
-one without those in which others had their turn.
+that are compared take turns, A B A B, in one process; whatever else the machine does then hits both. The clock counts
+the seconds in which a processor worked for this process: on one thread and a quiet machine those that pass, and on a
+busy one without those in which others had their turn.
 """
 
 from __future__ import annotations
