@@ -32,7 +32,7 @@ BENCHMARKS = "benchmarks/results"
 CHECKPOINTS = "lvmlib/experiments/checkpoints"
 PUBLISHED = "book/published.yml"
 
-HEAD = ["Parameters", "Training, min", "Protocol of the test", "Hardware", "Source"]
+HEAD = ["Parameters", "Training, min", "Protocol of the test, hardware, source"]
 Record = dict[str, Any]
 Chapter = Callable[[int], str]  # from its number to Markdown that names it
 
@@ -80,8 +80,8 @@ def origin(record: Record) -> str:
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
     commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
     return (
-        f"*Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
-        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns, {record['clock']}.*"
+        f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
+        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns, {record['clock']}."
     )
 
 
@@ -172,12 +172,10 @@ def compression(record: Record) -> str:
 def quality(record: Record) -> str:
     """How well samples are told from test images."""
     rows = [
-        [row["model"], f"{100 * row['accuracy']:.1f} %", f"{100 * row['recall_samples']:.1f} %"]
-        + [f"{100 * row['recall_test']:.1f} %"]
+        [row["model"], f"{100 * row['recall_samples']:.1f} %", f"{100 * row['recall_test']:.1f} %"]
         for row in record["rows"]
     ]
-    head = ["Model", "Told apart", "Samples that are", "Test images that are"]
-    return markdown(head, rows, right=[1, 2, 3])
+    return markdown(["Samples from", "Samples that say yes", "Test images that say yes"], rows, right=[1, 2])
 
 
 TOPICS = {
@@ -195,10 +193,10 @@ TOPICS = {
 
 
 def told_by(record: Record, chapter: str) -> list[str]:
-    """Cells that every record fills: parameters, minutes, protocol, hardware, source."""
+    """Cells that every record fills."""
     machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
-    cells = [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", record["test_protocol"], machine]
-    return [*cells, f"`{record['command']}`, {chapter}"]
+    source = f"{record['test_protocol']}; {machine}; `{record['command']}`, {chapter}"
+    return [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", source]
 
 
 def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
@@ -214,21 +212,11 @@ def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> lis
 
 def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
     """A line for each published figure of a group."""
-    return [
-        (
-            row["nats"],
-            [
-                row["model"],
-                f"{row['nats']:.2f}",
-                "",
-                "",
-                row["protocol"],
-                "",
-                f"{{cite:t}}`{row['cite']}`, {row['where']}",
-            ],
-        )
-        for row in published["published"][group]
-    ]
+    lines = []
+    for row in published["published"][group]:
+        source = f"{row['protocol']}; {{cite:t}}`{row['cite']}`, {row['where']}"
+        lines.append((row["nats"], [row["model"], f"{row['nats']:.2f}", "", "", source]))
+    return lines
 
 
 def likelihoods(records: dict[str, Record], published: Record, group: str, chapter: Chapter) -> str:
@@ -270,7 +258,7 @@ def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], publis
             return value
         later = family.get("later", {})
         number = later.get(key, later.get("all"))
-        return "not measured" if number is None else chapter(number)
+        return "–" if number is None else chapter(number)
 
     rows = []
     for family in published["families"]:
@@ -286,9 +274,9 @@ def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], publis
         rows.append(
             [
                 family["family"],
-                f"{family['likelihood']}: " + cell(family, "likelihood", None if nats is None else f"{nats:.2f} nats"),
-                cell(family, "gap", None if nats is None or train is None else f"{nats - train:.2f} nats"),
-                cell(family, "quality", f"{100 * judged['accuracy']:.0f} %" if judged else None),
+                f"{family['likelihood']}; " + cell(family, "likelihood", None if nats is None else f"{nats:.2f} nats"),
+                cell(family, "gap", None if None in (nats, train) else f"{nats - train:.2f} nats".replace("-", "−")),
+                cell(family, "quality", judged and "{recall_samples:.0%} and {recall_test:.0%}".format(**judged)),
                 cell(family, "speed", speed),
                 cell(family, "compression", coding),
                 cell(family, "latents", latents),
@@ -334,7 +322,7 @@ class ResultsDirective(SphinxDirective):
         result = self.parse_text_to_nodes(text)
         for node in result:
             for table in node.findall(nodes.table):
-                table["classes"] += ["results", kind]
+                table["classes"] += ["results", kind, "colwidths-auto"]  # as wide as the contents ask for
         return result
 
 
@@ -353,7 +341,9 @@ class BenchmarkDirective(ResultsDirective):
                 location=self.get_location(),
             )
             return []
-        return self.show(f"{TOPICS[topic](record)}\n\n{origin(record)}", topic)
+        shown = self.show(f"{TOPICS[topic](record)}\n\n{origin(record)}", topic)
+        shown[-1]["classes"].append("measured")  # type: ignore[index]
+        return shown
 
 
 class LikelihoodsDirective(ResultsDirective):
