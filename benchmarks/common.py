@@ -13,6 +13,7 @@ import datetime
 import importlib.metadata
 import json
 import os
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -115,6 +116,9 @@ def write(
         **facts,
     }
     text = json.dumps(record, indent=1)
+    text = re.sub(
+        r"\[([^][{}\"]*)\]", lambda match: "[" + " ".join(match[1].split()) + "]", text
+    )  # numbers on one line
     if folder is None:
         print(text)
         return
