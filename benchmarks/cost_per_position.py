@@ -66,7 +66,7 @@ def main() -> None:
         quarters = [statistics.median(cached[i * len(cached) // 4 : (i + 1) * len(cached) // 4]) for i in range(4)]
         shown = "  ".join(f"{quarter:.0f}" for quarter in quarters)
         print(f"{name:18} median of each quarter, us: {shown}   forward pass: {uncached:.0f}", flush=True)
-    write(args.out, "cost_per_position", "Cost of each position while sampling", began, rows=rows)
+    write(args.out, "cost_per_position", "Cost of each position while sampling", began, repeats=repeats, rows=rows)
 
 
 if __name__ == "__main__":

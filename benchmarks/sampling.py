@@ -124,8 +124,8 @@ def main() -> None:
         n = draws("VAE")
         rows.append(compare("VAE", f"784-200-200-50, one pass; {n} draws", [vae_mnist()], n, (), repeats, False))
     packages = ["zuko", "nflows", "pythae", "transformers"]
-    write(args.out, "sampling", "Seconds to sample", began, packages, rows=rows)
-    write(args.out, "speedup", "Sampling time against length", began, rows=followed)
+    write(args.out, "sampling", "Seconds to sample", began, packages, repeats=repeats, rows=rows)
+    write(args.out, "speedup", "Sampling time against length", began, repeats=repeats, rows=followed)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,16 @@ def main() -> None:
         for way in WAYS:
             rows.append(measure(way, length, batch, args.repeats))
             print("  ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    write(args.out, "three_ways", "Recurrence, convolution, self-attention", began, width=WIDTH, batch=batch, rows=rows)
+    write(
+        args.out,
+        "three_ways",
+        "Recurrence, convolution, self-attention",
+        began,
+        repeats=args.repeats,
+        width=WIDTH,
+        batch=batch,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

@@ -179,7 +179,15 @@ def main() -> None:
             1 if args.quick else 3,
         ),
     ]
-    write(args.out, "training_step", "Milliseconds of a training step", began, batch=batch, rows=rows)
+    write(
+        args.out,
+        "training_step",
+        "Milliseconds of a training step",
+        began,
+        repeats=3 * args.repeats,
+        batch=batch,
+        rows=rows,
+    )
 
 
 if __name__ == "__main__":

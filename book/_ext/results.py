@@ -56,9 +56,9 @@ def times(ratio: float) -> str:
     """Return how many times as long something takes.
 
     >>> times(36.96), times(1.0312), times(0.97)
-    ('37 ×', '1.03 ×', '0.97 ×')
+    ('37\xa0×', '1.03\xa0×', '0.97\xa0×')
     """
-    return f"{ratio:.0f} ×" if ratio >= 10 else f"{ratio:.2f} ×"
+    return f"{ratio:.0f}\N{NO-BREAK SPACE}×" if ratio >= 10 else f"{ratio:.2f}\N{NO-BREAK SPACE}×"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
@@ -79,9 +79,12 @@ def origin(record: Record) -> str:
     beside = f", beside {', '.join(packages)}" if packages else ""
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
     commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
+    timing = record["clock"].capitalize()
+    if "repeats" in record:
+        timing += f", medians of up to {record['repeats']} runs that took turns"
     return (
         f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
-        f"PyTorch {record['torch']}{beside}{commit}. Medians of runs that took turns, {record['clock']}."
+        f"PyTorch {record['torch']}{beside}{commit}. {timing}."
     )
 
 
@@ -223,7 +226,11 @@ def likelihoods(records: dict[str, Record], published: Record, group: str, chapt
     """The best first; ours in bold."""
     lines = theirs(published, group) + (ours(records, published, chapter) if group == "fresh" else [])
     cells = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
-    return markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+    if group == "fresh":
+        return markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+    return markdown(
+        ["Model", "Test NLL, nats", "Protocol and source"], [[*row[:2], row[-1]] for row in cells], right=[1]
+    )
 
 
 def others(records: dict[str, Record], published: Record, chapter: Chapter) -> str:
