@@ -63,8 +63,10 @@ class MaskedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, inputs] -> [B, blocks * R]."""
-        weight = (self.weight.unflatten(0, (-1, len(self.mask))) * self.mask).flatten(0, 1)
-        return F.linear(x, weight, self.bias)
+        if len(self.mask) == len(self.weight):
+            return F.linear(x, self.mask * self.weight, self.bias)
+        weight = self.mask * self.weight.unflatten(0, (-1, len(self.mask)))  # [blocks, R, inputs]
+        return F.linear(x, weight.flatten(0, 1), self.bias)
 
 
 class MaskedMLP(nn.Module):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from lvmlib import compression
 from lvmlib.autoregressive import FVSBN, MADE, RNN, OrderingMixture
 from lvmlib.compression import TOTAL, Decoder, Encoder, arithmetic_decode, arithmetic_encode, slots
 from lvmlib.data import load
@@ -342,6 +343,19 @@ def test_examples_with_another_model_or_broken_data_are_found_out():
         arithmetic_decode(model, b"\x80\xa0\x94\xa5\x8d\x1d" + data[1:])
     with pytest.raises(ValueError, match="framed=False"):
         arithmetic_decode(model, b"")
+
+
+def test_a_wrong_seal_is_found_out(monkeypatch):
+    """A code that is right in all but its checksum."""
+    model, x = sequential("made"), torch.randint(2, (3, 1, 3, 4))
+    data, seal = arithmetic_encode(model, x), compression._seal
+    for off_by in (1, 64, 127):
+        with monkeypatch.context() as patch:
+            patch.setattr(compression, "_seal", lambda symbols, off=off_by: (seal(symbols) + off) % 128)
+            forged = arithmetic_encode(model, x)
+        assert len(forged) <= len(data) + 1
+        with pytest.raises(ValueError, match="another model"):
+            arithmetic_decode(model, forged)
 
 
 def test_what_cannot_be_coded_is_refused():
