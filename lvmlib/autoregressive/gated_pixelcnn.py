@@ -163,4 +163,4 @@ class GatedPixelCNN(PixelModel):
 def gate(a: Tensor, dim: int = 1) -> Tensor:
     """The first half squashed by tanh, let through as far as the second half says."""
     passed, valve = a.chunk(2, dim)
-    return passed.tanh() * valve.sigmoid()
+    return passed.tanh() * valve.clone().sigmoid()  # a copy, as the sigmoid of a strided bfloat16 view is slow

@@ -242,14 +242,13 @@ class DiagonalBiLSTM(nn.Module):
 
     def walk(self, gates: Tensor) -> Tensor:
         """One diagonal after another: gates [2, B, H, diagonals, 4h] -> states [2, B, H, diagonals, h]."""
-        _, B, H, diagonals, width = gates.shape
-        h = c = gates.new_zeros(2, B, H, width // 4)
+        B, H = gates.shape[1:3]
+        h = c = torch.zeros_like(gates[:, :, :, 0]).chunk(4, -1)[0]
         states = []
-        for d in range(diagonals):
+        for diagonal in gates.unbind(3):
             # Outside the picture to the left all gates are 0, which keeps the states there at 0.
             near = torch.cat([h, F.pad(h, (0, 0, 1, -1))], -1).flatten(1, 2)  # [2, B * H, 2h]: beside and above
-            from_states = torch.bmm(near, self.state).unflatten(1, (B, H))
-            h, c = lstm_cell(gates[:, :, :, d] + from_states, c)
+            h, c = lstm_cell(diagonal + torch.bmm(near, self.state).unflatten(1, (B, H)), c)
             states.append(h)
         return torch.stack(states, 3)
 

@@ -46,14 +46,14 @@ def test_sampling_does_the_work_of_one_pass(model, shape):
 @pytest.mark.parametrize("model", BOTH)
 @pytest.mark.parametrize("shape", [(1, 1, 9), (1, 9, 1), (1, 1, 1), (3, 1, 4), (3, 4, 1)])
 def test_pictures_of_one_row_or_column(model, shape):
-    model = livened(model(shape, channels=6, layers=2, levels=3))
+    model = livened(model(shape, channels=6, layers=3, levels=3))
     assert model.log_prob(torch.zeros(2, *shape)).isfinite().all()
     check_cached_parameters(model)
 
 
 @pytest.mark.parametrize("model", BOTH)
 def test_a_map_as_context(model):
-    model = livened(model((2, 4, 5), channels=6, layers=2, levels=3, context=(2, 4, 5)))
+    model = livened(model((2, 4, 5), channels=6, layers=3, levels=3, context=(2, 4, 5)))
     check_cached_parameters(model, torch.randn(3, 2, 4, 5).double())
     x = torch.zeros(1, 2, 4, 5).double()
     torch.testing.assert_close(model.log_prob(x), model.log_prob(x, torch.zeros(1, 2, 4, 5)))
