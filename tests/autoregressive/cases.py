@@ -47,6 +47,7 @@ CASES = {
     "FVSBN": Case(FVSBN, VECTORS, COLOUR),
     "WaveNet": Case(partial(WaveNet, channels=6, layers=2, stacks=2, positions=True), VECTORS, COLOUR),
     "MADE": Case(partial(MADE, hidden=(40, 32)), VECTORS, COLOUR),
+    "MADE direct": Case(partial(MADE, hidden=(7,), direct=True), VECTORS, COLOUR),
     "MADE residual": Case(partial(MADE, hidden=(36, 36, 36), residual=True, degrees="random"), VECTORS, COLOUR),
     "PixelCNNpp": Case(
         partial(PixelCNNpp, channels=4, layers=1, halvings=1, levels=2, logistics=0),
@@ -56,6 +57,7 @@ CASES = {
     ),
     "PixelSNAIL": Case(partial(PixelSNAIL, channels=8, blocks=2, layers=1, heads=2), PICTURES, COLOUR, ordered=False),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
+    "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
     "LSTM": Case(partial(RNN, hidden=24, positions=True), VECTORS, COLOUR),
     "GRU": Case(partial(RNN, hidden=8, layers=2, cell="gru"), VECTORS, COLOUR),
     "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
@@ -65,7 +67,6 @@ CASES = {
         [(3, 2, 2), (2, 2, 4)],
         ordered=False,
     ),
-    "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
     "PixelRNN row": Case(partial(PixelRNN, channels=6, layers=2, kernel=3), PICTURES, COLOUR, ordered=False),
     "PixelRNN diagonal": Case(
         partial(PixelRNN, channels=6, layers=2, kernel=3, kind="diagonal"), PICTURES, COLOUR, ordered=False
