@@ -18,7 +18,8 @@ class MultiScale(Density):
     The pixels in every :math:`2^S`-th row and column are a small picture with a model of its own. Each doubling adds
     three groups to the grid: the pixels to the right of those that are there, those below, and those diagonally below.
 
-    .. math:: \log p(x) = \log p(x_{\text{coarse}}) + \sum_{g} \sum_{t \in g} \log p(x_t \mid x_{\text{groups before } g})
+    .. math:: \log p(x) = \log p(x_{\text{coarse}})
+        + \sum_{g} \sum_{t \in g} \log p(x_t \mid \text{all groups before } g)
 
     The likelihood is exact. Sampling takes the steps of the small picture and 3 more for each doubling: 55 in place of
     784 for 28x28 pixels from 7x7. The price is that pixels of one group cannot look at one another.

@@ -64,11 +64,11 @@ class PixelHead(nn.Module):
             self.inner = nn.Linear(features, channels * features)
             self.coupling = nn.Parameter(torch.randn(pairs, features))  # row c (c - 1) / 2 + b leads from b to c
             for _ in range(channels):
-                self.outputs.append(nn.Linear(2 * features, family.size))
-            with torch.no_grad():
-                for layer in self.outputs:
+                layer = nn.Linear(2 * features, family.size)
+                with torch.no_grad():
                     layer.weight.mul_(0.1)
                     layer.bias.zero_()
+                self.outputs.append(layer)
 
     def forward(self, features: Tensor, x: Tensor) -> Tensor:
         """Features [B, F, H, W] and levels x [B, C, H, W] -> [B, P, C, H, W].

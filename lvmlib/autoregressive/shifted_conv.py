@@ -8,6 +8,7 @@ is the residual block of PixelCNN++ and PixelSNAIL; `GatedRow` and `GatedPixel` 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -243,7 +244,7 @@ class GatedPixel:
         self.bias = block.first.bias.detach()
         terms = block.context_terms(context, n, *size) + block.second.bias.detach()[:, None, None]
         self.second_bias = terms.permute(2, 3, 0, 1).contiguous()  # [height, width, n, 2 * channels]
-        self.weights = [side.weight.detach()[:, :, 0, 0].t() for side in block.sides]
+        self.weights = [cast(nn.Conv2d, side).weight.detach()[:, :, 0, 0].t() for side in block.sides]
 
     def next_row(self, *sides: Tensor) -> None:
         """Begin a row, for which the first side inputs are known: each [n, side, width]."""
