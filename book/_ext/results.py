@@ -13,6 +13,8 @@ and a benchmark without its file, fail the strict build.
 from __future__ import annotations
 
 import json
+import math
+import statistics
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,13 +107,31 @@ def sampling(record: Record) -> str:
     return markdown(["Model", "What", "Seconds", "Times ours"], rows, right=[2, 3])
 
 
+def ratio_error(row: Record) -> float:
+    """Return the standard error of the ratio of two medians, from the runs of ours and of the faster plain network.
+
+    >>> round(ratio_error({"ratio": 1.0, "runs_ms": {"ours": [9.0, 10.0, 11.0], "plain": [10.0, 10.0, 10.0]}}), 4)
+    0.0724
+    """
+    plain = min((runs for key, runs in row["runs_ms"].items() if key != "ours"), key=statistics.median)
+    # The median of n values of a bell curve has sqrt(pi / 2) times the standard error of their mean.
+    relative = [
+        math.sqrt(math.pi / 2 / len(runs)) * statistics.stdev(runs) / statistics.median(runs)
+        for runs in (row["runs_ms"]["ours"], plain)
+    ]
+    return float(row["ratio"] * math.hypot(*relative))
+
+
 def training_step(record: Record) -> str:
     """Ours against plain PyTorch."""
     rows = [
         [row["model"], row["settings"], number(row["ours_ms"]), number(row["plain_ms"]), times(row["ratio"])]
+        + [f"± {ratio_error(row):.2f}"]
         for row in record["rows"]
     ]
-    return markdown(["Model", "Settings", "lvmlib, ms", "Plain PyTorch, ms", "Ratio"], rows, right=[2, 3, 4])
+    return markdown(
+        ["Model", "Settings", "lvmlib, ms", "Plain PyTorch, ms", "Ratio", "Its error"], rows, right=[2, 3, 4, 5]
+    )
 
 
 def speedup(record: Record) -> str:
