@@ -341,7 +341,7 @@ plt.show()
 # %% [markdown]
 # In one dimension a table of counts is as good as anything. Hold on to this thought: what happens to it in 784 dimensions is the plot of this chapter.
 #
-# (sec-joint)=
+# (sec-gm-joint)=
 # ## Why learn the whole distribution?
 #
 # A model of $p(y \mid x)$ answers one question: *this* $y$ from *that* $x$. A model of the joint distribution $p(x, y)$ answers every question that can
@@ -408,13 +408,13 @@ plt.show()
 #   - for example
 # * - sampling
 #   - draw $x \sim p_\theta(x)$
-#   - speech {cite:p}`vandenoord2016wavenet`, music {cite:p}`huang2019`, video {cite:p}`kalchbrenner2017`
+#   - images (all chapters from here on), speech {cite:p}`vandenoord2016wavenet`, music {cite:p}`huang2019`, video {cite:p}`kalchbrenner2017`
 # * - art, super-resolution, colour
-#   - draw from $p_\theta(x \mid \text{sentence, small picture, grey picture})$
+#   - draw $x$ given a sentence, a small or a grey picture
 #   - faces from 8x8 pixels {cite:p}`dahl2017`
 # * - compression
 #   - $-\log_2 p_\theta(x)$ bits for each $x$
-#   - images {cite:p}`balle2018`; every chapter from here on
+#   - photographs {cite:p}`balle2018`; digits, in chapters 3, 4 and 12
 # * - anomaly detection
 #   - is $p_\theta(x)$ small? (a question with a trap, {cite:t}`nalisnick2019`)
 #   - medicine: lesions in brain scans, by a model of healthy ones {cite:p}`pinaya2022`
@@ -422,7 +422,7 @@ plt.show()
 #   - features inside the model, or $p_\theta(z \mid x)$
 #   - classifying with few labels {cite:p}`chen2020`
 # * - planning
-#   - draw futures from $p_\theta(x_{t+1}, x_{t+2}, \dots \mid x_{\le t}, \text{actions})$
+#   - draw futures, given the past and one's own actions
 #   - an agent that practises inside its own model {cite:p}`ha2018`
 # * - science
 #   - draw from a known energy, and reweight; search in a latent space
@@ -441,7 +441,7 @@ plt.show()
 # {numref}`fig-taxonomy` sorts the families by what they can say about $\log p_\theta(x)$. This book keeps to the explicit side, where every model can be scored, checked
 # and turned into a compressor.
 
-# %%
+# %% tags=["hide-input"]
 tree = {  # name: (column, row, parent, outside this book)
     "generative\nmodels": (0, 4.5, None, False),
     "explicit\ndensity": (1, 3.4, "generative\nmodels", False),
@@ -460,7 +460,7 @@ tree = {  # name: (column, row, parent, outside this book)
     "GANs": (3, 9, "implicit\nsampler", True),
 }
 
-# %% mystnb={"figure": {"caption": "Generative models, by what they tell about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. A diffusion model is a deep variational autoencoder with a fixed encoder, see the epilogue of this chapter.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (energy-based models, dashed). Implicit sampler leads to moment matching, section in this chapter, and GANs, dashed."}}
+# %% mystnb={"figure": {"caption": "Generative models, by what they tell about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. A diffusion model is a deep variational autoencoder with a fixed encoder, see the epilogue of this chapter.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (energy-based models, dashed). Implicit sampler leads to moment matching, section in this chapter, and GANs, dashed."}} tags=["hide-input"]
 columns = [0.0, 0.9, 1.75, 2.45]
 fig, ax = plt.subplots(figsize=(6, 3.9))
 for name, (column, row, parent, outside) in tree.items():
@@ -481,9 +481,9 @@ plt.show()
 #
 # Let us train one and see. It takes a distance between two heaps of samples that can be estimated from the heaps alone. The *energy distance* of {cite:t}`szekely2013`,
 #
-# $$ \mathcal{E}(p, q) = 2\, \mathbb{E}\lVert X - Y \rVert - \mathbb{E}\lVert X - X' \rVert - \mathbb{E}\lVert Y - Y' \rVert , \qquad X, X' \sim p, \;\; Y, Y' \sim q, $$ (eq-energy)
+# $$ \mathcal{E}(p, q) = 2\, \mathbb{E}\lVert X - Y \rVert - \mathbb{E}\lVert X - X' \rVert - \mathbb{E}\lVert Y - Y' \rVert  , $$ (eq-energy)
 #
-# all independent, is never negative and 0 only for equal distributions; it belongs to the family of maximum mean discrepancies {cite:p}`gretton2012`. A {term}`GAN <generative adversarial network>` {cite:p}`goodfellow2014` learns its distance
+# with independent $X, X' \sim p$ and $Y, Y' \sim q$, is never negative and 0 only for equal distributions; it belongs to the family of maximum mean discrepancies {cite:p}`gretton2012`. A {term}`GAN <generative adversarial network>` {cite:p}`goodfellow2014` learns its distance
 # by training a second network to tell the heaps apart, and gets sharper pictures and harder optimisation. For our question the difference does not matter: in either case the model is a network
 # that turns noise into data. We train one with a single number as noise, and one with two, on two moons; and one with eight on the 8x8 digits.
 
@@ -722,7 +722,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # the expectation of $-\log p_{\hat\theta}(x)$ over the new $x$ is $L(\hat\theta) \ge L(\theta^\star)$. And $L(\theta) = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta) \ge H(p_{\mathrm{d}})$.
 # :::
 #
-# For $\mathcal{N}(\mu, I)$ in $D$ dimensions with unknown mean, all three can be computed: $\hat\mu$ is off by $D/N$ in squared length on average, and the two sides of {eq}`eq-gap` lie $D / (2N)$ below and above the entropy $\frac D2 \log 2\pi e$. The number of parameters divided by twice the number of examples is a good rule of thumb far beyond this
+# For $\mathcal{N}(\mu, I)$ in $D$ dimensions with unknown mean, all three can be computed: $\hat\mu$ is off by $D/N$ in squared length on average, and the two sides of {eq}`eq-gap` lie $D / (2N)$ below and above the entropy $\frac D2 \log 2\pi e$. The number of parameters divided by twice the number of examples, on either side, is a good rule of thumb far beyond this
 # case: more parameters, or fewer data, and the gap opens.
 
 # %% tags=["check:thm-gap"]
@@ -860,9 +860,10 @@ windows = [
 ]
 d = [h * w for h, w in windows]
 unseen, predicted, *nll = np.array([window_scores(h, w) for h, w in windows]).T
+print("                    unseen test patterns    NLL per pixel")
+print("pixels     bins     measured   predicted   training    test")
 for i in (0, 2, 4, 6, 8, 10, 12, 13):
-    print(f"{d[i]:2d} pixels, {2.0 ** d[i]:7.2g} bins: {unseen[i]:6.2%} of the test patterns unseen, ", end="")
-    print(f"{predicted[i]:6.2%} predicted; NLL per pixel {nll[0][i]:.3f} training, {nll[1][i]:.3f} test")
+    print(f"{d[i]:6d} {2.0 ** d[i]:8.1e} {unseen[i]:12.2%} {predicted[i]:11.2%} {nll[0][i]:10.3f} {nll[1][i]:7.3f}")
 
 # %% mystnb={"figure": {"caption": "The curse of dimensionality on real digits. Left: share of test windows whose exact pattern is not among the 50,000 training images (points), and what the theorem predicts from the training images alone (line). Right: NLL of the histogram per pixel; from about 12 pixels on training and test part company, and at 63 the histogram is no better than independent pixels (dotted).", "name": "fig-curse"}, "image": {"alt": "Left: the share of unseen patterns rises along an S-shaped curve from 0 below 10 pixels to 95 per cent at 63; points and line coincide. Right: training NLL falls steadily; test NLL falls at first and then rises; and meets the nearly level dotted line for independent pixels."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
@@ -903,7 +904,7 @@ plt.show()
 # with value $-\hat H(x_i \mid x_{\operatorname{pa}(i)}) = -\hat H(x_i) + \hat I(x_i; x_{\operatorname{pa}(i)})$ (for the root, which has no parent, $-\hat H(x_i)$). Add them up. The first sum of {eq}`eq-chow-liu` is the same for all trees, and the second is symmetric in $i$ and $j$, so directions do not enter.
 # :::
 #
-# {cite:t}`chow1968` published it when a spanning tree of a few dozen variables was a job for a computer centre. On five pixels there are $5^3 = 125$ trees (Cayley), and we can try them all, each scored by multiplying its tables along the data.
+# {cite:t}`chow1968` found it, and tried it on hand-printed numerals. On five pixels there are $5^3 = 125$ trees (Cayley), and we can try them all, each scored by multiplying its tables along the data.
 
 
 # %%
@@ -1162,7 +1163,9 @@ plt.show()
 # :label: thm-mog-gradient
 # With $r_k(x) = \pi_k\, \mathcal{N}(x; \mu_k, \sigma_k^2 I) / p_\theta(x)$, the posterior probability that component $k$ made $x$,
 #
-# $$ \nabla_{\mu_k} \log p_\theta(x) = r_k(x)\, \frac{x - \mu_k}{\sigma_k^2}, \qquad \frac{\partial \log p_\theta(x)}{\partial a_k} = r_k(x) - \pi_k \quad \text{for } \pi = \operatorname{softmax}(a) . $$ (eq-mog-gradient)
+# $$ \nabla_{\mu_k} \log p_\theta(x) = r_k(x)\, \frac{x - \mu_k}{\sigma_k^2} , $$ (eq-mog-gradient)
+#
+# and $\partial \log p_\theta(x) / \partial a_k = r_k(x) - \pi_k$ for weights $\pi = \operatorname{softmax}(a)$.
 # :::
 #
 # :::{prf:proof}
@@ -1401,16 +1404,21 @@ print(f"{'other test images (binary)':<28} {'':8} {'':6} {others:18.1%} {real:7.
 # A vote that is *always wrong* on one side tells the sides apart as well as one that is always right. Look at both shares; and look at the pictures.
 # :::
 #
-# RESULTSLINK
+# The seven wishes, answered by the models of all chapters with everything measured on one machine, stand together in the book's page of results.
 #
 # (sec-epilogue)=
 # ## Epilogue: the model that is not in this book
 #
-# Much of what fills magazines today is painted by *diffusion models* {cite:p}`sohldickstein2015,ho2020`. They stand dashed in {numref}`fig-taxonomy`, but on the explicit side, and with what Part III will teach you can read one in a paragraph. Take the data $x = z_0$ and add a little noise $T$ times, $q(z_t \mid z_{t-1}) = \mathcal{N}(r_t z_{t-1}, (1 - r_t^2) I)$, until $z_T$ is as good
+# Most of the painting that machines do today is done by *diffusion models* {cite:p}`sohldickstein2015,ho2020`. They stand dashed in {numref}`fig-taxonomy`, but on the explicit side, and with what Part III will teach you can read one in a paragraph. Take the data $x = z_0$ and add a little noise $T$ times, $q(z_t \mid z_{t-1}) = \mathcal{N}(r_t z_{t-1}, (1 - r_t^2) I)$, until $z_T$ is as good
 # as pure noise. That is an *encoder*, with $T$ layers of latent variables as large as the data, and nothing in it to be learned. The *decoder* walks back, $p_\theta(z_{t-1} \mid z_t) = \mathcal{N}(\mu_\theta(z_t, t), \sigma_t^2 I)$, from $z_T \sim \mathcal{N}(0, I)$. The likelihood is an integral over all the $z_t$, so one maximises a lower bound, the
 # same ELBO as for a variational autoencoder. For a fixed encoder what the bound loses can be written out:
 #
-# $$ \mathbb{E}_{p_{\mathrm{d}}}[-\text{ELBO}] - h(p_{\mathrm{d}}) = \operatorname{KL}(q(z_T) \,\|\, p(z_T)) + \sum_{t=1}^{T} \mathbb{E}_{q(z_t)} \operatorname{KL}\big(q(z_{t-1} \mid z_t) \,\|\, p_\theta(z_{t-1} \mid z_t)\big) . $$ (eq-diffusion)
+# $$
+# \begin{aligned}
+# \mathbb{E}_{p_{\mathrm{d}}}[-\text{ELBO}] - h(p_{\mathrm{d}}) &= \operatorname{KL}(q(z_T) \,\|\, p(z_T)) \\
+# &\quad + \sum_{t=1}^{T} \mathbb{E}_{q(z_t)} \operatorname{KL}\big(q(z_{t-1} \mid z_t) \,\|\, p_\theta(z_{t-1} \mid z_t)\big) .
+# \end{aligned}
+# $$ (eq-diffusion)
 #
 # (It is the KL divergence between the two joint distributions of $z_0, \dots, z_T$, factorised from the noisy end.) The decoder is Gaussian while the true way back, $q(z_{t-1} \mid z_t)$, is not: from between two clusters one may have come from either. But the smaller the step, the more nearly Gaussian it becomes, and *many small steps make the bound tight*. With data in one dimension everything can be
 # computed by quadrature, with the best possible decoder in the place of a network:
