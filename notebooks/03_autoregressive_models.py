@@ -1,0 +1,1868 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-autoregressive)=
+# # Autoregressive models
+#
+# *Guess the next value from those before it, and multiply the guesses: that is a likelihood, exact, for any data you can
+# put in a row. The rest of this chapter is about who may look at whom, and about never computing anything twice.*
+#
+# **What you will be able to do**
+#
+# - write any distribution as a product of conditionals, in any order, and turn a network into such a product by cutting
+#   connections;
+# - build a fully visible belief net, MADE, a recurrent net, WaveNet and a transformer from a few lines each, and prove
+#   by a Jacobian and by a sum over all states that nothing leaks;
+# - draw exactly the same samples at a fraction of the cost, by caching what each model can cache;
+# - use an exact likelihood: to compress images to files, to look for anomalies, to describe images by gradients; and say
+#   where each of these fails.
+#
+# **Needs.** Entropy, cross-entropy and arithmetic coding ({doc}`chapter 1 <01_information_theory>`); PyTorch to the level of
+# `nn.Module`.
+#
+# **Run time.** About a minute and a quarter on one core of a 2-core machine. The models are small, and a GPU would hardly help.
+# A few larger ones come as checkpoints with the script that trained them, and the text says where.
+
+# %%
+import itertools
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from lvmlib.autoregressive import FVSBN, MADE, RNN, CausalTransformer, OrderingMixture, WaveNet
+from lvmlib.base import bits_per_dim, seed_everything
+from lvmlib.checkpoints import load_checkpoint
+from lvmlib.data import load
+from lvmlib.plotting import COLOURS, image_grid, use_style
+from lvmlib.training import cosine, fit
+
+SCALE = 1  # multiplies every training run below; the stored outputs are those of 1
+use_style()
+
+# %% [markdown]
+# (sec-ar-chain)=
+# ## Can a picture be taken one pixel at a time?
+#
+# A black-and-white picture of 28 x 28 pixels is one of $2^{784} \approx 10^{236}$. A table with a probability for each is out of the question. But a
+# table for *one* pixel has two entries, and we can take the pixels one at a time: first the probability that the first pixel is black, then
+# the probability that the second is, *given what the first turned out to be*, and so on to the last. What is lost by this? Nothing at all.
+#
+# :::{prf:theorem} The chain rule, in any order
+# :label: thm-ar-chain
+# Let $p$ be a distribution of $x = (x_1, \dots, x_D)$ on a finite set and $o$ any order of the positions, that is a permutation of $1, \dots, D$. For every $x$ with
+# $p(x) > 0$,
+#
+# $$ p(x) = \prod_{t=1}^{D} p(x_{o_t} \mid x_{o_1}, \dots, x_{o_{t-1}}) . $$ (eq-ar-chain)
+#
+# Drawing $x_{o_1}$, then $x_{o_2}$ given $x_{o_1}$, and so on, draws $x$ from $p$.
+# :::
+#
+# :::{prf:proof}
+# Write $p_t = p(x_{o_1}, \dots, x_{o_t})$ for the probability of the first $t$ values, and $p_0 = 1$. Since $p_t \ge p(x) > 0$, each conditional is the ratio $p_t / p_{t-1}$, and the product
+# of the ratios is $p_D / p_0 = p(x)$. The probability that the drawing ends in $x$ is by construction this product. An $x$ with $p(x) = 0$ is never drawn: at the first $t$ with $p_t = 0$ the value $x_{o_t}$ has probability 0.
+# :::
+#
+# Each of the $D!$ orders gives a product of different conditionals, and all products are the same number. The check takes a random distribution of five bits, forms the
+# conditionals by summation in all 120 orders and multiplies them; then it draws position by position, in an odd order, and counts.
+
+# %% tags=["check:thm-ar-chain"]
+random = torch.Generator().manual_seed(0)
+p = torch.rand([2] * 5, generator=random, dtype=torch.float64) ** 3
+p = p / p.sum()  # a table of 32 probabilities
+
+
+def conditional(p, order, t):
+    """p(x_{o_t} | x_{o_1} ... x_{o_{t-1}}) as a table over all five bits, constant in the later ones."""
+    up_to_here = p.sum(order[t + 1 :], keepdim=True) if t + 1 < len(order) else p
+    return (up_to_here / p.sum(order[t:], keepdim=True)).expand_as(p)
+
+
+orders = list(itertools.permutations(range(5)))
+products = [math.prod(conditional(p, order, t) for t in range(5)) for order in orders]
+worst = max((q - p).abs().max().item() for q in products)
+x = torch.zeros(200_000, 5, dtype=torch.long)
+for t, position in enumerate(order := (3, 0, 4, 2, 1)):
+    table = conditional(p, order, t)
+    x[:, position] = 1  # P(one | what was drawn): the later bits, still 0, do not matter
+    x[:, position] = (torch.rand(len(x), generator=random) < table[tuple(x.T)]).long()
+counts = torch.bincount(x @ torch.tensor([16, 8, 4, 2, 1]), minlength=32)
+chi2 = ((counts - len(x) * p.flatten()) ** 2 / (len(x) * p.flatten())).sum().item()
+print(f"120 orders, largest difference between product and table below 1e-15: {worst < 1e-15}")
+print(f"drawn one by one: chi-square {chi2:.1f}, expected 31 +- {math.sqrt(62):.1f} if the draws follow p")
+assert worst < 1e-15 and abs(chi2 - 31) < 4 * math.sqrt(62)
+
+# %% [markdown]
+# {numref}`fig-ar-dag` draws the factorisation as a graph, an arrow for each thing that a conditional may look at. In most graphical models the art is to leave arrows out, and what is left out is an
+# assumption about the world. Here none is left out: the first position has none and the last has $D - 1$. A model of this kind is called **fully visible**, because everything in it is
+# observed, or **{term}`autoregressive <autoregressive model>`**, because the data are regressed on themselves.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-ar-dag", "caption": "Three factorisations of five variables. The chain rule leaves no arrow out, and so assumes nothing. A Markov chain forgets all but the last value, and independent variables forget everything."}, "image": {"alt": "Three rows of five numbered nodes. In the first row every node has arcs to all later nodes, in the second each node has an arrow to the next one only, in the third there are no arrows."}}
+fig, axes = plt.subplots(3, 1, figsize=(5, 2.4), height_ratios=(1.5, 1, 1))
+names = ("chain rule: any distribution", "Markov chain", "independent")
+for ax, name, reach in zip(axes, names, (4, 1, 0)):
+    for start, end in itertools.combinations(range(5), 2):
+        if end - start <= reach:
+            bend = -0.32 if end - start > 1 else 0
+            style = {"arrowstyle": "-|>", "connectionstyle": f"arc3,rad={bend}", "lw": 1, "shrinkA": 9, "shrinkB": 9}
+            ax.annotate("", (end, 0), (start, 0), arrowprops=style | {"color": COLOURS["blue"]})
+    for i in range(5):
+        box = {"boxstyle": "circle,pad=0.25", "fc": "white", "ec": "#1a1a1a"}
+        ax.text(i, 0, f"$x_{i + 1}$", ha="center", va="center", bbox=box, fontsize=10)
+    ax.text(4.45, 0, name, va="center", fontsize=10)
+    ax.set(xlim=(-0.3, 7), ylim=(-0.35, 0.7 if reach > 1 else 0.35))
+    ax.axis("off")
+plt.show()
+
+
+# %% [markdown]
+# The theorem takes a distribution apart. To *build* one we go the other way: put functions of our own choice in the place of the conditionals. One demand is made of them,
+# and it is about a single position at a time.
+#
+# :::{prf:theorem} Normalised conditionals make a normalised model
+# :label: thm-ar-normalised
+# Fix an order $o$. For $t = 1, \dots, D$ let $f_t(v; x_{o_1}, \dots, x_{o_{t-1}}) \ge 0$ be functions that sum to 1 over the values $v$ of position $o_t$, whatever the earlier values are. Then
+# $p(x) = \prod_t f_t(x_{o_t}; x_{o_1}, \dots, x_{o_{t-1}})$ sums to 1 over all $x$.
+# :::
+#
+# :::{prf:proof}
+# Sum over the position drawn last first. Only the factor $f_D$ contains $x_{o_D}$, and its sum is 1, whatever the other values. What remains is the same product with one position less. After $D$ such steps the
+# sum is 1.
+# :::
+#
+# This is the whole advantage of the family. $p_\theta(x)$ is normalised for *every* $\theta$, with no integral in sight, so we may train by maximum likelihood with whatever networks we like:
+#
+# $$ \log p_\theta(x) = \sum_{t=1}^{D} \log p_\theta(x_{o_t} \mid x_{o_{<t}}) , \qquad x_{o_{<t}} = (x_{o_1}, \dots, x_{o_{t-1}}) . $$ (eq-ar-loglik)
+#
+# From here on we write $x_t$ for the $t$-th value *in the order of drawing* where no confusion arises. The proof uses one thing: that $f_t$ does not look at $x_{o_t}$ or at anything later. A network that
+# breaks this rule, however slightly, gets excellent training losses that mean nothing, and the sum over all states finds it out.
+#
+# (sec-ar-fvsbn)=
+# ## The simplest model: a logistic regression for each pixel
+#
+# What function should $f_t$ be? For bits the plainest choice is a coin whose log-odds are linear in what came before {cite:p}`neal1992,frey1998`:
+#
+# $$ p(x_t = 1 \mid x_{<t}) = \sigma\Big(b_t + \sum_{s < t} W_{ts}\, x_s\Big) . $$ (eq-ar-fvsbn)
+#
+# This is the **{term}`fully visible sigmoid belief net <fully visible belief net>`**: $D$ logistic regressions that happen to be
+# stacked into one matrix, whose upper triangle and diagonal are missing. All conditionals come out of a single product:
+
+
+# %%
+def fully_visible(x, W, b):
+    """Bits x [B, D] -> log-odds [B, D]; the t-th depends on the bits before t only."""
+    return F.linear(x, W.tril(-1), b)
+
+
+def log_prob(log_odds, x):
+    """Log-probability of bits x [B, D], the sum of the conditionals; [B], nats."""
+    return -F.binary_cross_entropy_with_logits(log_odds, x, reduction="none").sum(1)
+
+
+def all_states(D):
+    """All 2^D vectors of D bits, [2^D, D]."""
+    return torch.tensor(list(itertools.product((0.0, 1.0), repeat=D)), dtype=torch.float64)
+
+
+# %% [markdown]
+# Does it sum to 1? For ten bits we can add up all 1,024 states. Beside it stands the same net with its diagonal left in, so that each bit looks at itself.
+
+# %% tags=["check:thm-ar-normalised"]
+random = torch.Generator().manual_seed(0)
+for D in (2, 6, 10, 12):
+    x = all_states(D)
+    W = torch.randn(D, D, generator=random, dtype=torch.float64)
+    b = torch.randn(D, generator=random, dtype=torch.float64)
+    total = log_prob(fully_visible(x, W, b), x).exp().sum().item()
+    leaking = log_prob(F.linear(x, W.tril(0), b), x).exp().sum().item()
+    print(f"D = {D:2}: {total:.12f}; with the diagonal {leaking:.3f}")
+    assert abs(total - 1) < 1e-12 and abs(leaking - 1) > 0.1
+
+# %% [markdown]
+# Now real pictures: MNIST {cite:p}`lecun1998`, each pixel drawn anew as 0 or 1 with its grey level as the probability ({term}`stochastic binarization`) whenever an image is used. The training loop fits into one cell; `lvmlib`'s
+# `fit` is this loop with a schedule for the learning rate and careful error messages.
+
+# %%
+train, _, test = load("mnist", binarize="stochastic")
+test_bits = test.fixed(0).x.flatten(1)  # one draw of the 10,000 test images, [10000, 784]
+
+D, steps = 784, 400 * SCALE
+W = torch.zeros(D, D, requires_grad=True)
+b = torch.zeros(D, requires_grad=True)
+optimizer = torch.optim.Adam([W, b], lr=5e-2)
+random = torch.Generator().manual_seed(0)
+for step in range(steps):
+    optimizer.param_groups[0]["lr"] = 5e-2 * (1 - step / steps)
+    rows = torch.randint(len(train), (100,), generator=random)
+    x = train.batch(rows, random).flatten(1)  # [100, 784]
+    loss = -log_prob(fully_visible(x, W, b), x).mean()
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %% tolerance={"rtol": 0.01}
+mean = train.unit().x.flatten(1).mean(0).clamp(1e-4, 1 - 1e-4)
+with torch.no_grad():
+    results = {
+        "784 fair coins": torch.full((len(test_bits),), -784 * math.log(2)),
+        "784 biased coins": log_prob(mean.logit().expand_as(test_bits), test_bits),
+        "fully visible belief net": log_prob(fully_visible(test_bits, W, b), test_bits),
+    }
+print("negative log-likelihood of the test images")
+for name, value in results.items():
+    bits = bits_per_dim(value, (784,)).mean()
+    print(f"  {name:25} {-value.mean():6.1f} nats per image = {bits:.3f} bits per pixel")
+
+# %% [markdown]
+# One number per image, in nats, is how models of binary digits have been compared ever since. It is a cross-entropy, so {doc}`chapter 1 <01_information_theory>` reads it as a file size: a digit costs
+# 784 bits when nothing is known, and about 158 when each pixel is guessed linearly from its predecessors. (Trained for longer, the net comes to 97 nats; {numref}`sec-ar-compared` has a table.)
+#
+# The same in `lvmlib`. Every model of this chapter is an `Autoregressive`: `predict` gives the parameters of all conditionals in one pass, and `conditionals`, `log_prob` and `sample`
+# follow from it.
+
+# %%
+model = FVSBN((1, 28, 28))
+with torch.no_grad():
+    model.weight[0].copy_(W), model.bias[0].copy_(b)
+    ours = log_prob(fully_visible(test_bits, W, b), test_bits)
+    theirs = model.log_prob(test_bits.view(-1, 1, 28, 28))
+print(f"largest difference below 0.001 nats: {(ours - theirs).abs().max().item() < 1e-3}")
+assert torch.allclose(ours, theirs, atol=1e-3)
+
+
+# %% [markdown]
+# To draw an image we follow {prf:ref}`thm-ar-chain`: 784 times compute a probability and toss a coin. {numref}`fig-ar-fvsbn` shows draws, and where the nats go. Most pixels are settled by their neighbours;
+# what costs is the beginning of strokes, which no predecessor can foresee.
+
+
+# %%
+@torch.no_grad()
+def draw(step, n, D, seed=0, dtype=torch.float64):
+    """n examples of D bits; step(t, x) gives the log-odds [n] of bit t from x [n, D], filled in before t."""
+    u = torch.rand(D, n, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    x = torch.zeros(n, D, dtype=dtype)
+    for t in range(D):
+        x[:, t] = (u[t] < torch.sigmoid(step(t, x))).to(dtype)
+    return x
+
+
+past = W.detach().tril(-1)
+samples = draw(lambda t, x: x @ past[t] + b[t], 20, 784, dtype=torch.float32)
+
+# %% mystnb={"figure": {"name": "fig-ar-fvsbn", "caption": "The fully visible belief net on binary MNIST. Left, draws from it: strokes, but hardly a digit. Right, the mean cost of each pixel of a test image in nats; a fair coin would cost 0.69."}, "image": {"alt": "Left, twenty drawn images with broken strokes. Right, a map of 28 by 28 pixels: zero at the border, darkest near the upper middle where strokes begin, up to 0.4 nats."}} tolerance={"figure": 0.5, "data": 0.5, "rtol": 0.1}
+with torch.no_grad():
+    cost = F.binary_cross_entropy_with_logits(fully_visible(test_bits, W, b), test_bits, reduction="none").mean(0)
+fig, (left, right) = plt.subplots(1, 2, figsize=(6, 2.6), width_ratios=(1.2, 1))
+image_grid(samples.view(-1, 1, 28, 28), columns=5, ax=left)
+shown = right.imshow(cost.view(28, 28), cmap="cividis", vmin=0)
+right.axis("off")
+fig.colorbar(shown, ax=right, label="nats per pixel")
+plt.show()
+
+
+# %% [markdown]
+# **What it costs and when it fails.** $D(D-1)/2 + D = 307{,}720$ parameters, most of them for pairs of pixels that have little to say to each other, and a linear rule for each pixel. A linear rule cannot even represent
+# *the third bit is 1 if exactly one of the first two is* ({ref}`ex-ar-xor`). The two ways out of this are the two halves of the story: let the rule be deep, or let the positions share it.
+
+# %% [markdown]
+# (sec-ar-made)=
+# ## One deep network for all conditionals: MADE
+#
+# A deep network per pixel would do, but 784 networks are a lot to train. An autoencoder has 784 inputs and 784 outputs in *one* network. If only output $t$ did not see inputs $t, t + 1, \dots, D$! {cite:t}`germain2015` cut the
+# connections through which it would.
+#
+# Give every unit a **degree**. Input $x_t$ has degree $t$, and so has output $t$. A hidden unit gets any number between 1 and $D - 1$. The degree says how far a unit may see: nothing beyond position $m$ for a hidden unit of degree $m$, and
+# for output $t$ nothing from position $t$ on. Two kinds of masks are enough to keep the promise.
+#
+# :::{list-table} The two kinds of masks. A connection from a unit of degree $a$ to one of degree $b$ is kept if the condition holds.
+# :header-rows: 1
+# :name: tab-ar-masks
+#
+# * -
+#   - kept if
+#   - what it says
+# * - type A
+#   - $b > a$
+#   - look at earlier positions only, not at your own
+# * - type B
+#   - $b \ge a$
+#   - look at earlier positions and at your own
+# :::
+#
+# :::{prf:theorem} When masks make a network autoregressive
+# :label: thm-ar-masks
+# Let a feed-forward network have inputs and outputs of degrees $1, \dots, D$, any hidden units with degrees, and only connections of type A or B. If every path from an input to an output contains a connection of type A, then output $t$ is a
+# function of the inputs of degree less than $t$. If some path from the input of degree $t$ to output $t$ has connections with $b = a$ only, then for some weights output $t$ depends on that input.
+# :::
+#
+# :::{prf:proof}
+# Along a path degrees never fall, as every connection has $b \ge a$, and they rise at least once if one connection is of type A. So a path from the input of degree $s$ to output $t$ exists only if $s < t$, and a unit is a function of the
+# inputs from which paths lead to it. For the second part give the connections of such a path weight 1 and all others weight 0: the output is then a chain of the units' nonlinearities, applied to input $t$.
+# :::
+#
+# Here it is in code: type B everywhere, and type A in the last layer. Nothing says that the inputs must be numbered from left to right; the degrees of the inputs *are* the order.
+
+
+# %%
+class MaskedNet(nn.Module):
+    """Bits [B, D] -> log-odds [B, D]; those of position order[t] depend on positions order[:t] only."""
+
+    def __init__(self, D, hidden, order=None, seed=0):
+        super().__init__()
+        random = torch.Generator().manual_seed(seed)
+        order = torch.arange(D) if order is None else order
+        place = order.argsort() + 1  # degrees of the inputs: 1 for the one drawn first
+        self.degrees = [place, *(torch.randint(1, D, (width,), generator=random) for width in hidden)]
+        type_b = [b[:, None] >= a for a, b in zip(self.degrees, self.degrees[1:])]
+        type_a = place[:, None] > self.degrees[-1]
+        self.masks = [mask.float() for mask in (*type_b, type_a)]
+        widths = [D, *hidden, D]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:]))
+
+    def forward(self, x):
+        h = x
+        for layer, mask in zip(self.layers, self.masks):
+            h = F.linear(h if layer is self.layers[0] else h.relu(), mask * layer.weight, layer.bias)
+        return h
+
+
+# %% [markdown]
+# The mask multiplies the weight each time it is used. (Setting the weights to zero once, after each step of the optimiser, works until the optimiser has momentum.) Who sees whom is the **Jacobian** of the outputs by the inputs, and automatic
+# differentiation computes it without knowing anything about masks. {numref}`fig-ar-jacobian` shows it for three orders. Sorted by the order of drawing, each must be empty on the diagonal and above.
+
+
+# %%
+def who_sees_whom(net, D, seed=0):
+    """Largest |d output t / d input s| over eight random inputs, [D, D]."""
+    x = torch.rand(8, D, generator=torch.Generator().manual_seed(seed))
+    jacobian = torch.autograd.functional.jacobian(lambda x: net(x).sum(0), x)  # [D, 8, D]
+    return jacobian.abs().amax(1)
+
+
+side = 4
+spiral = torch.tensor([5, 6, 10, 9, 8, 4, 0, 1, 2, 3, 7, 11, 15, 14, 13, 12])
+orders = {"line by line": torch.arange(16), "spiral": spiral, "random": torch.randperm(16)}
+nets = {}
+for name, order in orders.items():
+    seed_everything(0)
+    nets[name] = MaskedNet(16, (200, 200), order)
+
+# %% mystnb={"figure": {"name": "fig-ar-jacobian", "caption": "Who sees whom in MADE, for three orders of a 4 x 4 picture. Above, the order in which the pixels are drawn. Middle, the Jacobian with rows (outputs) and columns (inputs) in the order of storage: dark where an output depends on an input. Below, the same sorted by the order of drawing: in all three cases strictly lower triangular."}, "image": {"alt": "Three columns. The top row shows paths through a 4 by 4 grid: line by line, a spiral from the centre, and a random order. The middle row shows 16 by 16 matrices, triangular only for the first. The bottom row shows three strictly lower triangular matrices."}}
+fig, axes = plt.subplots(3, 3, figsize=(5.6, 5.4), height_ratios=(0.8, 1, 1))
+for (name, order), (top, middle, bottom) in zip(orders.items(), axes.T):
+    top.plot(order % side, order // side, "-", lw=1, color=COLOURS["blue"], marker="o", ms=3)
+    top.plot(order[0] % side, order[0] // side, "o", color=COLOURS["vermilion"])
+    top.set(title=name, xlim=(-0.5, 3.5), ylim=(3.5, -0.5), aspect="equal", xticks=[], yticks=[])
+    sees = (who_sees_whom(nets[name], 16) > 0).float()
+    middle.imshow(sees, cmap="gray_r", vmax=1.6)
+    bottom.imshow(sees[order][:, order], cmap="gray_r", vmax=1.6)
+    for ax in (middle, bottom):
+        ax.set(xticks=[], yticks=[])
+        ax.grid(visible=False)
+for ax, label in zip(axes[:, 0], ("order", "as stored", "as drawn")):
+    ax.set_ylabel(label)
+plt.show()
+
+# %% [markdown]
+# The theorem allows the layer of type A to stand anywhere. The next cell tries it first, in the middle and last, and measures two things that know nothing of masks: the largest entry of the Jacobian on or above the diagonal, and the sum over all states.
+
+# %% tags=["check:thm-ar-masks"]
+D = 10
+random = torch.Generator().manual_seed(0)
+weights = torch.randn(3, D, D, generator=random, dtype=torch.float64)
+A, B = torch.ones(D, D).tril(-1), torch.ones(D, D)  # one unit of each degree in every layer
+
+
+def stack(types, skips=()):
+    """Layers of the given types; `skips` lists the layers around which a connection carries their input on."""
+
+    def net(x):
+        h = x.double()
+        for i, (kind, W) in enumerate(zip(types, weights)):
+            y = F.linear(h, W.tril(-1 if kind == "A" else 0))
+            h = torch.tanh(y) + (h if i in skips else 0)
+        return 4 * h
+
+    return net
+
+
+cases = [("ABB", ()), ("BAB", ()), ("BBA", ()), ("ABB", (1, 2)), ("ABB", (0, 1, 2)), ("BAB", (0, 1, 2))]
+for types, skips in cases:
+    net = stack(types, skips)
+    leak = who_sees_whom(net, D).triu().max().item()
+    total = log_prob(net(all_states(D)), all_states(D)).exp().sum().item()
+    around = "skips around layers " + ", ".join(str(i + 1) for i in skips) if skips else "no skips"
+    print(f"{types}, {around:30}: leak {leak:4.1f}, sum over all states {total:.6f}")
+    around_a = any(types[i] == "A" for i in skips)
+    assert (leak > 0) == around_a and (abs(total - 1) > 0.1) == around_a
+
+
+# %% [markdown]
+# :::{admonition} Watch out: "one type-A layer anywhere suffices"
+# :class: pitfall
+# It suffices in a plain chain of layers, and in a chain with skips around layers of type B. A skip *around* the type-A layer is a path without any A: in the last two rows above the outputs see their own inputs, and the "probabilities" of 1,024 states add up to
+# 7 and more. Such a model looks wonderful in training, because predicting a pixel from itself is easy. In practice: put type A in the first layer, let no skip or residual connection start before it, and test by Jacobian.
+# :::
+#
+# Does depth pay? From here on most experiments use **small digits**: MNIST averaged over squares of 2 x 2 pixels and cut at half, 14 x 14 pixels of black and white, so that a model trains in seconds. `lvmlib`'s `MADE` is the class above with
+# a choice of degrees; its weights, in our formula, give the same numbers.
+
+
+# %%
+def small_digits(split):
+    return (F.avg_pool2d(split.x.float(), 2) > 127.5).float()  # [N, 1, 14, 14]
+
+
+def nll(model, x, *context):
+    """Mean negative log-likelihood in nats per example."""
+    with torch.no_grad():
+        parts = zip(x.split(500), *(c.split(500) for c in context))
+        return -torch.cat([model.log_prob(*part) for part in parts]).mean().item()
+
+
+small, small_test = small_digits(train), small_digits(test)
+seed_everything(0)
+made = MADE((1, 14, 14), hidden=(800,), degrees="random")
+fit(made, small, steps=1000 * SCALE, batch_size=100, lr=cosine(1e-2, 1000 * SCALE), progress=False)
+
+fvsbn = FVSBN((1, 14, 14))
+fit(fvsbn, small, steps=500 * SCALE, batch_size=100, lr=cosine(0.1, 500 * SCALE), progress=False)
+
+# %% tolerance={"rtol": 0.01}
+x = small_test[:100].flatten(1)
+h = x
+for i, layer in enumerate([*made.net.layers, made.net.output]):
+    h = F.linear(h if i == 0 else h.relu(), layer.mask * layer.weight, layer.bias)
+with torch.no_grad():
+    difference = (log_prob(h, x) - made.log_prob(small_test[:100])).abs().max().item()
+print(f"MADE by hand and from lvmlib differ by less than 0.001 nats: {difference < 1e-3}")
+assert difference < 1e-3
+results = {"fully visible belief net": nll(fvsbn, small_test), "MADE": nll(made, small_test)}
+for name, value in results.items():
+    print(f"{name:25} {value:.2f} nats per small test digit")
+
+# %% [markdown]
+# With a hidden layer a pixel can react to *combinations* of its predecessors, and that is worth several nats. Sum over all states once more, now for the library's model with its options: both kinds of degrees, several orders and seeds, up to twelve bits.
+
+# %%
+worst = 0
+for D, degrees, seed in itertools.product((5, 9, 12), ("even", "random"), (0, 1, 2)):
+    seed_everything(seed)
+    order = torch.randperm(D)
+    net = MADE((D,), hidden=(30, 30), degrees=degrees, order=order, seed=seed).double()
+    for p in net.parameters():
+        p.data.mul_(3)  # far from uniform
+    with torch.no_grad():
+        worst = max(worst, abs(net.log_prob(all_states(D)).exp().sum().item() - 1))
+print(f"18 models, largest deviation of the sum over all states from 1 is below 1e-12: {worst < 1e-12}")
+assert worst < 1e-12
+
+# %% [markdown]
+# (sec-ar-orders)=
+# ### Which order? All of them
+#
+# The chain rule is indifferent to the order; a network is not, since in some orders the conditionals are simpler functions than in others. MADE can change its order by changing its masks, so the *same weights* can be trained for many orders at once, a new set
+# of masks for each batch {cite:p}`germain2015,uria2014`. What does one gain? A model that can fill in *any* missing pixels, by an order that begins with the known ones; and an ensemble for the price of one set of weights:
+#
+# $$ p(x) = \frac1S \sum_{s=1}^S p_s(x) , \qquad \log p(x) = \operatorname*{logmeanexp}_s \log p_s(x) . $$ (eq-ar-mixture)
+#
+# A mean of distributions is a distribution, and by Jensen's inequality $\log p(x)$ is at least the average of the $\log p_s(x)$.
+
+# %%
+seed_everything(0)
+many = MADE((1, 14, 14), hidden=(800,), degrees="random", masks=8)
+fit(many, small, steps=1500 * SCALE, batch_size=100, lr=cosine(1e-2, 1500 * SCALE), progress=False)
+mixture = OrderingMixture(many)
+
+# %% tolerance={"rtol": 0.02}
+each = []
+for s in range(many.masks):
+    many.use(s)
+    each.append(nll(many, small_test))
+many.use(0)
+print(f"line by line: {each[0]:.2f} nats; seven random orders: from {min(each[1:]):.2f} to {max(each[1:]):.2f}")
+print(f"mixture of the 8 orders: {nll(mixture, small_test):.2f} nats")
+print(f"a MADE trained for line by line alone: {results['MADE']:.2f} nats")
+
+# %% [markdown]
+# The ensemble beats each of its members by a nat and more. It does not beat the specialist that was trained for one order: eight jobs are harder than one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
+# have more in common with each other than with it.
+#
+# :::{admonition} Watch out: averaging the logits over orderings
+# :class: pitfall
+# An ensemble is often formed by averaging the *outputs* of the network under several orders, pixel by pixel, and summing the resulting log-probabilities. That is not a density. Let two bits always agree. Drawn in either order the first is a fair coin
+# and the second a copy, with log-odds $\pm a$. The averaged log-odds of *each* bit are $\pm a / 2$ in the direction of the other, so $(0, 0)$ and $(1, 1)$ each get $\sigma(a/2)^2$, nearly 1, and the four states "sum" to nearly 2. Each bit has been explained by the other, and nobody paid for either.
+# The cell below does it to MADE on a patch of 12 real pixels.
+# :::
+
+# %% tolerance={"rtol": 0.03, "atol": 0.02}
+patches = small[:, 0, 6:9, 4:8].flatten(1)  # 3 x 4 pixels from the middle of each digit
+seed_everything(0)
+patch_model = MADE((12,), hidden=(200,), degrees="random", masks=8)
+fit(patch_model, patches, steps=600 * SCALE, batch_size=100, lr=cosine(1e-2, 600 * SCALE), progress=False)
+
+x = all_states(12).float()
+with torch.no_grad():
+    logits = []
+    for s in range(8):
+        patch_model.use(s)
+        logits.append(patch_model.predict(x))
+    averaged = log_prob(torch.stack(logits).mean(0)[:, 0], x)
+    mixed = OrderingMixture(patch_model).log_prob(x)
+frequencies = (patches @ 2 ** torch.arange(11.0, -1, -1)).long().bincount(minlength=4096) / len(patches)
+for name, log_p in {"mean of probabilities": mixed, "mean of logits": averaged}.items():
+    print(f"{name:22} sum over 4096 states {log_p.exp().sum():.3f}, 'nll' {-(frequencies * log_p).sum():.3f} nats")
+print(f"plug-in entropy of the patches, which no model beats: {-torch.xlogy(frequencies, frequencies).sum():.3f} nats")
+
+# %% [markdown]
+# The averaged logits claim to beat the entropy of the very data that they are measured on, which is impossible ({doc}`chapter 1 <01_information_theory>`): the sure sign of a score that is not a likelihood.
+#
+# (sec-ar-context)=
+# ### Telling it which digit
+#
+# A **context** $c$, such as the class, may be seen by everyone: $p(x \mid c) = \prod_t p(x_t \mid x_{<t}, c)$. In MADE a linear map of the class, as a one-hot vector, is added to the first hidden layer, and no mask is needed. The reward is double. We can ask for a digit, and by
+# Bayes' rule $p(c \mid x) \propto p(x \mid c)\, p(c)$ the model of pictures becomes a classifier.
+
+# %%
+seed_everything(0)
+classes = MADE((1, 14, 14), hidden=(800,), degrees="random", context=10)
+fit(
+    classes,
+    (small, train.y),
+    lambda model, batch: -model.log_prob(*batch),
+    steps=1200 * SCALE,
+    batch_size=100,
+    lr=cosine(1e-2, 1200 * SCALE),
+    progress=False,
+)
+
+# %% tolerance={"rtol": 0.02, "atol": 0.005}
+x, y = small_test[:2000], test.y[:2000]
+with torch.no_grad():
+    joint = torch.stack([classes.log_prob(x, torch.full((2000,), c)) for c in range(10)], 1)  # [2000, 10]
+marginal = -(joint.logsumexp(1) - math.log(10)).mean()  # -log sum_c p(c) p(x | c)
+print(f"told the class: {nll(classes, x, y):.2f} nats; summed over the classes: {marginal:.2f}")
+print(f"Bayes' rule names the right class of {(joint.argmax(1) == y).float().mean():.1%} of the test digits")
+
+# %% mystnb={"figure": {"name": "fig-ar-classes", "caption": "Small digits. Above, data. Below, draws from MADE, told which digit to draw."}, "image": {"alt": "Grid of ten columns, one for each digit from 0 to 9. Two rows of real small digits and four rows of drawn ones, most of them recognisable."}} tolerance={"figure": 0.6, "data": 0.6}
+labels = torch.arange(10).repeat(4)
+torch.manual_seed(0)
+drawn = classes.sample(40, labels)
+real = torch.stack([small_test[test.y == c][i] for i in range(2) for c in range(10)])
+image_grid(torch.cat([real, drawn]), columns=10, row_labels=["data", "", "drawn", "", "", ""])
+plt.show()
+
+
+# %% [markdown]
+# Summed over the classes, $\sum_c p(c)\, p(x \mid c)$ is again a model of pictures alone. Being told the class is worth two nats to it. It cannot be worth more than $\log 10 = 2.3$: $\sum_c p(c)\, p(x \mid c) \ge \frac{1}{10}\, p(x \mid c)$ for the true $c$.
+#
+# **What it costs and when it fails.** One pass gives all conditionals. Nothing is shared between positions, so that a stroke learned in one corner is unknown in the next, a longer sequence needs a new network, and the first layer alone has as many weights as pixels times units. Drawing takes $D$ steps, which {numref}`sec-ar-caching` makes short.
+
+# %% [markdown]
+# (sec-ar-sharing)=
+# ## One rule for all positions
+#
+# A text has no fixed length, and what makes an *e* likely after *th* is the same on every page. So let all positions use *one* function. It needs a description of the past that has the same size everywhere: a **state** $h_t$, updated with
+# every value that is drawn.
+#
+# $$ h_t = f(h_{t-1}, x_{t-1}), \qquad p(x_t = 1 \mid x_{<t}) = \sigma(w^\top h_t + b) . $$ (eq-ar-rnn)
+#
+# This is **{term}`parameter sharing`** over time, and $f$ is a {term}`recurrent network`. The plain choice $\tanh(W h + U x)$ forgets quickly. The gated recurrent unit {cite:p}`cho2014` and the older LSTM {cite:p}`hochreiter1997` let the network decide how much of the state to keep:
+
+
+# %%
+def gru_step(x, h, W, U, b, c):
+    """One step of a gated recurrent unit: input x [B, I], state h [B, H] -> new state [B, H]."""
+    input_r, input_z, input_n = (x @ W.T + b).chunk(3, 1)
+    state_r, state_z, state_n = (h @ U.T + c).chunk(3, 1)
+    reset, keep = torch.sigmoid(input_r + state_r), torch.sigmoid(input_z + state_z)
+    proposal = torch.tanh(input_n + reset * state_n)
+    return (1 - keep) * proposal + keep * h
+
+
+class RecurrentNet(nn.Module):
+    """Bits [B, D] -> log-odds [B, D], by one rule for all positions."""
+
+    def __init__(self, hidden, places=None):
+        super().__init__()
+        inputs = 1 if places is None else 1 + places.shape[1]
+        self.places = places  # [D, ...]: what is told about the position to be drawn
+        self.gru, self.out = nn.GRU(inputs, hidden, batch_first=True), nn.Linear(hidden, 1)
+
+    def forward(self, x):
+        past = F.pad(2 * x - 1, (1, 0))[:, :-1, None]  # the bit before as -1 or 1, or 0 for none; [B, D, 1]
+        if self.places is not None:
+            past = torch.cat([past, self.places.expand(len(x), -1, -1)], 2)
+        return self.out(self.gru(past)[0])[..., 0]
+
+
+# %% [markdown]
+# `nn.GRU` is a fast loop over our `gru_step`, as the next cell confirms. Shifting the input by one position is all that keeps the model autoregressive: the state that predicts $x_t$ has read $x_1, \dots, x_{t-1}$.
+
+# %%
+seed_everything(0)
+net = RecurrentNet(16)
+x = small_test[:4].flatten(1)[:, 60:120]  # four lines of four digits
+h, states = torch.zeros(4, 16), []
+past = F.pad(2 * x - 1, (1, 0))[:, :-1, None]
+for t in range(60):
+    h = gru_step(past[:, t], h, *net.gru.all_weights[0])
+    states.append(h)
+by_hand = net.out(torch.stack(states, 1))[..., 0]
+sees = who_sees_whom(net, 60)
+print(f"step by step and nn.GRU agree: {torch.allclose(by_hand, net(x), atol=1e-5)}")
+print(f"largest entry of the Jacobian on or above the diagonal: {sees.triu().max():.1f}")
+assert torch.allclose(by_hand, net(x), atol=1e-5) and sees.triu().max() == 0
+
+
+# %% [markdown]
+# A picture read line by line is a sequence too, but an odd one. The pixel *above* was drawn a whole line ago, and unless the net counts, it does not even know in which column it is. So we tell it: append to each input a one-hot code of the row and the column of the pixel to be drawn. That
+# keeps all the sharing and breaks its one bad consequence, that every position has to look alike.
+
+
+# %%
+def short_run(model, steps, lr, loss=None):
+    """A training run of a few seconds on small digits, from a fixed seed."""
+    schedule = cosine(lr, steps * SCALE, warmup=20)
+    fit(model, small, loss, steps=steps * SCALE, batch_size=50, lr=schedule, clip_norm=1.0, progress=False)
+    return model.eval()
+
+
+def cost(net, x):
+    """Negative log-likelihood of pictures under a network of log-odds; [B], nats."""
+    return -log_prob(net(x.flatten(1)), x.flatten(1))
+
+
+one_hot = torch.eye(14)
+places = torch.cat([one_hot.repeat_interleave(14, 0), one_hot.repeat(14, 1)], 1)  # [196, 28]: row, column
+recurrent = {}
+for name, told in {"RNN": None, "RNN, told the position": places}.items():
+    seed_everything(0)
+    recurrent[name] = short_run(RecurrentNet(48, told), 150, 2e-2, cost)
+
+# %% tolerance={"rtol": 0.05}
+x = small_test[:1000]
+for name, net in recurrent.items():
+    with torch.no_grad():
+        results[name] = cost(net, x).mean().item()
+    count = sum(p.numel() for p in net.parameters())
+    print(f"{name:23} {results[name]:.2f} nats per small digit, {count:6,} parameters")
+print(f"fully visible net       {nll(fvsbn, x):.2f} nats per small digit, {196 * 197 // 2:6,} parameters")
+
+# %% mystnb={"figure": {"name": "fig-ar-position", "caption": "Mean cost of each pixel of a small test digit under the two recurrent nets. The one that is told where it is pays less everywhere, and next to nothing along the sides; the other has to guess from what it has read in which column it stands."}, "image": {"alt": "Two maps of 14 by 14 pixels on one colour scale. Both are bright in the middle and dark at the border; with the position the bright region is smaller and less bright."}} tolerance={"figure": 0.5, "data": 0.5, "rtol": 0.2}
+fig, axes = plt.subplots(1, 2, figsize=(5.4, 2.4), layout="constrained")
+flat = x.flatten(1)
+for ax, (name, net) in zip(axes, recurrent.items()):
+    with torch.no_grad():
+        each = F.binary_cross_entropy_with_logits(net(flat), flat, reduction="none").mean(0)
+    shown = ax.imshow(each.view(14, 14), cmap="cividis", vmin=0, vmax=0.6)
+    ax.set_title(name, fontsize=10)
+    ax.axis("off")
+fig.colorbar(shown, ax=axes, label="nats per pixel")
+plt.show()
+
+# %% [markdown]
+# `lvmlib`'s `RNN` is the same with two conveniences: several layers, of GRUs or of LSTMs, and `positions=True`, which *adds* a learned vector for each row and each column to the input. (That is what appending a one-hot code does, too: the first thing that happens to the input is a matrix product, and a product with a one-hot code picks a column.) Stepping through it with `gru_step` gives its log-odds.
+
+# %%
+seed_everything(0)
+model = RNN((1, 14, 14), hidden=16, cell="gru", positions=True)
+x = small_test[:4].flatten(1)
+value = model.values(x)  # a vector for each bit, [4, 196, 16]
+inputs = F.pad(value[:, :-1], (0, 0, 1, 0)) + model.positions()
+h, states = torch.zeros(4, 16), []
+for t in range(196):
+    h = gru_step(inputs[:, t], h, *model.rnn.all_weights[0])
+    states.append(h)
+by_hand = model.output(torch.stack(states, 1))[..., 0]
+print(f"by hand and lvmlib agree: {torch.allclose(by_hand, model.predict(small_test[:4]).flatten(1), atol=1e-5)}")
+assert torch.allclose(by_hand, model.predict(small_test[:4]).flatten(1), atol=1e-5)
+
+# %% [markdown]
+# (sec-ar-three-ways)=
+# ## Three ways to process a sequence
+#
+# The state of a recurrent net is one answer to the question how position $t$ learns about position $s$. There are two others, and the three differ in what they cost.
+#
+# - **Recurrence**: $h_t = f(h_{t-1}, x_{t-1})$. News from $s$ travels through $t - s$ states, one after the other, each of the same size.
+# - **Convolution**: $h_t = \phi\big(\sum_j W_j x_{t-j}\big)$ over a window of $k$ values. All positions at once; what lies beyond the window is invisible, unless layers are stacked.
+# - **Self-attention**: $h_t = \sum_{s \le t} \alpha_{ts} V x_s$, a weighted mean over *all* of the past, with weights $\alpha_{ts}$ computed from the contents. Every pair of positions meets directly, and every pair has to be paid for.
+#
+# :::{list-table} One layer of width $C$ on a sequence of length $T$. Work in multiply-adds; depth is the longest chain of operations that have to wait for each other; memory while drawing is what must be kept of the past.
+# :header-rows: 1
+# :name: tab-ar-three-ways
+#
+# * -
+#   - recurrence (GRU)
+#   - convolution, kernel $k$
+#   - self-attention
+# * - work of a training pass
+#   - $6\, T C^2$
+#   - $k\, T C^2$
+#   - $4\, T C^2 + T^2 C$ (both halves of the square: $2\, T^2 C$)
+# * - depth of a training pass
+#   - $T$
+#   - 1
+#   - 4, whatever $T$
+# * - reach
+#   - everything, in principle
+#   - $k$ positions
+#   - everything
+# * - layers until all is seen
+#   - 1
+#   - $(T - 1)/(k - 1)$; with dilation $\log_2 T$
+#   - 1
+# * - memory while drawing
+#   - $C$
+#   - $(k - 1)\, C$
+#   - $2\, T C$
+# * - work to draw one more value
+#   - $6\, C^2$
+#   - $k\, C^2$
+#   - $4\, C^2 + 2\, t C$
+# :::
+#
+# "In principle" deserves a picture. {numref}`fig-ar-reach` asks the gradient how strongly the last output depends on each input, for one layer of each kind with random weights.
+
+# %%
+T, C = 128, 32
+seed_everything(0)
+x = torch.randn(16, T, C)
+gru, conv = nn.GRU(C, C, batch_first=True), nn.Conv1d(C, C, 8)
+query, key, value = (nn.Linear(C, C, bias=False) for _ in range(3))
+future = torch.ones(T, T).triu(1).bool()
+
+
+def attend(x):
+    alpha = (query(x) @ key(x).mT / C**0.5).masked_fill(future, -math.inf).softmax(-1)
+    return alpha @ value(x)
+
+
+layers = {
+    "recurrence": lambda x: gru(x)[0],
+    "convolution, kernel 8": lambda x: torch.tanh(conv(F.pad(x.mT, (7, 0)))).mT,
+    "self-attention": attend,
+}
+reach = {}
+for name, layer in layers.items():
+    inputs = x.clone().requires_grad_()
+    directions = torch.randn(16, C, generator=torch.Generator().manual_seed(0))
+    (gradient,) = torch.autograd.grad((layer(inputs)[:, -1] * directions).sum(), inputs)
+    reach[name] = gradient.norm(dim=2).mean(0).flip(0)  # [T], by distance from the last position
+
+# %% mystnb={"figure": {"name": "fig-ar-reach", "caption": "How strongly the last output of one layer depends on the input a given distance back: the mean norm of the gradient, random weights, width 32. The recurrent state forgets exponentially; training can slow this down but not change its kind. The window ends. Attention reaches everything alike."}, "image": {"alt": "Gradient norm on a logarithmic axis against distance from 0 to 127. The recurrent curve falls along a straight line by many orders of magnitude, the convolution is flat and stops at distance 7, attention is flat over the whole length at a low level."}}
+fig, ax = plt.subplots(figsize=(6, 3))
+for (name, norm), style in zip(reach.items(), ("-", "o", "--")):
+    seen = norm[norm > 0]
+    ax.plot(range(len(seen)), seen, style, ms=4, label=name)
+ax.set(yscale="log", xlabel="distance into the past", ylabel="norm of the gradient", ylim=(1e-9, 3))
+_ = ax.legend()
+plt.show()
+
+# %% [markdown]
+# The reach of a *trained* recurrent net is longer, and its makers' art consists in making it so; but its last state is all that it has, while attention can look anything up. What do these differences cost in practice? {numref}`fig-ar-ways` shows measurements from
+# `benchmarks/three_ways.py`, with a fourth way that the next section is about: convolutions stacked with growing gaps.
+
+# %% mystnb={"figure": {"name": "fig-ar-ways", "caption": "One layer of each kind of width 64, four sequences at a time, by length. Left, multiply-adds of a pass over one sequence. Middle, how many products have to wait for each other. Right, bytes that the pass must keep for the gradient. (Dilated: as many layers of kernel 2 as it takes to see the whole sequence.)"}, "image": {"alt": "Three panels on logarithmic axes against length. Work: attention rises with the square of the length, the others in proportion to it. Depth: recurrence rises with the length, the others stay at or below twelve. Memory: attention written out rises with the square, the others in proportion."}}
+import json
+from pathlib import Path
+
+rows = json.loads(Path("../benchmarks/results/three_ways.json").read_text())["rows"]
+ways = {"recurrence": "o-", "convolution": "s-", "dilated convolution": "v--", "self-attention": "^-"}
+panels = {"multiply_adds": "multiply-adds", "depth": "products in a chain", "kept_bytes": "bytes kept"}
+ticks = sorted({row["length"] for row in rows})[::2]
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.7), layout="constrained")
+for ax, (key, label) in zip(axes, panels.items()):
+    for way, style in ways.items():
+        mine = [row for row in rows if row["way"] == way]
+        ax.plot(
+            [row["length"] for row in mine],
+            [row[key] for row in mine],
+            style,
+            ms=3,
+            label=way if ax is axes[0] else None,
+        )
+    ax.set(xscale="log", yscale="log", xlabel="length", title=label)
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+fig.legend(loc="outside lower center", ncols=4, fontsize=8, columnspacing=1)
+plt.show()
+
+# %% mystnb={"figure": {"name": "fig-ar-ways-time", "caption": "Seconds of one training step, measured on one core in the same setting. The fused kernel computes the same attention without keeping the table of all pairs."}, "image": {"alt": "Seconds against length on logarithmic axes for five layers. The convolution is the fastest throughout. The recurrence is the slowest at small lengths and grows in proportion; attention written out grows faster and overtakes it."}}
+fig, ax = plt.subplots(figsize=(6, 3))
+for way, style in (ways | {"fused self-attention": "^:"}).items():
+    mine = [row for row in rows if row["way"] == way]
+    ax.plot([row["length"] for row in mine], [row["train_s"] for row in mine], style, ms=4, label=way)
+ax.set(xscale="log", yscale="log", xlabel="length", ylabel="seconds of a training step")
+ax.set_xticks(ticks, [str(tick) for tick in ticks])
+ax.minorticks_off()
+_ = ax.legend(fontsize=8)
+plt.show()
+
+
+# %% [markdown]
+# At length 64 the recurrent layer and attention do the same number of multiply-adds, and still a step of the recurrent layer takes several times longer: its products are small and wait for each other, 64 in a row. From there on attention pays for its square. At length 1,024 it does six times the work, and, written out as in the cell above, keeps 18 megabytes
+# for four short sequences. The fused kernel (`scaled_dot_product_attention`, which `lvmlib` uses) computes the same numbers block by block and keeps 1.3. The dilated stack does more work than attention at short lengths, since it needs $\log_2 T$ layers to see as far, and less at long ones.
+#
+# (sec-ar-wavenet)=
+# ## Convolutions that only look back
+#
+# A convolution becomes autoregressive by padding on one side. Put $k - 1$ zeros in front of the sequence, and the window that ends at $t$ contains nothing later: the convolution is **{term}`causal <causal convolution>`** (in the words of {numref}`tab-ar-masks`, type B). Shift the input by
+# one position, and it is type A.
+#
+# Stacked, each layer of kernel $k$ lets us see $k - 1$ positions further, which is slow: 784 pixels with $k = 2$ would take 783 layers. {cite:t}`vandenoord2016wavenet` leave gaps in the window. With **dilation** $d$ the window reads $x_t, x_{t-d}, x_{t-2d}, \dots$, and with $d = 1, 2, 4, 8, \dots$ the reach doubles with each layer ({numref}`fig-ar-dilation`).
+#
+# :::{prf:proposition} The receptive field of dilated convolutions
+# :label: thm-ar-receptive-field
+# Stack causal convolutions of kernel $k \ge 2$ with dilations $d_1, \dots, d_L$ on a sequence shifted by one position. Output $t$ sees no position but the
+#
+# $$ R = 1 + (k - 1) \sum_{l=1}^L d_l $$ (eq-ar-receptive-field)
+#
+# just before it. If $d_1 = 1$ and $d_{l+1} \le 1 + (k - 1) \sum_{i \le l} d_i$ for all $l$, there are paths to each of them. With $k = 2$ and $d_l = 2^{l - 1}$ these hold, and $R = 2^L$.
+# :::
+#
+# :::{prf:proof}
+# A path from output $t$ down to the shifted input chooses in each layer one of $k$ taps, that is a step back of $j_l d_l$ with $0 \le j_l \le k - 1$. So it ends between 0 and $(k - 1) \sum_l d_l = R - 1$ positions back in the shifted sequence, which is between 1 and $R$ back in the original. All steps back
+# from 0 to $S_l = (k - 1)\sum_{i \le l} d_i$ occur after $l$ layers, by induction: layer $l + 1$ adds to the interval $[0, S_l]$ its copies shifted by $d_{l+1}, 2 d_{l+1}, \dots, (k-1) d_{l+1}$, and they overlap or touch since $d_{l+1} \le S_l + 1$. Finally $\sum_{l=1}^L 2^{l-1} = 2^L - 1$.
+# :::
+
+
+# %%
+def causal_conv(x, weight, bias, dilation):
+    """x [B, C, T], weight [C', C, k] -> [B, C', T]; position t reads t, t - d, ..., t - (k - 1) d."""
+    kernel = weight.shape[-1]
+    return F.conv1d(F.pad(x, ((kernel - 1) * dilation, 0)), weight, bias, dilation=dilation)
+
+
+# %% [markdown]
+# WaveNet's layer adds three things to this. A **gate**, $\tanh(\cdot) \odot \sigma(\cdot)$, chooses what to let through. A **residual** connection carries the layer's input past it, so that twenty layers can be trained. And a **skip** connection carries what the layer found straight to the output, so that near and far past are
+# both at hand there. Neither goes around type A: the shift comes before everything.
+
+
+# %%
+class WaveBlock(nn.Module):
+    """h [B, C, T] -> input of the next layer and contribution to the output, both [B, C, T]."""
+
+    def __init__(self, channels, dilation):
+        super().__init__()
+        self.dilation = dilation
+        self.both = nn.Conv1d(channels, 2 * channels, kernel_size=2)  # filter and gate
+        self.residual, self.skip = nn.Conv1d(channels, channels, 1), nn.Conv1d(channels, channels, 1)
+
+    def forward(self, h):
+        filtered, gate = causal_conv(h, self.both.weight, self.both.bias, self.dilation).chunk(2, 1)
+        z = filtered.tanh() * gate.sigmoid()
+        return h + self.residual(z), self.skip(z)
+
+
+# %%
+class WaveNetFromScratch(nn.Module):
+    """Bits [B, D] -> log-odds [B, D]."""
+
+    def __init__(self, channels, dilations):
+        super().__init__()
+        self.embed, self.head = nn.Conv1d(1, channels, 1), nn.Conv1d(channels, 1, 1)
+        self.blocks = nn.ModuleList(WaveBlock(channels, d) for d in dilations)
+
+    def forward(self, x):
+        h = self.embed(x[:, None])  # [B, C, D]
+        h, total = F.pad(h, (1, 0))[..., :-1], 0  # type A: shifted by one
+        for block in self.blocks:
+            h, skip = block(h)
+            total = total + skip
+        return self.head(total.relu())[:, 0]
+
+
+# %% tags=["check:thm-ar-receptive-field"]
+for dilations in ([1, 2, 4, 8, 16], [1, 1, 1], [1, 2, 4, 1, 2, 4], [1, 4, 16]):
+    seed_everything(0)
+    net = WaveNetFromScratch(8, dilations)
+    sees = who_sees_whom(net, 64)[63].flip(0)  # by distance, starting at 0
+    seen = sees.nonzero()[:, 0].tolist()
+    R = 1 + sum(dilations)
+    gaps = [i for i in range(1, R + 1) if i not in seen]
+    print(f"dilations {dilations}: R = {R}, sees distances {seen[0]} to {seen[-1]} with {len(gaps)} gaps")
+    assert seen[0] == 1 and seen[-1] == R and bool(gaps) == (dilations == [1, 4, 16])
+
+# %% [markdown]
+# The Jacobian agrees with the formula in all four cases, and the last one, with dilations that grow too fast, has holes, as the condition in the proposition says.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-ar-dilation", "caption": "Left, four dilated layers of kernel 2: every path from the output (top right) back to the inputs. Right, measured: how strongly the last of 64 outputs of a WaveNet with dilations 1, 2, 4, 8, 16 and random weights depends on the inputs before it. Those at distances 1 to 32 (shaded) count, some of them little; nothing beyond does."}, "image": {"alt": "Left, a binary tree of lines from one node at the top right down to 16 input nodes. Right, points of gradient size against distance on a logarithmic axis, for distances from 1 to 32 only."}}
+fig, (left, right) = plt.subplots(1, 2, figsize=(6, 2.6), width_ratios=(1.2, 1))
+active = {0}
+for layer, dilation in enumerate((8, 4, 2, 1)):
+    below = set()
+    for node in active:
+        for step in (0, dilation):
+            left.plot([-node, -node - step], [4 - layer, 3 - layer], lw=1, color=COLOURS["blue"])
+            below.add(node + step)
+    active = below
+for layer in range(5):
+    left.plot(range(-15, 1), [layer] * 16, "o", ms=3.5, color="#1a1a1a")
+left.set(yticks=range(5), yticklabels=["input", "d = 1", "d = 2", "d = 4", "d = 8"], xlabel="steps back")
+left.grid(visible=False)
+seed_everything(0)
+net = WaveNetFromScratch(8, [1, 2, 4, 8, 16])
+sees = who_sees_whom(net, 64)[63].flip(0)
+distance = sees.nonzero()[:, 0]
+right.plot(distance, sees[distance], "o", ms=3)
+right.axvspan(1, 32, color=COLOURS["blue"], alpha=0.15, lw=0)
+right.set(yscale="log", xlabel="distance into the past", ylabel="largest gradient", xlim=(-1, 63))
+plt.show()
+
+# %% [markdown]
+# `lvmlib.autoregressive.WaveNet` is built from the same layer; ours gives the same with its weights. On pictures it has the recurrent net's trouble, since a convolution does exactly the same thing in each column. It has the same cure, a **{term}`position encoding`**: a learned
+# vector for each row and one for each column, added to what the first layer sees.
+
+# %% tolerance={"rtol": 0.05}
+seed_everything(0)
+wavenet = WaveNet((1, 14, 14), channels=24, layers=7)
+theirs, ours = wavenet.layers[1], WaveBlock(24, dilation=2)
+with torch.no_grad():
+    ours.both.weight.copy_(torch.cat([theirs.filter.weight, theirs.gate.weight])[:, :, 0])
+    ours.both.bias.copy_(torch.cat([theirs.filter.bias, theirs.gate.bias]))
+    ours.residual.weight.copy_(theirs.residual.weight[:, :, 0]), ours.residual.bias.zero_()
+    ours.skip.weight.copy_(theirs.skip.weight[:, :, 0]), ours.skip.bias.zero_()
+h = torch.randn(3, 24, 50)
+pairs = zip(ours(h), theirs(h[:, :, None], None))
+print(f"layers agree: {all(torch.allclose(a, b[:, :, 0], atol=1e-5) for a, b in pairs)}")
+for name, positions in {"WaveNet": False, "WaveNet, told the position": True}.items():
+    seed_everything(0)
+    model = short_run(WaveNet((1, 14, 14), channels=24, layers=7, positions=positions), 100, 1e-2)
+    results[name] = nll(model, small_test[:1000])
+    print(f"{name:27} {results[name]:.2f} nats per small digit, sees {model.receptive_field} of 196 pixels back")
+
+# %% [markdown]
+# (sec-ar-audio)=
+# ### Sound
+#
+# What WaveNet was made for is sound. `load("speech")` holds words spoken by one voice, 0.625 seconds each, 8,000 samples a second, each sample one of 256 levels of the telephone's logarithmic scale: a categorical distribution over 256 values at each of 5,000 positions. In a tenth of a
+# second there are 800 samples, so the receptive field has to be large. The model comes as a checkpoint (script `lvmlib/experiments/speech.py`); we judge it on words that it has never heard, in bits per sample, beside general compressors and beside a table of $256 \times 256$ transition counts.
+
+# %%
+import bz2
+import lzma
+import zlib
+
+from lvmlib.experiments.speech import wavenet_speech
+
+speech, _, speech_test = (split.x for split in load("speech"))  # uint8 [134, 5000] ... [24, 5000]
+voice = wavenet_speech(5000)
+record = load_checkpoint(voice, "wavenet_speech")
+print(f"{record['parameters']:,} parameters, {record['training_minutes']:.0f} minutes on a {record['hardware']}")
+print(f"receptive field {voice.receptive_field} samples = {voice.receptive_field / 8000:.3f} s")
+
+# %% tolerance={"rtol": 0.01}
+steps_taken = 256 * speech[:, :-1].long() + speech[:, 1:].long()  # from one sample to the next, as one number
+pairs = steps_taken.flatten().bincount(minlength=256 * 256).view(256, 256).float()
+table = (pairs + 0.05) / (pairs + 0.05).sum(1, keepdim=True)
+first, second = speech_test[:, :-1].long(), speech_test[:, 1:].long()
+data = speech_test.numpy().tobytes()
+coders = {"zlib": lambda b: zlib.compress(b, 9), "bz2": bz2.compress, "xz": lzma.compress}
+bits = {name: 8 * len(compress(data)) / len(data) for name, compress in coders.items()}
+bits["order-1 table"] = -table[first, second].log2().mean().item()
+with torch.no_grad():
+    log_p = torch.cat([voice.log_prob(x) for x in speech_test.split(4)])
+bits["WaveNet"] = bits_per_dim(log_p, (5000,)).mean().item()
+for name, value in bits.items():
+    print(f"{name:14} {value:.3f} bits per sample")
+
+# %% mystnb={"figure": {"name": "fig-ar-audio", "caption": "Sound, 0.3 seconds of each. Above, the beginning of a recorded word. Middle, the first half of the same recording, completed by WaveNet from the dashed line on. Below, a draw from nothing."}, "image": {"alt": "Three waveforms. The recorded one has a burst of periodic pulses, a pause, and some hiss. The completed one is the same up to the dashed line and goes on with hiss of similar strength. The drawn one has irregular pulses, a pause, and then periodic pulses."}} tolerance={"figure": 1.0, "data": 2.0, "rtol": 1.0, "atol": 1.0}
+from lvmlib.data import mu_law_decode
+
+short = wavenet_speech(2400)  # 0.3 s; the weights fit any length
+load_checkpoint(short, "wavenet_speech")
+torch.manual_seed(1)
+word = speech_test[:1, :2400].float()
+completed = short.complete(word, known=1200)
+free = short.sample(1)
+fig, axes = plt.subplots(3, 1, figsize=(6, 3.6), sharex=True, layout="constrained")
+for ax, sound, name in zip(axes, (word, completed, free), ("recorded", "completed", "drawn")):
+    ax.plot(np.arange(2400) / 8, mu_law_decode(sound[0]), lw=0.6)
+    ax.set(ylabel=name, yticks=[])
+axes[1].axvline(150, color=COLOURS["vermilion"], linestyle="--")
+axes[2].set_xlabel("milliseconds")
+plt.show()
+
+
+# %% [markdown]
+# A table of what follows what does no better than xz. WaveNet, which looks back an eighth of a second, takes more than a bit less for each sample, on words that it has never heard. Its draws have the pulses of a voice and its pauses, and now and then a stretch of hiss; they say nothing. An eighth of a second is shorter than most syllables, and the training was short as well. (To listen, write
+# `mu_law_decode(free)[0]` into a file with the standard library's `wave`.)
+#
+# (sec-ar-attention)=
+# ## Everyone looks at everyone before them
+#
+# **Self-attention** {cite:p}`vaswani2017` makes each position a question. Position $t$ has a **query** $q_t$, every earlier token $s$ offers a **key** $k_s$ and a **value** $v_s$, all linear maps of the tokens, and the answer is the mean of the values, weighted by how well key and query agree:
+#
+# $$ \operatorname{attention}_t = \sum_{s \le t} \alpha_{ts} v_s, \qquad \alpha_{ts} = \frac{\exp(q_t^\top k_s / \sqrt{d})}{\sum_{r \le t} \exp(q_t^\top k_r / \sqrt{d})} . $$ (eq-ar-attention)
+#
+# The sum over $s \le t$ instead of all $s$ is the whole mask: type B. Type A comes, once more, from a shift: token $t$ is made of the value drawn *last*. And since attention does not know the order of its tokens, each must say where it comes from. We tell it two positions: where the last value was drawn, and where the next will
+# be. The second makes *any* order possible with the same triangle as mask: sort the tokens by the order of drawing.
+
+
+# %%
+class AttentionNet(nn.Module):
+    """One head of masked self-attention: bits [B, D] -> log-odds [B, D], drawn in any order."""
+
+    def __init__(self, order, channels):
+        super().__init__()
+        D = len(order)
+        self.order, self.future = order, torch.ones(D, D).triu(1).bool()
+        self.value, self.start = nn.Linear(1, channels), nn.Parameter(torch.randn(channels))
+        self.source, self.target = nn.Embedding(D, channels), nn.Embedding(D, channels)
+        self.q, self.k, self.v = (nn.Linear(channels, channels) for _ in range(3))
+        self.out = nn.Linear(channels, 1)
+
+    def forward(self, x):
+        last = self.order[:-1]
+        drawn = self.value(x[:, last, None]) + self.source(last)  # [B, D - 1, C]
+        h = torch.cat([self.start.expand(len(x), 1, -1), drawn], 1) + self.target(self.order)
+        scores = self.q(h) @ self.k(h).mT / h.shape[-1] ** 0.5  # [B, D, D]
+        alpha = scores.masked_fill(self.future, -math.inf).softmax(-1)
+        log_odds = self.out((h + alpha @ self.v(h)).relu())[..., 0]  # in the order of drawing
+        return log_odds[:, self.order.argsort()]
+
+
+# %%
+small_orders = {
+    "line by line": torch.arange(9),
+    "spiral": torch.tensor([4, 5, 8, 7, 6, 3, 0, 1, 2]),
+    "random": torch.randperm(9, generator=torch.Generator().manual_seed(0)),
+}
+for name, order in small_orders.items():
+    seed_everything(0)
+    net = AttentionNet(order, 16)
+    sees = who_sees_whom(net, 9)[order][:, order]  # sorted as drawn
+    total = log_prob(net(all_states(9).float()), all_states(9).float()).exp().sum().item()
+    everything_before = bool((sees[torch.ones(9, 9).tril(-1) > 0] > 0).all())
+    print(f"{name:13} leak {sees.triu().max():.1f}, sees all before: {everything_before}, sum over states {total:.5f}")
+    assert sees.triu().max() == 0 and everything_before and abs(total - 1) < 1e-5
+
+
+# %% [markdown]
+# A **transformer block** puts attention to work: several heads side by side, each with its own queries and keys; then a two-layer perceptron, applied to each token by itself; each of the two added to its input (a residual connection) and preceded by a normalisation of the token.
+#
+# $$ h' = h + \operatorname{attention}(\operatorname{norm}(h)), \qquad h'' = h' + W_2\, \phi(W_1 \operatorname{norm}(h')) . $$ (eq-ar-block)
+#
+# The normalisation works within one token and so leaks nothing. (Normalising over a *batch*, or over the positions of a sequence, would.) In code, and in `lvmlib`:
+
+
+# %%
+def transformer_block(h, attention_in, attention_out, mlp, norms, heads):
+    """Tokens h [B, T, C] -> [B, T, C]; token t depends on tokens up to t."""
+    B, T, C = h.shape
+    q, k, v = attention_in(norms[0](h)).chunk(3, -1)
+    q, k, v = (a.view(B, T, heads, C // heads).transpose(1, 2) for a in (q, k, v))  # [B, heads, T, d]
+    scores = q @ k.mT / (C // heads) ** 0.5
+    alpha = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf).softmax(-1)
+    h = h + attention_out((alpha @ v).transpose(1, 2).reshape(B, T, C))
+    return h + mlp(norms[1](h))
+
+
+seed_everything(0)
+transformer = CausalTransformer((1, 14, 14), channels=32, heads=2, layers=2, positions="axes").eval()
+block = transformer.blocks.each()[0]
+h = torch.randn(3, 50, 32)
+ours = transformer_block(h, block.attention.inputs, block.attention.output, block.mlp, (block.norm_1, block.norm_2), 2)
+print(f"blocks agree: {torch.allclose(ours, block(h), atol=1e-5)}")
+assert torch.allclose(ours, block(h), atol=1e-5)
+
+# %% [markdown]
+# Two variations are worth knowing for pictures.
+#
+# *With convolution.* A single pixel makes a poor question: black or white. If queries, keys and values are made by a causal convolution over the last few tokens {cite:p}`li2019`, what is compared are short strokes. In `lvmlib` this is `kernel=3`.
+#
+# *Patches.* Attention costs the square of the number of tokens. Make a token out of a patch of $2 \times 2$ pixels, and there are four times fewer tokens and sixteen times fewer pairs {cite:p}`dosovitskiy2021`. The chain rule then asks for the pixels *within* the patch, given all patches before; a small MADE whose context is the
+# transformer's token does that. This is `PatchTransformer`, and its likelihood is as exact as the others'.
+
+# %% tolerance={"rtol": 0.05}
+from lvmlib.autoregressive import PatchTransformer
+
+for kernel in (1, 3):
+    seed_everything(0)
+    model = PatchTransformer((1, 14, 14), patch=2, channels=32, heads=2, layers=2, kernel=kernel)
+    short_run(model, 200, 1e-2)
+    results[f"transformer, kernel {kernel}"] = nll(model, small_test[:1000])
+    count = sum(p.numel() for p in model.parameters())
+    name = f"2 x 2 patches, kernel {kernel}"
+    print(f"{name} {results[f'transformer, kernel {kernel}']:.2f} nats per small digit, {count:,} parameters")
+
+# %% [markdown]
+# (sec-ar-compared)=
+# ## The models side by side
+#
+# Here are all models of this chapter on small digits. A few seconds of training each is not a contest: none of them is near its best, and the ones that share weights over positions would gain most from more time.
+
+# %% tolerance={"rtol": 0.03}
+for name, value in sorted(results.items(), key=lambda item: -item[1]):
+    print(f"{name:28} {value:6.2f} nats per small digit")
+
+# %% [markdown]
+# At full size, on 28 x 28 pixels, models are trained by the script `lvmlib/experiments/binary_mnist.py`; the cell lists those whose weights come with the library, with the exact likelihood of the 10,000 test images under stochastic binarization. Beside them stand the figures that one open library gives for its own models of teaching size {cite:p}`hotaj2021`, of other widths and trained for other times.
+
+# %%
+from lvmlib.checkpoints import SHIPPED
+
+published = {"fvsbn": 96.58, "made": 84.87, "transformer": 79.17}
+print(f"{'':18} {'parameters':>10} {'minutes':>8} {'test nats':>10} {'published':>10}")
+for name in ("fvsbn", "made", "rnn", "wavenet", "transformer", "patch_transformer"):
+    path = SHIPPED / f"{name}_mnist.json"
+    if path.exists():
+        record = json.loads(path.read_text())
+        there = f"{published[name]:10.2f}" if name in published else f"{'-':>10}"
+        columns = f"{record['parameters']:10,} {record['training_minutes']:8.0f} {record['test_nll_nats']:10.2f}"
+        print(f"{name:18} {columns} {there}")
+
+
+# %% [markdown]
+# The order of the published figures is that of the chapter: a linear rule, a deep one, attention. The next chapter has the models that are made for pictures.
+
+# %% [markdown]
+# (sec-ar-caching)=
+# ## Drawing is slow, and need not be
+#
+# All these models compute their likelihood in one pass and draw in $D$ steps, because pixel $t$ has to be known before pixel $t + 1$ can be asked for. The obvious way to draw is `draw` above: at each step run the whole network and read off *one* of its $D$ outputs. That is $D$ passes, for work of which nearly everything was done the
+# step before. Nothing obliges us to do it again. What each model can keep is a matter of what its masks forbid: a unit that does not see pixel $t$ does not change when pixel $t$ is drawn.
+#
+# - **Belief net**: a running sum of log-odds; each new bit adds its column of $W$.
+# - **Recurrent net**: the state. This is what a state is.
+# - **MADE**: the hidden units whose inputs are all known. Sort them by degree, and at each step the ones that have just become known lie side by side.
+# - **WaveNet**: the last $d$ inputs of each layer of dilation $d$, in a ring: write the new one over the oldest.
+# - **Attention**: keys and values of all tokens so far.
+#
+# Each is a closure with the same interface: `step(t, x)` returns the log-odds of pixel $t$ and remembers what it computed. `draw` does not notice the difference.
+
+
+# %%
+def fvsbn_steps(W, b, n):
+    log_odds = b.repeat(n, 1)  # running sums [n, D]
+
+    def step(t, x):
+        if t:
+            log_odds[:, t:] += x[:, t - 1, None] @ W[None, t:, t - 1]
+        return log_odds[:, t]
+
+    return step
+
+
+def rnn_steps(net, n):
+    state = [torch.zeros(n, net.gru.hidden_size).double()]
+
+    def step(t, x):
+        last = 2 * x[:, t - 1, None] - 1 if t else torch.zeros(n, 1).double()
+        state[0] = gru_step(last, state[0], *net.gru.all_weights[0])
+        return net.out(state[0])[:, 0]
+
+    return step
+
+
+# %%
+def made_steps(net, n):
+    sort = [d.argsort() for d in net.degrees]  # units of each layer by degree; inputs first
+    layers = list(net.layers)
+    W = [m.weight[to][:, of] for m, of, to in zip(layers, sort, [*sort[1:], sort[0]])]
+    b = [m.bias[to] for m, to in zip(layers, [*sort[1:], sort[0]])]
+    D = len(sort[0])
+    upto = [[int((d <= t).sum()) for t in range(D + 1)] for d in net.degrees]  # units of degree up to t
+    h = [torch.zeros(n, len(d)).double() for d in net.degrees]
+
+    def step(t, x):
+        if t:
+            h[0][:, t - 1] = x[:, sort[0][t - 1]]
+        for i in range(1, len(h)):  # the units of degree t, from those of degree up to t below
+            new, below = slice(upto[i][t - 1] if t else 0, upto[i][t]), slice(upto[i - 1][t])
+            h[i][:, new] = F.linear(h[i - 1][:, below], W[i - 1][new, below], b[i - 1][new]).relu()
+        below = slice(upto[-1][t])
+        return F.linear(h[-1][:, below], W[-1][t : t + 1, below], b[-1][t : t + 1])[:, 0]
+
+    return step
+
+
+# %%
+def wavenet_steps(net, n):
+    channels = net.head.in_channels
+    rings = [torch.zeros(block.dilation, n, channels).double() for block in net.blocks]
+    linear = lambda conv, x: F.linear(x, conv.weight[..., 0], conv.bias)  # a convolution of one tap
+
+    def step(t, x):
+        h = linear(net.embed, x[:, t - 1, None]) if t else torch.zeros(n, channels).double()
+        total = 0
+        for block, ring in zip(net.blocks, rings):
+            slot = t % block.dilation
+            taps = torch.cat([ring[slot], h], 1)  # what came in d steps ago, and now
+            ring[slot] = h
+            filtered, gate = F.linear(taps, block.both.weight.mT.flatten(1), block.both.bias).chunk(2, 1)
+            z = filtered.tanh() * gate.sigmoid()
+            h, total = h + linear(block.residual, z), total + linear(block.skip, z)
+        return linear(net.head, total.relu())[:, 0]
+
+    return step
+
+
+# %%
+def attention_steps(net, n):
+    channels, order = len(net.start), net.order.tolist()
+    keys, values = (torch.zeros(n, len(order), channels).double() for _ in range(2))
+
+    def step(t, x):
+        last = order[t - 1]
+        drawn = net.value(x[:, last, None]) + net.source.weight[last] if t else net.start
+        h = (drawn + net.target.weight[order[t]]).expand(n, -1)
+        keys[:, t], values[:, t] = net.k(h), net.v(h)
+        alpha = ((keys[:, : t + 1] @ net.q(h)[..., None])[..., 0] / channels**0.5).softmax(1)
+        return net.out((h + (alpha[:, None] @ values[:, : t + 1])[:, 0]).relu())[:, 0]
+
+    return step
+
+
+# %% [markdown]
+# For MADE the saving can be stated exactly.
+#
+# :::{prf:proposition} MADE draws with the arithmetic of one pass
+# :label: thm-ar-made-cost
+# Let a MADE with type B masks in its hidden layers and type A in the last have hidden degrees between 0 and $D - 1$. Computing each hidden unit once, at the step at which its degree is reached, and each output once, all $D$ steps together take as many multiply-adds as the masks have ones: no more than a single dense
+# pass through the network, and for evenly spread degrees about half of it. Running the network anew for each position takes $D$ dense passes.
+# :::
+#
+# :::{prf:proof}
+# At step $t$ (counted from 0) the inputs of degrees $1, \dots, t$ are known. A hidden unit of degree $m \le t$ depends on units of degree at most $m$, so all units of degree up to $t$ can be computed, and those of smaller degree have been. Output $t + 1$ needs units of degree less than $t + 1$: all known. Sorted by degree, the units of degree $t$ are a slice, and what they may see
+# in the layer below is an initial slice, whose length is the number of ones in their rows of the mask. So each one of each mask is used exactly once. Let two layers' degrees be spread evenly, like independent uniform numbers: $b \ge a$ holds for half of the pairs.
+# :::
+#
+# The arithmetic is that of one pass; the *latency* is not. There are still $D$ steps that wait for each other, each now a few products of a few rows, and on a machine that is good at large products and slow to start small ones, $D$ starts are what remains.
+#
+# Now the check. The same seed must give the same pictures, and `torch` itself counts the multiplications.
+
+# %%
+from torch.utils.flop_counter import FlopCounterMode
+
+D, n, order = 64, 4, torch.randperm(64, generator=torch.Generator().manual_seed(0))
+seed_everything(0)
+W, b = torch.randn(D, D).double(), torch.randn(D).double()
+rnn, masked = RecurrentNet(16).double(), MaskedNet(D, (100, 100)).double()
+wave, attend = WaveNetFromScratch(8, [1, 2, 4, 8, 16]).double(), AttentionNet(order, 16).double()
+one_pass = {  # the whole network, and its step-by-step version
+    "belief net": (lambda x: fully_visible(x, W, b), lambda: fvsbn_steps(W, b, n), range(D)),
+    "recurrent net": (rnn, lambda: rnn_steps(rnn, n), range(D)),
+    "MADE": (masked, lambda: made_steps(masked, n), range(D)),
+    "WaveNet": (wave, lambda: wavenet_steps(wave, n), range(D)),
+    "attention": (attend, lambda: attention_steps(attend, n), order.tolist()),
+}
+
+
+# %%
+def anew(net, o):
+    """The step that runs the whole network and reads off one output."""
+    return lambda t, x: net(x)[:, o[t]]
+
+
+def counted(step, o):
+    """Draws in the order o, and multiply-adds per example."""
+    x = torch.zeros(n, D).double()
+    u = torch.rand(D, n, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for t, position in enumerate(o):
+            x[:, position] = (u[t] < torch.sigmoid(step(t, x))).double()
+    return x, counter.get_total_flops() // (2 * n)
+
+
+# %% tags=["check:thm-ar-made-cost"]
+ones = sum(int(mask.sum()) for mask in masked.masks)
+for name, (net, steps, o) in one_pass.items():
+    naive, work = counted(anew(net, o), o)
+    cached, less = counted(steps(), o)
+    print(
+        f"{name:14} same pictures: {torch.equal(naive, cached)}; multiply-adds {work:10,} and {less:7,}: 1/{work / less:.0f}"
+    )
+    assert torch.equal(naive, cached)
+    assert name != "MADE" or less == ones
+print(f"ones in MADE's masks: {ones:,}; a dense pass: {64 * 100 + 100 * 100 + 100 * 64:,}")
+
+# %% [markdown]
+# The pictures are the same to the last bit, and for the models without attention the work has fallen by a factor near the length. In `lvmlib` every model has this built in: `sample(n, cache=True)` is the default, and `cache=False` is the long way round for those who want to compare. {numref}`fig-ar-speed` shows what it is worth in seconds,
+# as measured by the scripts in `benchmarks/`.
+
+# %%
+model = MADE((1, 14, 14), hidden=(100, 100)).double()
+torch.manual_seed(0)
+fast = model.sample(8)
+torch.manual_seed(0)
+slow = model.sample(8, cache=False)
+print(f"same samples from the same seed: {torch.equal(fast, slow)}")
+assert torch.equal(fast, slow)
+
+# %% mystnb={"figure": {"name": "fig-ar-speed", "caption": "Left, seconds to draw 16 examples of 784 values with the cache (filled) and by running the network anew for each value (open). Right, what the next position costs, in microseconds for 16 examples, by how many came before it: constant for the recurrent net and for WaveNet, by design. For attention the scalar products with all earlier keys grow, beside linear maps that do not."}, "image": {"alt": "Left, two points for each of five models on a logarithmic axis of seconds, joined by a line that carries the ratio between them, from several tens to several hundreds. Right, microseconds per position against position: flat lines for the first four models, a rising one for the transformer."}}
+cost_of = json.loads(Path("../benchmarks/results/cost_per_position.json").read_text())["rows"]
+fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3), layout="constrained")
+for i, name in enumerate(("FVSBN", "MADE", "RNN", "WaveNet", "CausalTransformer")):
+    row = next(row for row in cost_of if row["model"] == name)
+    each = np.array(row["cached_us"])  # [784]
+    seconds = row["uncached_us"] * 784 / 1e6, each.sum() / 1e6
+    left.plot(seconds, [i, i], "-", color="#999999", lw=1, zorder=1)
+    left.plot(seconds[0], i, "o", color=COLOURS["vermilion"], mfc="none")
+    left.plot(seconds[1], i, "o", color=COLOURS["blue"])
+    left.text(math.sqrt(seconds[0] * seconds[1]), i + 0.12, f"{seconds[0] / seconds[1]:.0f} times", ha="center")
+    right.plot(np.arange(14, 784, 28), each.reshape(28, 28).mean(1), marker="osv^D"[i], ms=3, label=name)
+left.set(xscale="log", xlabel="seconds for 16 examples", ylim=(-0.6, 4.6))
+left.set_yticks(range(5), ["FVSBN", "MADE", "RNN", "WaveNet", "transformer"])
+right.set(yscale="log", xlabel="position", ylabel="microseconds for 16 values")
+right.legend(fontsize=7, loc="center right")
+plt.show()
+
+
+# %% [markdown]
+# Nothing was approximated for this. What is saved is $D$ passes less one, so the gain grows with the length. What is left is $D$ small steps, and they are no longer dominated by arithmetic: MADE's take some tens of microseconds, most of which a processor needs to start a handful of products at all. A model with more layers pays more starts, and a transformer, with a dozen products in each of its layers, the most.
+#
+# The same cache serves to *complete* a picture or a text, with `complete(x, known=m)`, or `sample(n, prefix=...)`: the known values are read in like drawn ones.
+#
+# (sec-ar-groups)=
+# ## Fewer steps: groups of pixels at once
+#
+# Caching removes the waste, not the waiting. To wait less one must draw several pixels in one step, independently of each other *given all groups before*. For MADE this is a matter of degrees: give all pixels of a group the same degree. With $G$ groups there are $G$ steps; $G = D$ is the chain rule and $G = 1$ is a bag of independent coins.
+#
+# What does it cost? The chain rule of entropy ({doc}`chapter 1 <01_information_theory>`) says: the mutual information between the pixels of a group, given the earlier groups. So it matters *which* pixels go together. Neighbours know most about each other; pixels far apart, with known pixels in between, next to nothing. We try two
+# patterns: runs of consecutive pixels, and pixels scattered at random.
+
+
+# %%
+class GroupedNet(MaskedNet):
+    """Bits [B, D] -> log-odds; all pixels of group g see those of groups 0 ... g - 1 only."""
+
+    def __init__(self, groups, hidden):
+        super().__init__(len(groups), hidden)
+        place = groups + 1  # degrees 1 ... G
+        G = int(place.max())
+        degrees = [place, *(torch.randint(1, max(G, 2), (width,)) for width in hidden)]
+        type_b = [b[:, None] >= a for a, b in zip(degrees, degrees[1:])]
+        self.masks = [mask.float() for mask in (*type_b, place[:, None] > degrees[-1])]
+
+
+scattered = torch.randperm(196, generator=torch.Generator().manual_seed(0))
+patterns = {"consecutive": torch.arange(196), "scattered": scattered}
+
+
+# %%
+def grouped_run(order, G, steps=400 * SCALE):
+    groups = torch.empty(196, dtype=torch.long)
+    groups[order] = torch.arange(196) * G // 196
+    seed_everything(0)
+    net = GroupedNet(groups, (400,))
+    net.layers[-1].bias.data = small.flatten(1).mean(0).clamp(1e-4, 1 - 1e-4).logit()  # what one step can know
+    loss = lambda net, x: -log_prob(net(x.flatten(1)), x.flatten(1))
+    fit(net, small, loss, steps=steps, batch_size=100, lr=cosine(1e-2, steps), progress=False)
+    with torch.no_grad():
+        x = small_test.flatten(1)
+        return -log_prob(net(x), x).mean().item(), groups
+
+
+speed = {name: {G: grouped_run(order, G) for G in (1, 4, 14, 49, 196)} for name, order in patterns.items()}
+for name, values in speed.items():
+    print(f"{name:14} " + ", ".join(f"{G} steps: {value:.1f}" for G, (value, _) in values.items()))
+
+# %% mystnb={"figure": {"name": "fig-ar-groups", "caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. Inset, the first of 14 groups in each pattern."}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. All curves begin at 48 nats for one step and fall; the scattered one falls much earlier than the consecutive one."}} tolerance={"rtol": 0.03}
+fig, ax = plt.subplots(figsize=(6, 3.4))
+for i, (name, values) in enumerate(speed.items()):
+    ax.plot(list(values), [value for value, _ in values.values()], marker="osv"[i], label=name)
+    inset = ax.inset_axes((0.5 + 0.24 * i, 0.62, 0.2, 0.3))
+    inset.imshow((values[14][1].view(14, 14) == 0).float(), cmap="gray_r", vmax=1.5)
+    inset.set(xticks=[], yticks=[])
+    inset.set_title(name, fontsize=8, pad=2)
+    inset.grid(visible=False)
+ax.set(xscale="log", xlabel="steps to draw a digit, $G$", ylabel="nats per small test digit")
+ax.set_xticks([1, 4, 14, 49, 196], ["1", "4", "14", "49", "196"])
+ax.minorticks_off()
+_ = ax.legend(loc="lower left")
+plt.show()
+
+# %% [markdown]
+# Scattered in 14 groups, digits take 14 steps instead of 196 and lose less than half a nat; even 4 steps lose less than 3, where independent pixels lose 19. Consecutive pixels, which know most about each other, lose more at any number of steps. (That scattered pixels are ahead even at 196 steps is a matter of the short training: this network finds it easier to fill in than to read on.)
+#
+# So the long wait is not a law of nature. {cite:t}`reed2017` draw pictures in groups, from coarse to fine, in a number of steps that grows with the logarithm of the number of pixels; `lvmlib.autoregressive.MultiScale` does the same with convolutions.
+#
+# (sec-ar-memory)=
+# ## Has it learned, or learned by heart?
+#
+# A model that stores its training images and draws one of them makes perfect pictures. Two tests are in common use. The likelihood on *new* images is the reliable one: whoever memorises pays for it there. The other is to look: put next to each sample the training image that is most like it
+# ({numref}`fig-ar-neighbours`).
+
+# %%
+from lvmlib.experiments.binary_mnist import MODELS
+
+digits = MODELS["made"]()  # 28 x 28
+record = load_checkpoint(digits, "made_mnist")
+train_nll, test_nll = record["train_nll_nats"], record["test_nll_nats"]
+print(f"MADE on MNIST: {train_nll:.2f} nats on training images, {test_nll:.2f} on test images")
+
+torch.manual_seed(0)
+samples = digits.sample(10)
+stored = (train.x > 127).float()  # [50000, 1, 28, 28]
+
+
+def nearest(x, k=1):
+    """Indices and distances (number of pixels that differ) of the k nearest training images."""
+    distance = torch.cdist(x.flatten(1), stored.flatten(1)).square()
+    return distance.topk(k, largest=False)
+
+
+# %% mystnb={"figure": {"name": "fig-ar-neighbours", "caption": "Draws from MADE (checkpoint) and under each the two training images that differ from it in the fewest pixels. None is a copy."}, "image": {"alt": "Three rows of ten binary digits: draws above, and below similar but not equal training digits."}} tolerance={"figure": 1.0, "data": 1.0}
+closest = nearest(samples, 2).indices
+image_grid(
+    torch.cat([samples, stored[closest[:, 0]], stored[closest[:, 1]]]),
+    columns=10,
+    row_labels=["drawn", "nearest", "2nd"],
+)
+plt.show()
+
+# %% [markdown]
+# :::{admonition} Watch out: "the nearest training image is far, so nothing was copied"
+# :class: pitfall
+# Pixel distance is a poor witness. Take training images and shift them by two pixels: plain copies. The nearest training image differs from such a copy in more pixels than the nearest training image differs from a genuinely new digit, and is mostly not the original. The next cell has the numbers. A model
+# that memorised, and shifted, would pass the test with distinction.
+# :::
+
+# %%
+originals = torch.arange(200)
+copies = stored[originals].roll((0, 2), dims=(2, 3))
+new = (test.x[:200] > 127).float()
+to_new, to_copies = nearest(new), nearest(copies)
+aligned = torch.stack([nearest(copies.roll(shift, dims=3)).values[:, 0] for shift in (-3, -2, -1, 0)]).amin(0)
+found = (to_copies.indices[:, 0] == originals).float().mean()
+print(f"new digits:              {to_new.values.mean():5.1f} pixels from the nearest training image")
+print(f"copies shifted by two:   {to_copies.values.mean():5.1f} pixels; the nearest is the original for {found:.1%}")
+print(f"copies, best of 4 shifts: {aligned.mean():4.1f} pixels")
+
+# %% [markdown]
+# Knowing the trick one can undo it, by searching over shifts as well; but not every transformation can be searched over. The likelihoods above are the better evidence: a model that knew its training images by heart would be far better on them than on new ones, and ours is better by one nat.
+#
+# (sec-ar-anomaly)=
+# ## Is a strange picture an improbable one?
+#
+# An exact $\log p(x)$ invites a use: what is improbable under the model must be an anomaly. Train MADE on eight of the ten digits and ask it to find the other two, and a number of stranger things. For each kind we report how often a strange image has the lower likelihood of a pair (the area under the ROC curve): 1 is a perfect alarm, 0.5 is useless, and 0 a
+# perfect alarm with the wires crossed.
+
+# %%
+known = (train.y != 1) & (train.y != 8)
+seed_everything(0)
+guard = MADE((1, 14, 14), hidden=(600,), degrees="random")
+fit(guard, small[known], steps=800 * SCALE, batch_size=100, lr=cosine(1e-2, 800 * SCALE), progress=False)
+
+normal = small_test[(test.y != 1) & (test.y != 8)][:1000]
+random = torch.Generator().manual_seed(0)
+checks = (torch.arange(14)[:, None] + torch.arange(14)) % 2
+kinds = {
+    "coins, as many dark": (torch.rand(500, 1, 14, 14, generator=random) < normal.mean()).float(),
+    "checkerboard": checks.float().expand(1, 1, 14, 14),
+    "inverted digits": 1 - normal[:500],
+    "upside down": normal[:500].flip(2),
+    "shifted by 3": normal[:500].roll(3, dims=3),
+    "digit 8, never seen": small_test[test.y == 8][:500],
+    "digit 1, never seen": small_test[test.y == 1][:500],
+    "blank": torch.zeros(1, 1, 14, 14),
+}
+
+# %% tolerance={"rtol": 0.05, "atol": 0.03}
+with torch.no_grad():
+    usual = guard.log_prob(normal)
+    strange = {name: guard.log_prob(x) for name, x in kinds.items()}
+print(f"known digits: log p = {usual.mean():.1f} +- {usual.std():.1f} (mean and standard deviation)")
+alarm, typical = {}, {}
+for name, log_p in strange.items():
+    truth = [0] * len(usual) + [1] * len(log_p)
+    both = torch.cat([usual, log_p])
+    alarm[name] = roc_auc_score(truth, -both)
+    typical[name] = roc_auc_score(truth, (both - usual.mean()).abs())
+    print(f"{name:20} log p = {log_p.mean():7.1f}; alarm by low p {alarm[name]:.2f}, by unusual p {typical[name]:.2f}")
+
+# %% mystnb={"figure": {"name": "fig-ar-anomaly", "caption": "Log-likelihoods under a model of eight digits. A 1, which it has never seen, is on average more probable than the digits it was trained on, and a blank picture more probable than all of them."}, "image": {"alt": "Histograms of log p. Known digits are centred near minus 30; the digit 8 overlaps them from the left and the digit 1 from the right; a vertical line for a blank picture stands further right, near minus 12."}} tolerance={"figure": 0.5, "data": 0.5, "rtol": 0.1, "atol": 0.1}
+fig, ax = plt.subplots(figsize=(6, 3))
+bins = np.linspace(-80, 0, 60)
+shown = {"known digits": usual} | {name: strange[name] for name in ("digit 8, never seen", "digit 1, never seen")}
+for (name, log_p), style in zip(shown.items(), ("-", "--", ":")):
+    ax.hist(log_p, bins, density=True, histtype="step", lw=1.6, linestyle=style, label=name)
+ax.axvline(strange["blank"].item(), color=COLOURS["black"], linestyle="-.", label="blank")
+ax.set(xlabel="log p(x), nats", ylabel="density")
+_ = ax.legend()
+plt.show()
+
+# %% [markdown]
+# Noise, textures, inverted and shifted digits are found without fail, digits upside down and an unseen 8 more often than not. A 1 is not found: unseen, it is *more* probable than most digits that the model knows, and a blank picture, which no one would call a digit, more probable than all of them. This is not a weakness of this model {cite:p}`nalisnick2019`. Likelihood measures how many bits a picture needs, and
+# simple pictures need few. Nor does a high density mean that something is typical: a thousand tosses of a coin with 60% heads never come out all heads, though that is the single most probable sequence. Asking whether $\log p$ is *unusual*, in either direction, repairs the grossest case (last column), at the price of more misses among all that happen to cost about as much as a digit.
+#
+# (sec-ar-compression)=
+# ## From likelihood to file
+#
+# {doc}`Chapter 1 <01_information_theory>` promised that any model which gives one conditional probability after the other is a compressor. Here is such a model, and real images. The encoder asks the model for the probability of each pixel, given those before, and narrows an interval; the decoder asks the same questions and follows.
+
+# %%
+import tempfile
+
+from lvmlib.compression import Decoder, Encoder, arithmetic_decode, arithmetic_encode, slots
+
+
+@torch.no_grad()
+def encode_pixels(model, x):
+    """Bits x [N, D] -> bytes, all images one after the other, pixel by pixel in the model's order."""
+    encoder, order = Encoder(), model.order.tolist()
+    step, seen = model.steps(len(x)), torch.zeros_like(x)
+    for t, position in enumerate(order):
+        for p, bit in zip(torch.sigmoid(step(t, seen)[:, 0]).tolist(), x[:, position].int().tolist()):
+            starts = slots([1 - p, p])
+            encoder.push(int(starts[bit]), int(starts[bit + 1] - starts[bit]))
+        seen[:, position] = x[:, position]
+    return encoder.finish()
+
+
+# %%
+@torch.no_grad()
+def decode_pixels(model, data, n):
+    decoder, order = Decoder(data), model.order.tolist()
+    step, seen = model.steps(n), torch.zeros(n, len(order))
+    for t, position in enumerate(order):
+        for i, p in enumerate(torch.sigmoid(step(t, seen)[:, 0]).tolist()):
+            starts = slots([1 - p, p])
+            bit = int(decoder.target() >= starts[1])
+            decoder.pop(int(starts[bit]), int(starts[bit + 1] - starts[bit]))
+            seen[i, position] = bit
+    return seen
+
+
+# %%
+few = test_bits[:20]
+data = encode_pixels(digits, few)
+ideal = -digits.log_prob(few.view(-1, 1, 28, 28)).sum().item() / math.log(2)
+decoded = decode_pixels(digits, data, len(few))
+print(f"20 test images: {8 * len(data):,} bits, decoded exactly: {torch.equal(decoded, few)}")
+print(f"the model's own code length: {ideal:,.1f} bits")
+assert torch.equal(decoded, few) and 8 * len(data) < ideal + 2 + 7 + 0.001 * ideal
+
+# %% [markdown]
+# `lvmlib.compression.arithmetic_encode` does the same for any autoregressive model and writes two things more: the number of images in front, and seven bits at the end by which damage is found out. This time the code goes to a file on disk and comes back. General compressors get the same images, eight pixels to a byte; they have never seen a digit.
+
+# %%
+images = test_bits[:100].view(-1, 1, 28, 28)
+with tempfile.TemporaryDirectory() as folder:
+    file = Path(folder) / "digits.bin"
+    file.write_bytes(arithmetic_encode(digits, images))
+    on_disk = 8 * file.stat().st_size
+    back = arithmetic_decode(digits, file.read_bytes())
+ideal = -digits.log_prob(images).sum().item() / math.log(2)
+print(f"100 test images: {on_disk:,} bits on disk, decoded exactly: {torch.equal(back, images)}")
+print(f"the model's own code length: {ideal:,.1f} bits; excess {on_disk / ideal - 1:.2%}")
+assert torch.equal(back, images) and abs(on_disk - ideal) < 0.001 * ideal + 32
+packed = np.packbits(images.flatten(1).numpy().astype(np.uint8), axis=1).tobytes()
+sizes = {"one bit per pixel": len(packed)} | {name: len(compress(packed)) for name, compress in coders.items()}
+for name, size in (sizes | {"MADE": on_disk / 8}).items():
+    print(f"{name:18} {8 * size / 100:6.1f} bits per image")
+
+# %% [markdown]
+# :::{admonition} Watch out: encoding with the parallel pass and decoding step by step
+# :class: pitfall
+# The encoder knows all pixels and could get all probabilities in one pass. The decoder cannot, and must repeat the encoder's arithmetic *to the last bit*: a sum taken in another order rounds differently, and one interval boundary that differs ruins everything after it. In float32 the two ways differ in some of the 784 probabilities of every image. So the encoder takes the slow road too, with the
+# same batch, on the same kind of machine.
+# :::
+
+# %%
+differ, x = 0, images.flatten(1)
+with torch.no_grad():
+    step, parallel = digits.steps(100), digits.predict(images).flatten(1)
+    for t, position in enumerate(digits.order.tolist()):
+        differ += (torch.sigmoid(step(t, x)[:, 0]) != torch.sigmoid(parallel[:, position])).sum().item()
+print(f"more than 1% of the probabilities differ in their last bits: {differ / x.numel() > 0.01}")
+
+# %% [markdown]
+# A digit takes about 127 bits as a file, a sixth of what its pixels take one by one and well below what the general compressors need. The excess over the model's own $-\log_2 p$ is some bits for the whole file: from here on, better likelihood *is* better compression.
+#
+# **What it costs and when it fails.** Time: coding takes the $D$ sequential steps on both sides. And trust: sender and receiver need the same model, to the bit, and the same arithmetic.
+#
+# (sec-ar-fisher)=
+# ## The gradient as a description
+#
+# These models have no latent variable, no code that describes the picture as a whole. But they have parameters, and one can ask a picture: *how would you like me to change?* The answer is the score $\nabla_\theta \log p_\theta(x)$, a vector of fixed length for any $x$. Two pictures that pull the parameters in the same direction have
+# something in common {cite:p}`jaakkola1999`. Scaled, by the Fisher information $F = \mathbb{E}[\nabla \log p\, \nabla \log p^\top]$ or, as we do, simply to length 1, it is called the **{term}`Fisher score`**, and it has been used to move about among pictures where no latent space is to be had {cite:p}`yan2019`.
+#
+# Gradients of single examples need no loop over examples. By a *bias* the gradient is that by the sum to which the bias is added, and that has one row $\delta(x)$ for each example. By the *weight matrix* before it the gradient is the outer product $\delta(x)\, x^\top$, too large to store for thousands of pictures; but a linear classifier asks for inner products only, and those factorise:
+#
+# $$ \langle \delta(x)\, x^\top, \; \delta(x')\, x'^\top \rangle = \big( \delta(x)^\top \delta(x') \big) \big( x^\top x' \big) . $$
+
+# %%
+from sklearn.svm import SVC
+
+
+def hidden_and_score(model, x):
+    """Of MADE's hidden layer: activations, and gradients of log p(x) by its biases; both [N, H]."""
+    kept = []
+    hook = model.net.layers[0].register_forward_hook(lambda layer, inputs, output: kept.append(output))
+    log_p = model.log_prob(x).sum()
+    hook.remove()
+    return kept[0].relu().detach(), torch.autograd.grad(log_p, kept[0])[0]
+
+
+def cosine_kernel(factors, others):
+    """Cosines between outer products of vectors: a product of cosines; [N, M]."""
+    return math.prod(F.normalize(a) @ F.normalize(b).T for a, b in zip(factors, others)).numpy()
+
+
+pool, held_out = small[:3000], small_test[:2000]
+(h, delta), (h_test, delta_test) = hidden_and_score(made, pool), hidden_and_score(made, held_out)
+x, x_test = pool.flatten(1), held_out.flatten(1)
+described = {
+    "pixels": ([x], [x_test]),
+    "hidden units": ([h], [h_test]),
+    "score, biases": ([delta], [delta_test]),
+    "score, weights": ([delta, x], [delta_test, x_test]),
+}
+
+# %% tolerance={"rtol": 0.03, "atol": 0.02}
+sizes = (30, 100, 300, 1000)
+for name, (mine, theirs) in described.items():
+    K, K_test = cosine_kernel(mine, mine), cosine_kernel(theirs, mine)
+    accuracy = []
+    for size in sizes:
+        rows = [slice(first, first + size) for first in range(0, 3 * size, size)]  # three sets of labels
+        fits = [SVC(kernel="precomputed", C=10).fit(K[r, r], train.y[r]) for r in rows]
+        accuracy.append(np.mean([m.score(K_test[:, r], test.y[:2000]) for m, r in zip(fits, rows)]))
+    print(f"{name:14} " + ", ".join(f"{n} labels: {value:.1%}" for n, value in zip(sizes, accuracy)))
+
+# %% [markdown]
+# The hidden units do better than the pixels from which they were computed, although no label was used in making them. The score does worse than either. That is no accident. For the simplest model of all, a bag of independent coins with the log-odds as parameters, the score is $x - \mathbb{E}[x]$: the centred picture itself, which is as good a description as the pixels. For a better model it is made of the residuals $x_t - p(x_t = 1 \mid x_{<t})$, of what
+# the model did *not* foresee, and the better the model the more these resemble noise: under the true distribution each of them has mean zero whatever came before, and the score as a whole has mean zero, too. What all digits of a class have in common is just what a good model foresees. The weights, which also see which inputs were on, keep more of it than the biases.
+#
+# (sec-ar-text)=
+# ## Text
+#
+# The oldest autoregressive models are of text: {cite:t}`shannon1951` let people guess the next letter. We take Shakespeare's Sonnets, 130 of them to learn from and the last 16 to be judged on, character by character. The classical model is a table of counts: how often did each character follow these $n - 1$? The longer the context, the better the guess
+# and the rarer the context. So the estimates of all orders are blended, each backing off to the next shorter one (Witten and Bell's rule {cite:p}`witten1991`: trust a context the more, the more often it was seen and the fewer different characters followed it).
+
+# %%
+from collections import Counter, defaultdict
+
+text, _, unseen = (bytes(split.x.tolist()).decode() for split in load("text"))
+print(f"{len(text):,} characters to learn from, {len(unseen):,} to be judged on, {len(set(text))} different ones")
+LONGEST = 8
+follow = defaultdict(Counter)  # context of 0 to 7 characters -> counts of what came next
+for n in range(LONGEST):
+    for i in range(n, len(text)):
+        follow[text[i - n : i]][text[i]] += 1
+
+
+def probability(context, c):
+    """Blend of all orders up to len(context) + 1."""
+    p = 1 / 128
+    for n in range(len(context) + 1):
+        seen = follow.get(context[len(context) - n :])
+        if seen is None:
+            break
+        total, kinds = sum(seen.values()), len(seen)
+        p = (seen[c] + kinds * p) / (total + kinds)
+    return p
+
+
+# %%
+def entropy_of_table(n):
+    """Plug-in entropy of a character given the n - 1 before it, on the training text; bits."""
+    tables = [seen for context, seen in follow.items() if len(context) == n - 1]
+    total = sum(sum(seen.values()) for seen in tables)
+    return sum(-k / total * math.log2(k / sum(seen.values())) for seen in tables for k in seen.values())
+
+
+orders_n = range(1, LONGEST + 1)
+plug_in = [entropy_of_table(n) for n in orders_n]
+held_out_bits = []
+for n in orders_n:
+    log_p = [math.log2(probability(unseen[max(0, i - n + 1) : i], unseen[i])) for i in range(len(unseen))]
+    held_out_bits.append(-np.mean(log_p))
+print("n:                 " + "  ".join(f"{n:5}" for n in orders_n))
+print("table, training:   " + "  ".join(f"{h:5.2f}" for h in plug_in))
+print("blend, new sonnets:" + "  ".join(f"{h:5.2f}" for h in held_out_bits))
+
+# %% tolerance={"rtol": 0.01}
+from lvmlib.experiments.text import MODELS as text_models
+from lvmlib.experiments.text import bits_per_character
+
+code = torch.tensor(list(unseen.encode()))
+text_bits = {}
+for name, compress in coders.items():
+    alone = len(compress(unseen.encode()))
+    after = len(compress((text + unseen).encode())) - len(compress(text.encode()))
+    text_bits[name] = 8 * after / len(unseen)
+    print(f"{name} {8 * alone / len(unseen):.2f} bits per character; {text_bits[name]:.2f} after the other sonnets")
+writer = text_models["rnn"]()
+record = load_checkpoint(writer, "text_rnn")
+text_bits["recurrent net"] = bits_per_character(writer, code)
+print(f"recurrent net {text_bits['recurrent net']:.2f} bits per character, {record['parameters']:,} parameters")
+
+# %% mystnb={"figure": {"name": "fig-ar-text", "caption": "Bits per character on Shakespeare's Sonnets. The entropy of tables on their own training text (dashed) falls towards zero, which is memory and not knowledge; judged on new sonnets, longer contexts stop helping at order 4. Horizontal lines: general compressors that have read the other sonnets, and a recurrent net."}, "image": {"alt": "Bits per character against order n from 1 to 8. The dashed curve falls from 4.5 to 0.4; the solid one falls to 2.55 at order 4 and rises again to 3.0. Horizontal lines at the levels of zlib, bz2, xz and a recurrent net."}} tolerance={"rtol": 0.01}
+fig, ax = plt.subplots(figsize=(6, 3.6))
+ax.plot(orders_n, plug_in, "s--", ms=4, label="table, on its training text")
+ax.plot(orders_n, held_out_bits, "o-", ms=4, label="blended tables, on new sonnets")
+styles = (":", "-.", (0, (1, 3)), "-")
+for style, (name, value) in zip(styles, text_bits.items()):
+    ax.plot([1, 8.2], [value, value], lw=1, color=COLOURS["black"], linestyle=style)
+    ax.text(8.3, value, name, va="center", fontsize=9)
+ax.set(xlabel="order $n$: the character and $n - 1$ before it", ylabel="bits per character")
+ax.set(xticks=range(1, 9), xlim=(0.7, 10), ylim=(0, 5))
+_ = ax.legend(loc="upper center")
+plt.show()
+
+# %%
+seed_everything(3)
+longer = text_models["rnn"](400)
+load_checkpoint(longer, "text_rnn")
+opening = "Shall I compare thee to a"
+prefix = torch.tensor([list(opening.encode())]).float()
+with torch.no_grad():
+    poem = longer.sample(1, temperature=0.7, prefix=prefix)[0]
+print(bytes(poem.int().tolist()).decode())
+
+# %% [markdown]
+# Left alone with sixteen sonnets, the general compressors have little to learn from. If they may read the other 130 first (we count the bytes that the last sixteen add), bz2, which sorts the text by what follows what, comes as far as the best of the blended tables. The tables show where counting ends: from the fifth character on a longer context costs more than it tells, while the entropy of the table on *its own* text goes on falling. That is the
+# plug-in bias of {doc}`chapter 1 <01_information_theory>` at its worst. The recurrent net, with a state of 256 numbers in place of the last three characters, gains another fifth of a bit. (It is judged on characters with at least 128 others before them.) It knows its training sonnets better than it should, at 1.84 bits: eighty thousand characters are very little for a network. What it writes, from the first words of Sonnet 18 on and at a low temperature, keeps line, comma and capital letter, is mostly made of English words, and says nothing.
+#
+# (sec-ar-summary)=
+# ## Summary
+#
+# :::{list-table} What was shown, and where it lives in `lvmlib`.
+# :header-rows: 1
+# :name: tab-ar-summary
+#
+# * - Result
+#   - In one line
+#   - In `lvmlib`
+# * - {prf:ref}`thm-ar-chain`
+#   - any distribution is a product of conditionals, in any order
+#   - `Autoregressive(..., order=...)`
+# * - {prf:ref}`thm-ar-normalised`
+#   - normalised conditionals make a normalised model, for every $\theta$
+#   - `log_prob`
+# * - {prf:ref}`thm-ar-masks`
+#   - each path needs one connection of type A, and none may fall
+#   - `MADE`, `networks.MaskedMLP`
+# * - {eq}`eq-ar-mixture`
+#   - average probabilities over orders, never logits
+#   - `OrderingMixture`
+# * - {prf:ref}`thm-ar-receptive-field`
+#   - $R = 1 + (k - 1) \sum_l d_l$
+#   - `WaveNet(...).receptive_field`
+# * - {numref}`tab-ar-three-ways`
+#   - recurrence, convolution, attention: work, depth, memory
+#   - `RNN`, `WaveNet`, `CausalTransformer`
+# * - {prf:ref}`thm-ar-made-cost`
+#   - all $D$ steps of drawing do the work of one pass
+#   - `sample(..., cache=True)`
+# * - {numref}`sec-ar-compression`
+#   - a likelihood is a file size
+#   - `compression.arithmetic_encode`
+# :::
+#
+# **For** autoregressive models: the likelihood is exact and cheap; training is stable, one pass per example; any kind of data that can be put in a row; nothing to invert and nothing to bound; the best likelihoods there are. **Against** them: drawing takes as many steps as there are values, however cheap each step is made; the order is imposed
+# and not found; and there is no code that says in a few numbers what the picture shows. The next chapter fits them to pictures, with convolutions in two dimensions. The chapters on latent variables look for the code.
+#
+# ## Exercises
+#
+# :::{exercise}
+# :label: ex-ar-xor
+# Let $x_1, x_2$ be fair coins and $x_3 = 1$ if exactly one of them is 1. What is the smallest negative log-likelihood that a fully visible sigmoid belief net reaches, in the order 1, 2, 3? Does another order help? How many hidden units of degree 2 does MADE need?
+# :::
+#
+# :::{solution} ex-ar-xor
+# :class: dropdown
+# $3 \log 2 = 2.079$ nats, where the entropy is $2 \log 2 = 1.386$. The first two conditionals can be exact. For the third, the likelihood is concave in $(b, W)$, and exchanging the roles of 0 and 1 in both inputs leaves the data as they are, as does flipping one input together with the output; so a maximiser is $b = 0$, $W = 0$, a fair coin. By symmetry every order gives the
+# same: each of the three bits is the exclusive or of the others. Two ReLU units of degree 2 do it: $\operatorname{relu}(x_1 + x_2 - 1) + \operatorname{relu}(1 - x_1 - x_2)$ is 0 for unequal inputs and 1 for equal ones. One does not suffice: it is a monotone function of a linear one.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-parameters
+# A table for $p(x_t \mid x_{<t})$ over bits has $2^{t-1}$ free numbers. Show that all tables together have $2^D - 1$, as many as the joint distribution. What is the count for a Markov chain of order $m$?
+# :::
+#
+# :::{solution} ex-ar-parameters
+# :class: dropdown
+# $\sum_{t=1}^D 2^{t-1} = 2^D - 1$: the chain rule is a change of coordinates, and loses and gains nothing. For order $m$ the first $m$ positions have $2^m - 1$ together and each later one $2^m$: $2^m - 1 + (D - m)\, 2^m$, if the tables differ from position to position, and $2^m - 1 + 2^m$ if all later positions share one.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-mask-products
+# Multiply the masks of a MADE: $M = M^{\text{out}} M^{L} \cdots M^1$ with entries counting paths. What does $M_{ts}$ count? Which hidden degrees make the whole lower triangle of $M$ positive with the fewest hidden units in one layer?
+# :::
+#
+# :::{solution} ex-ar-mask-products
+# :class: dropdown
+# $M_{ts}$ is the number of paths from input $s$ to output $t$, so autoregressive means strictly lower triangular. With one hidden layer $M_{ts} = \#\{k : s \le m_k < t\}$, and this is at least 1 for all $s < t$ if and only if each degree $1, \dots, D - 1$ occurs (take $t = s + 1$): $D - 1$ units. With fewer, some pixel does not see its immediate predecessor.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-jensen
+# Show that the mixture {eq}`eq-ar-mixture` is never worse than its average member, $\log p(x) \ge \frac1S \sum_s \log p_s(x)$, and never better than its best by more than nothing: $\log p(x) \le \max_s \log p_s(x)$. Conclude how much at most a model loses by mixing in $S - 1$ useless ones.
+# :::
+#
+# :::{solution} ex-ar-jensen
+# :class: dropdown
+# The first is Jensen's inequality for the concave logarithm. A mean is at most the largest term, which is the second, for each single $x$; but which member is best may differ from $x$ to $x$, so on a *data set* the mixture may beat each of its members. Since $p(x) \ge \frac1S p_s(x)$ for each $s$, the loss is at most $\log S$ nats for a whole image: 2.1 nats for eight members.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-dilation
+# You want a receptive field of at least 8,000 samples with kernels of size 2 and 3. How many layers do you need with dilations $1, k, k^2, \dots$, and how many weights per pair of channels? And with dilation 1 throughout?
+# :::
+#
+# :::{solution} ex-ar-dilation
+# :class: dropdown
+# With $d_l = k^{l-1}$ {eq}`eq-ar-receptive-field` gives $R = 1 + (k - 1)\frac{k^L - 1}{k - 1} = k^L$. Kernel 2: $2^{13} = 8192$, 13 layers, 26 weights. Kernel 3: $3^9 = 19683$ (and $3^8 = 6561$ is too short), 9 layers, 27 weights. Without dilation $R = 1 + (k - 1) L$: 7,999 layers or 4,000.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-norm
+# Insert into `WaveNetFromScratch` a normalisation of $h$ over the *positions* of each sequence, `h = (h - h.mean(2, keepdim=True)) / h.std(2, keepdim=True)`, after the shift. What do the Jacobian and the sum over all states of 10 bits say? And a normalisation over the channels?
+# :::
+#
+# :::{solution} ex-ar-norm
+# :class: dropdown
+# The mean over positions contains the future: the Jacobian has entries on and above the diagonal, and the sum is not 1. Over the channels of one position nothing leaks, and the sum is 1. (Batch normalisation in training mode leaks in the same way, from the other examples, too: the likelihood of an example then depends on its neighbours in the batch, though at test time, with frozen statistics, the
+# model is sound.)
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-temperature
+# `sample(temperature=T)` divides the logits of each *conditional* by $T$. Show by an example of two bits that this is not the same as drawing from $p(x)^{1/T}$, normalised over all $x$. For which models is it the same?
+# :::
+#
+# :::{solution} ex-ar-temperature
+# :class: dropdown
+# Let $p(x_1 = 1) = \frac12$; after a 0 the second bit is a fair coin, after a 1 it is certainly 1. As $T \to 0$, $p^{1/T}$ puts everything on the most probable pair, $(1, 1)$ with probability $\frac12$. Drawing with low temperature leaves the first bit a fair coin. The sequential version does not look ahead: it normalises each conditional by itself, and the
+# normaliser $\sum_v p(v \mid x_{<t})^{1/T}$ depends on the prefix. Where it does not, as for independent positions, the two agree.
+# :::
+#
+# :::{exercise}
+# :label: ex-ar-classifier
+# The class-conditional MADE classifies by Bayes' rule. Compare its accuracy with 300 labelled examples and with all 50,000 to that of logistic regression on the pixels. Which is better when labels are few, and what would you expect of a MADE trained on *unlabelled* digits with the context left at zero for most of them?
+# :::
+#
+# :::{solution} ex-ar-classifier
+# :class: dropdown
+# On the first 2,000 small test digits: with 300 examples, 150 steps of training give 70%, logistic regression 66%; with all of them 92% and 85%. A model of pictures makes more of few labels, as long as it is stopped in time (400 steps give 66%: the likelihood of new images has long begun to fall). With the context at zero an unlabelled digit trains all weights but those of the context, so the model
+# learns what digits look like from all of them and has only ten vectors left to learn from the labels; one would expect more accuracy from few labels.
+# :::
+#
+# ## Further reading
+#
+# - {cite:t}`frey1998` and {cite:t}`bengio2000` began with neural conditionals; {cite:t}`larochelle2011` (NADE) shared their weights, {cite:t}`germain2015` (MADE) put them into one pass, {cite:t}`uria2016` tells the whole story.
+# - {cite:t}`vandenoord2016wavenet` is WaveNet, and {cite:t}`paine2016` its fast generation; {cite:t}`vaswani2017` is the transformer, {cite:t}`chen2020` one that draws pictures pixel by pixel.
+# - {cite:t}`reed2017` draw groups of pixels in parallel, on a scale larger than ours.
+# - {cite:t}`nalisnick2019` on likelihood and anomalies; {cite:t}`theis2016` on what likelihood, samples and nearest neighbours do and do not say about each other.
+# - {cite:t}`jaakkola1999` introduced the Fisher score as a description of data.
