@@ -241,7 +241,7 @@ def arithmetic_encode(
     Args:
         model: as above; an `Autoregressive` model is run in evaluation mode.
         x: for a function, symbols 0..K-1: a sequence, array or tensor of one axis. For an `Autoregressive` model,
-            [n, *event_shape], at most 65536 examples.
+            [n, \\*event_shape], at most 65536 examples.
         framed: whether the number of symbols is written in front (1 byte below 128 symbols, 2 below 16384, ...), or
             that of examples together with whether there is a context (1 byte below 64, 2 below 8192, ...). Without it,
             the decoder must be told.
@@ -310,7 +310,7 @@ def arithmetic_decode(
         context: that of the encoding, for an `Autoregressive` model.
 
     Returns:
-        For a function [n], int64, the symbols. For an `Autoregressive` model [n, *event_shape], whole numbers in the
+        For a function [n], int64, the symbols. For an `Autoregressive` model [n, \\*event_shape], whole numbers in the
         dtype of its weights.
 
     Raises:

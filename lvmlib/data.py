@@ -52,7 +52,7 @@ EMOJI_GROUPS = (
     "Activities",
     "Objects",
 )
-"""What the labels of the emoji stand for: Unicode's groups."""
+"""The groups of Unicode that the labels of the emoji stand for."""
 
 SPEECH_WORDS = tuple(
     """

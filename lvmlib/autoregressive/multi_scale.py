@@ -60,7 +60,7 @@ class MultiScale(Density):
 
     @property
     def steps(self) -> int:
-        """How many draws follow one another: one for each entry of the small picture, three for each doubling."""
+        """Number of draws that follow one another, one for each entry of the small picture, three for each doubling."""
         return self.coarse.dims + 3 * self.doublings
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
