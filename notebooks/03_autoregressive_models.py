@@ -231,7 +231,7 @@ for name, value in results.items():
 
 # %% [markdown]
 # One number per image, in nats, is how models of binary digits have been compared ever since. It is a cross-entropy, so {doc}`chapter 1 <01_information_theory>` reads it as a file size: a digit costs
-# 784 bits when nothing is known, and about 158 when each pixel is guessed linearly from its predecessors. (Trained for longer, the net comes to 97 nats; {numref}`sec-ar-compared` has a table.)
+# 784 bits when nothing is known, and about 150 when each pixel is guessed linearly from its predecessors. (One open library reports 96.58 nats for such a net, trained for longer {cite:p}`hotaj2021`.)
 #
 # The same in `lvmlib`. Every model of this chapter is an `Autoregressive`: `predict` gives the parameters of all conditionals in one pass, and `conditionals`, `log_prob` and `sample`
 # follow from it.
@@ -248,7 +248,7 @@ assert torch.allclose(ours, theirs, atol=1e-3)
 
 # %% [markdown]
 # To draw an image we follow {prf:ref}`thm-ar-chain`: 784 times compute a probability and toss a coin. {numref}`fig-ar-fvsbn` shows draws, and where the nats go. Most pixels are settled by their neighbours;
-# what costs is the beginning of strokes, which no predecessor can foresee.
+# what costs are the beginnings and the edges of strokes, which the predecessors do not foresee.
 
 
 # %%
@@ -265,7 +265,7 @@ def draw(step, n, D, seed=0, dtype=torch.float64):
 past = W.detach().tril(-1)
 samples = draw(lambda t, x: x @ past[t] + b[t], 20, 784, dtype=torch.float32)
 
-# %% mystnb={"figure": {"name": "fig-ar-fvsbn", "caption": "The fully visible belief net on binary MNIST. Left, draws from it: strokes, but hardly a digit. Right, the mean cost of each pixel of a test image in nats; a fair coin would cost 0.69."}, "image": {"alt": "Left, twenty drawn images with broken strokes. Right, a map of 28 by 28 pixels: zero at the border, darkest near the upper middle where strokes begin, up to 0.4 nats."}} tolerance={"figure": 0.5, "data": 0.5, "rtol": 0.1}
+# %% mystnb={"figure": {"name": "fig-ar-fvsbn", "caption": "The fully visible belief net on binary MNIST. Left, draws from it: strokes, but hardly a digit. Right, the mean cost of each pixel of a test image in nats; a fair coin would cost 0.69."}, "image": {"alt": "Left, twenty drawn images with broken strokes. Right, a map of 28 by 28 pixels: zero at the border, up to 0.4 nats in an oval in the middle, most of all where strokes begin at the top and at the right."}} tolerance={"figure": 0.5, "data": 0.5, "rtol": 0.1}
 with torch.no_grad():
     cost = F.binary_cross_entropy_with_logits(fully_visible(test_bits, W, b), test_bits, reduction="none").mean(0)
 fig, (left, right) = plt.subplots(1, 2, figsize=(6, 2.6), width_ratios=(1.2, 1))
