@@ -1404,7 +1404,7 @@ print(f"{'other test images (binary)':<28} {'':8} {'':6} {others:18.1%} {real:7.
 # A vote that is *always wrong* on one side tells the sides apart as well as one that is always right. Look at both shares; and look at the pictures.
 # :::
 #
-# The seven wishes, answered by the models of all chapters with everything measured on one machine, stand together in the book's page of results.
+# The seven wishes, answered by the models of all chapters with everything measured on one machine, stand together on the page of {doc}`results <../book/results>`.
 #
 # (sec-epilogue)=
 # ## Epilogue: the model that is not in this book
