@@ -34,7 +34,7 @@
 # **Needs.** Entropy, cross-entropy, KL divergence and maximum likelihood ({doc}`chapter 1 <01_information_theory>`); PyTorch to the
 # level of `nn.Module`. From here on logarithms are natural and likelihoods are in nats, unless a line says bits.
 #
-# **Run time.** About a minute on one core of a 2-core machine, most of it training on real MNIST. A GPU is not needed.
+# **Run time.** A little over a minute on one core of a 2-core machine, most of it training on real MNIST. A GPU is not needed.
 
 # %%
 import copy
@@ -1284,8 +1284,8 @@ print(
 )
 print(f"{neighbour_correlation(noise):.2f} in samples")
 energy = torch.linalg.svdvals(rest).square()
-print(f"half of the variation around the centre lies in {(energy.cumsum(0) < energy.sum() / 2).sum() + 1} ", end="")
-print("directions of 784 in test images; in samples it takes nearly half of them")
+half = (energy.cumsum(0) < energy.sum() / 2).sum() + 1
+print(f"directions that hold half of the variation around the centre: {half} of 784 in test images (noise: nearly 392)")
 print(f"the most responsible component has {responsible.max(1).values.mean():.3f} of the posterior on average")
 
 
