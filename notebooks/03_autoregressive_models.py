@@ -446,7 +446,7 @@ made = MADE((1, 14, 14), hidden=(800,), degrees="random")
 fit(made, small, steps=1000 * SCALE, batch_size=100, lr=cosine(1e-2, 1000 * SCALE), progress=False)
 
 fvsbn = FVSBN((1, 14, 14))
-fit(fvsbn, small, steps=500 * SCALE, batch_size=100, lr=cosine(0.1, 500 * SCALE), progress=False)
+_ = fit(fvsbn, small, steps=500 * SCALE, batch_size=100, lr=cosine(0.1, 500 * SCALE), progress=False)
 
 # %% tolerance={"rtol": 0.01}
 x = small_test[:100].flatten(1)
@@ -546,7 +546,7 @@ print(f"plug-in entropy of the patches, which no model beats: {-torch.xlogy(freq
 # %%
 seed_everything(0)
 classes = MADE((1, 14, 14), hidden=(800,), degrees="random", context=10)
-fit(
+_ = fit(
     classes,
     (small, train.y),
     lambda model, batch: -model.log_prob(*batch),
