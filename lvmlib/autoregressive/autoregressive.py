@@ -251,12 +251,12 @@ class Autoregressive(Density):
             )
 
     def encode(self, x: Tensor) -> Tensor:
-        """Bring whole numbers into the range that the networks see: two levels stay 0 and 1, more span [-1, 1].
+        """Bring whole numbers into [-1, 1], the range that the networks see.
 
-        Bits are mostly 0 in the pictures of this book, and an input of 0 moves no weight: with -1 in its place each of
-        hundreds of empty pixels would act as one more bias, and a MADE trains far worse.
+        No bit is 0 then, so that a convolution can tell the zeros around a picture from the black pixels in it. Fully
+        connected networks have no border, and choose other numbers.
         """
-        return x if self.levels == 2 else x * (2 / (self.levels - 1)) - 1
+        return x * (2 / (self.levels - 1)) - 1
 
     def read_context(self, context: Tensor | None, rows: int) -> Tensor | None:
         """Check a context and bring it into the dtype of the weights; class labels become one-hot rows.

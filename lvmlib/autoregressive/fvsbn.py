@@ -46,6 +46,10 @@ class FVSBN(Autoregressive):
         self.context_map = None if context is None else nn.Linear(context, P * D, bias=False)
         self.register_buffer("mask", torch.ones(D, D).tril(-1), persistent=False)
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Bits stay 0 and 1, so that a pixel of 0 adds nothing to the logits; more levels span [-1, 1]."""
+        return x if self.levels == 2 else super().encode(x)
+
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One masked linear map."""
         drawn = self.encode(x.flatten(1))[:, self.order]  # [B, D], first drawn first

@@ -94,6 +94,14 @@ class MADE(Autoregressive):
         self.net.use(mask_set)
         self.order = self.net.order
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Bits stay 0 and 1, more levels span [-1, 1].
+
+        Most bits are 0 in the pictures of this book, and an input of 0 moves no weight: with -1 in its place each of
+        hundreds of empty pixels would act as one more bias, and training goes far worse.
+        """
+        return x if self.levels == 2 else super().encode(x)
+
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass through the masked network."""
         return self.net(self.encode(x.flatten(1)), context).unflatten(2, self.event_shape)

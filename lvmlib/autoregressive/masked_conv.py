@@ -260,6 +260,9 @@ class PixelModel(Autoregressive):
         ValueError: another kind of event or context, or a size below 1.
     """
 
+    context_map: nn.Conv2d | None  # from the context to all that it is added to, and
+    sizes: list[int]  # how many features each of these has
+
     def __init__(
         self,
         event_shape: Sequence[int],
@@ -286,6 +289,13 @@ class PixelModel(Autoregressive):
     def context_conv(self, features: int) -> nn.Conv2d | None:
         """A 1x1 convolution from the context to `features` maps; without a bias, so that 0 is no context."""
         return None if self.context_shape is None else nn.Conv2d(self.context_shape[0], features, 1, bias=False)
+
+    def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
+        """What the context adds in each place: maps [B, features, H or 1, W or 1], or None."""
+        context = self.as_map(context)
+        if context is None or self.context_map is None:
+            return [None] * len(self.sizes)
+        return self.context_map(context).split(self.sizes, 1)
 
     def as_map(self, context: Tensor | None) -> Tensor | None:
         """A context [B, c] or [B, c, H, W] as [B, c, 1, 1] or [B, c, H, W]."""

@@ -79,13 +79,6 @@ class PixelCNN(PixelModel):
             s = conv(s.relu())
         return self.parameters_map(self.last(s.relu()))
 
-    def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
-        """What the context adds to each masked convolution: maps [B, features, H or 1, W or 1], or None."""
-        context = self.as_map(context)
-        if context is None or self.context_map is None:
-            return [None] * len(self.sizes)
-        return self.context_map(context).split(self.sizes, 1)
-
     def steps(self, n: int, context: Tensor | None = None) -> Step:
         """Each feature of each pixel is computed once: the rows above for a whole row, the rest when its turn comes."""
         C, H, W = self.event_shape

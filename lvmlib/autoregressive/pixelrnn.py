@@ -92,13 +92,6 @@ class PixelRNN(PixelModel):
             s = s + expand(layer(s, extra))
         return self.parameters_map(self.last(self.head(s.relu()).relu_()))
 
-    def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
-        """What the context adds to the first convolution and to the gates of each layer, [B, ..., H or 1, W or 1]."""
-        context = self.as_map(context)
-        if context is None or self.context_map is None:
-            return [None] * len(self.sizes)
-        return self.context_map(context).split(self.sizes, 1)
-
     def steps(self, n: int, context: Tensor | None = None) -> Step:
         """Each state is computed once: what comes from the row above for a whole row, the rest pixel by pixel.
 

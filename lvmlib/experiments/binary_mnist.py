@@ -9,13 +9,19 @@ interrupted run continues where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import lvmlib.autoregressive as ar
 from lvmlib.data import load
 from lvmlib.experiments.shipping import begin, mnist_facts, mnist_metrics, options, train_and_ship
 
 SHAPE = (1, 28, 28)
+
+
+def gated_pixelcnn(context: int | Sequence[int] | None = None) -> ar.GatedPixelCNN:
+    """The Gated PixelCNN of this model and of those built on it: 3 + 11 rows above are in reach, half a digit."""
+    return ar.GatedPixelCNN(SHAPE, channels=24, layers=12, context=context)
+
 
 MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "fvsbn": lambda: ar.FVSBN(SHAPE),
@@ -24,8 +30,8 @@ MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "wavenet": lambda: ar.WaveNet(SHAPE, channels=32, layers=9, positions=True),
     "transformer": lambda: ar.CausalTransformer(SHAPE, positions="axes"),
     "patch_transformer": lambda: ar.PatchTransformer(SHAPE, patch=2),
-    "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=32, layers=7),
-    "gated_pixelcnn": lambda: ar.GatedPixelCNN(SHAPE, channels=32, layers=7),
+    "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=16, layers=15),
+    "gated_pixelcnn": gated_pixelcnn,
     "pixelrnn": lambda: ar.PixelRNN(SHAPE),
     "pixelcnnpp": lambda: ar.PixelCNNpp(SHAPE, channels=24, layers=1, levels=2, logistics=0),
     "pixelsnail": lambda: ar.PixelSNAIL(SHAPE),

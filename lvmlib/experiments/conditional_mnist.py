@@ -19,18 +19,17 @@ from lvmlib.autoregressive import GatedPixelCNN, HierarchicalPixelModel, Inpaint
 from lvmlib.base import Density
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import Data, load
+from lvmlib.experiments.binary_mnist import gated_pixelcnn
 from lvmlib.experiments.shipping import begin, mnist_facts, mnist_metrics, options, train_and_ship
-
-SHAPE = (1, 28, 28)
 
 
 def with_map(features: int = 16) -> GatedPixelCNN:
     """A Gated PixelCNN that takes a map of features as context."""
-    return GatedPixelCNN(SHAPE, channels=32, layers=7, context=(features, 28, 28))
+    return gated_pixelcnn(context=(features, 28, 28))
 
 
 MODELS: dict[str, Callable[[], Density]] = {
-    "class_conditional": lambda: GatedPixelCNN(SHAPE, channels=32, layers=7, context=10),
+    "class_conditional": lambda: gated_pixelcnn(context=10),
     "super_resolution": lambda: SuperResolution(with_map(), factor=4),
     "inpainting": lambda: Inpainting(with_map()),
     "multi_scale": lambda: MultiScale(GatedPixelCNN((1, 7, 7), channels=32, layers=3), doublings=2),
@@ -51,7 +50,7 @@ def start_from_unconditional(model: Density) -> str:
     }.get(type(model))
     if pixels is None:
         return "random weights"
-    trained = GatedPixelCNN(SHAPE, channels=32, layers=7)
+    trained = gated_pixelcnn()
     load_checkpoint(trained, "gated_pixelcnn_mnist")
     missing = pixels(model).load_state_dict(trained.state_dict(), strict=False).missing_keys
     assert all("context" in name for name in missing), missing

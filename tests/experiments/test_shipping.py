@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from lvmlib.autoregressive import FVSBN, MADE, GatedPixelCNN, Inpainting
+from lvmlib.autoregressive import FVSBN, MADE, Inpainting
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import Data
 from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, shipping, speech, text
@@ -64,7 +64,7 @@ def test_conditional_models_start_from_the_unconditional_one(monkeypatch):
             torch.nn.init.normal_(p, std=0.02)
 
     monkeypatch.setattr(conditional_mnist, "load_checkpoint", fake)
-    trained = GatedPixelCNN((1, 28, 28), channels=32, layers=7)
+    trained = binary_mnist.gated_pixelcnn()
     fake(trained, "gated_pixelcnn_mnist")
     model = Inpainting(conditional_mnist.with_map())
     assert "gated_pixelcnn_mnist" in conditional_mnist.start_from_unconditional(model)
