@@ -15,8 +15,8 @@ FOLLOWED: dict[str, Builder] = {
     "RNN": lambda side: ar.RNN((1, side, side), hidden=128, cell="gru", positions=True),
     "WaveNet": lambda side: ar.WaveNet((1, side, side), channels=32, layers=9, positions=True),
     "CausalTransformer": lambda side: ar.CausalTransformer((1, side, side), positions="axes"),
-    "PixelCNN": lambda side: ar.PixelCNN((1, side, side), channels=32, layers=7),
-    "GatedPixelCNN": lambda side: ar.GatedPixelCNN((1, side, side), channels=32, layers=7),
+    "PixelCNN": lambda side: ar.PixelCNN((1, side, side), channels=32, layers=7, positions=True),
+    "GatedPixelCNN": lambda side: ar.GatedPixelCNN((1, side, side), channels=32, layers=7, positions=True),
 }
 MODELS: dict[str, Builder] = {
     **FOLLOWED,

@@ -41,6 +41,8 @@ class GatedPixelCNN(PixelModel):
         channels: features p of each stack, after the gates.
         layers: number of gated layers, the first one included.
         kernel: width of the first layer's kernels, odd, 3 or more; those of the others are 3 wide.
+        positions: also tell every layer where it stands, as two planes of coordinates that are added where a context
+            is. Without them the distance from the border is all that it has.
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map; it enters the gates of both
             stacks in all layers, through 1x1 convolutions K without a bias.
@@ -62,6 +64,7 @@ class GatedPixelCNN(PixelModel):
         channels: int = 32,
         layers: int = 7,
         kernel: int = 7,
+        positions: bool = False,
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
@@ -85,7 +88,7 @@ class GatedPixelCNN(PixelModel):
         )
         self.head = MaskedConv2d(p, 2 * p, 1, "B", C)
         self.last = MaskedConv2d(2 * p, C * self.family.size, 1, "B", C)
-        self.context_map = self.context_conv(4 * p * layers)
+        self.add_maps(2 * layers * [2 * p], positions)
         with torch.no_grad():
             self.last.weight.mul_(0.1)  # the start is near the uniform distribution
 
@@ -104,11 +107,8 @@ class GatedPixelCNN(PixelModel):
 
     def parts(self, context: Tensor | None) -> list[tuple]:
         """The convolutions of each layer, and what the context adds to its stacks: [B, 2p, H or 1, W or 1], or None."""
-        context = self.as_map(context)
-        if context is None or self.context_map is None:
-            added: list = [(None, None)] * len(self.mix)
-        else:
-            added = [maps.chunk(2, 1) for maps in self.context_map(context).chunk(len(self.mix), 1)]
+        maps = self.added(context)
+        added = list(zip(maps[::2], maps[1::2], strict=True))
         return list(zip(self.vertical, self.horizontal, self.link, self.mix, added, strict=True))
 
     def steps(self, n: int, context: Tensor | None = None) -> Step:

@@ -248,7 +248,7 @@ class PixelSteps:
 
 
 class PixelModel(Autoregressive):
-    """What pixel models share: pictures as events, and contexts that are vectors or maps.
+    """What pixel models share: pictures as events, contexts that are vectors or maps, and coordinates.
 
     Args:
         event_shape: (C, H, W).
@@ -260,8 +260,7 @@ class PixelModel(Autoregressive):
         ValueError: another kind of event or context, or a size below 1.
     """
 
-    context_map: nn.Conv2d | None  # from the context to all that it is added to, and
-    sizes: list[int]  # how many features each of these has
+    planes: Tensor
 
     def __init__(
         self,
@@ -286,20 +285,32 @@ class PixelModel(Autoregressive):
                 f"but it is {tuple(shape)}."
             )
 
-    def context_conv(self, features: int) -> nn.Conv2d | None:
-        """A 1x1 convolution from the context to `features` maps; without a bias, so that 0 is no context."""
-        return None if self.context_shape is None else nn.Conv2d(self.context_shape[0], features, 1, bias=False)
+    def add_maps(self, sizes: list[int], positions: bool) -> None:
+        """Make the 1x1 convolutions from the context, and from two planes of coordinates, to features in some places.
+
+        They have no bias, so that a context of zeros is no context.
+
+        Args:
+            sizes: how many features each place has.
+            positions: whether the coordinates are added.
+        """
+        self.sizes, self.context_map, self.position_map = sizes, None, None
+        if self.context_shape is not None:
+            self.context_map = nn.Conv2d(self.context_shape[0], sum(sizes), 1, bias=False)
+        if positions:
+            self.position_map = nn.Conv2d(2, sum(sizes), 1, bias=False)
+        rows, columns = (torch.linspace(-1, 1, side) for side in (self.height, self.width))
+        self.register_buffer(
+            "planes", torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None], persistent=False
+        )
 
     def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
-        """What the context adds in each place: maps [B, features, H or 1, W or 1], or None."""
-        context = self.as_map(context)
-        if context is None or self.context_map is None:
-            return [None] * len(self.sizes)
-        return self.context_map(context).split(self.sizes, 1)
-
-    def as_map(self, context: Tensor | None) -> Tensor | None:
-        """A context [B, c] or [B, c, H, W] as [B, c, 1, 1] or [B, c, H, W]."""
-        return context[:, :, None, None] if context is not None and context.dim() == 2 else context
+        """What context and coordinates add in each place: maps [B or 1, features, H or 1, W or 1], or None."""
+        total = None if self.position_map is None else in_rows(self.position_map(self.planes))
+        if context is not None and self.context_map is not None:
+            maps = context[:, :, None, None] if context.dim() == 2 else context
+            total = plus(self.context_map(maps), total)
+        return [None] * len(self.sizes) if total is None else total.split(self.sizes, 1)
 
     def parameters_map(self, outputs: Tensor) -> Tensor:
         """[B, C * P, H, W], the parameters of a colour one after another -> [B, P, C, H, W]."""

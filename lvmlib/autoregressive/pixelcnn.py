@@ -29,6 +29,8 @@ class PixelCNN(PixelModel):
         channels: features h inside the blocks (after :math:`V` and :math:`B`); the path s has 2h.
         layers: number of residual blocks.
         kernel: side of the kernel with mask A, odd; those with mask B are 3x3.
+        positions: also tell every layer where it stands, as two planes of coordinates that are added where a context
+            is. Without them the distance from the border is all that it has.
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map. It is added to each masked
             convolution through a 1x1 convolution without a bias.
@@ -50,6 +52,7 @@ class PixelCNN(PixelModel):
         channels: int = 32,
         layers: int = 7,
         kernel: int = 7,
+        positions: bool = False,
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
@@ -62,8 +65,7 @@ class PixelCNN(PixelModel):
         self.expand = nn.ModuleList(MaskedConv2d(h, 2 * h, 1, "B", C) for _ in range(layers))
         self.head = nn.ModuleList(MaskedConv2d(2 * h, 2 * h, 1, "B", C) for _ in range(2))
         self.last = MaskedConv2d(2 * h, C * self.family.size, 1, "B", C)
-        self.context_map = self.context_conv(2 * h + layers * h)
-        self.sizes = [2 * h] + layers * [h]  # of the features that the context is added to
+        self.add_maps([2 * h] + layers * [h], positions)
         with torch.no_grad():
             self.last.weight.mul_(0.1)  # the start is near the uniform distribution
             for conv in cast("list[MaskedConv2d]", list(self.expand)):

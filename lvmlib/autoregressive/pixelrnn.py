@@ -38,6 +38,8 @@ class PixelRNN(PixelModel):
         layers: number of LSTM layers.
         kind: "row" or "diagonal".
         kernel: side of the first kernel (mask A), odd.
+        positions: also tell every layer where it stands, as two planes of coordinates that are added where a context
+            is. Without them the distance from the border is all that it has.
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map, added to the first
             convolution and to all gates through a 1x1 convolution without a bias.
@@ -61,6 +63,7 @@ class PixelRNN(PixelModel):
         layers: int = 4,
         kind: str = "row",
         kernel: int = 7,
+        positions: bool = False,
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
@@ -75,8 +78,7 @@ class PixelRNN(PixelModel):
         self.expand = nn.ModuleList(MaskedConv2d(h, 2 * h, 1, "B", C) for _ in range(layers))
         self.head = MaskedConv2d(2 * h, 2 * h, 1, "B", C)
         self.last = MaskedConv2d(2 * h, C * self.family.size, 1, "B", C)
-        self.sizes = [2 * h] + layers * [layer.directions * 4 * h]  # of the features that the context is added to
-        self.context_map = self.context_conv(sum(self.sizes))
+        self.add_maps([2 * h] + layers * [layer.directions * 4 * h], positions)
         self.picture = nn.Conv2d(C, 4 * h, 1, bias=False) if kind == "diagonal" else None
         with torch.no_grad():
             self.last.weight.mul_(0.1)  # the start is near the uniform distribution

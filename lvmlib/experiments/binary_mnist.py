@@ -19,8 +19,8 @@ SHAPE = (1, 28, 28)
 
 
 def gated_pixelcnn(context: int | Sequence[int] | None = None) -> ar.GatedPixelCNN:
-    """The Gated PixelCNN of this model and of those built on it: 3 + 11 rows above are in reach, half a digit."""
-    return ar.GatedPixelCNN(SHAPE, channels=24, layers=12, context=context)
+    """The Gated PixelCNN of this model and of those that start from it."""
+    return ar.GatedPixelCNN(SHAPE, channels=32, layers=7, positions=True, context=context)
 
 
 MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
@@ -30,9 +30,9 @@ MODELS: dict[str, Callable[[], ar.Autoregressive]] = {
     "wavenet": lambda: ar.WaveNet(SHAPE, channels=32, layers=9, positions=True),
     "transformer": lambda: ar.CausalTransformer(SHAPE, positions="axes"),
     "patch_transformer": lambda: ar.PatchTransformer(SHAPE, patch=2),
-    "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=16, layers=15),
+    "pixelcnn": lambda: ar.PixelCNN(SHAPE, channels=32, layers=7, positions=True),
     "gated_pixelcnn": gated_pixelcnn,
-    "pixelrnn": lambda: ar.PixelRNN(SHAPE),
+    "pixelrnn": lambda: ar.PixelRNN(SHAPE, positions=True),
     "pixelcnnpp": lambda: ar.PixelCNNpp(SHAPE, channels=24, layers=1, levels=2, logistics=0),
     "pixelsnail": lambda: ar.PixelSNAIL(SHAPE),
 }

@@ -57,7 +57,13 @@ CASES = {
     ),
     "PixelSNAIL": Case(partial(PixelSNAIL, channels=8, blocks=2, layers=1, heads=2), PICTURES, COLOUR, ordered=False),
     "PixelCNN": Case(partial(PixelCNN, channels=6, layers=2, kernel=5), PICTURES, COLOUR, ordered=False),
+    "PixelCNN positions": Case(
+        partial(PixelCNN, channels=6, layers=2, kernel=5, positions=True), PICTURES, COLOUR, ordered=False
+    ),
     "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
+    "GatedPixelCNN positions": Case(
+        partial(GatedPixelCNN, channels=6, layers=2, kernel=3, positions=True), PICTURES, COLOUR, ordered=False
+    ),
     "LSTM": Case(partial(RNN, hidden=24, positions=True), VECTORS, COLOUR),
     "GRU": Case(partial(RNN, hidden=8, layers=2, cell="gru"), VECTORS, COLOUR),
     "CausalTransformer": Case(partial(CausalTransformer, channels=8, heads=2, layers=2, kernel=2), VECTORS, COLOUR),
@@ -69,7 +75,10 @@ CASES = {
     ),
     "PixelRNN row": Case(partial(PixelRNN, channels=6, layers=2, kernel=3), PICTURES, COLOUR, ordered=False),
     "PixelRNN diagonal": Case(
-        partial(PixelRNN, channels=6, layers=2, kernel=3, kind="diagonal"), PICTURES, COLOUR, ordered=False
+        partial(PixelRNN, channels=6, layers=2, kernel=3, kind="diagonal", positions=True),
+        PICTURES,
+        COLOUR,
+        ordered=False,
     ),
 }
 
