@@ -21,7 +21,7 @@ FOLLOWED: dict[str, Builder] = {
 MODELS: dict[str, Builder] = {
     **FOLLOWED,
     "PatchTransformer": lambda side: ar.PatchTransformer((1, side, side), patch=2),
-    "PixelRNN": lambda side: ar.PixelRNN((1, side, side)),
+    "PixelRNN": lambda side: ar.PixelRNN((1, side, side), positions=True),
     "PixelCNNpp": lambda side: ar.PixelCNNpp((1, side, side), channels=24, layers=1, levels=2, logistics=0),
     "PixelSNAIL": lambda side: ar.PixelSNAIL((1, side, side)),
 }

@@ -82,11 +82,22 @@ class PlainBlock(nn.Module):
         return x + self.body(x)
 
 
+class Signs(nn.Module):
+    """Bits as -1 and +1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x - 1
+
+
 def plain_pixelcnn(h: int, layers: int) -> nn.Module:
     """PixelCNN of one colour: mask A 7x7, residual blocks, two layers of 1x1, logits."""
     head = [nn.ReLU(), nn.Conv2d(2 * h, 2 * h, 1), nn.ReLU(), nn.Conv2d(2 * h, 2 * h, 1), nn.ReLU()]
     return nn.Sequential(
-        PlainMaskedConv(1, 2 * h, 7, "A"), *(PlainBlock(h) for _ in range(layers)), *head, nn.Conv2d(2 * h, 1, 1)
+        Signs(),
+        PlainMaskedConv(1, 2 * h, 7, "A"),
+        *(PlainBlock(h) for _ in range(layers)),
+        *head,
+        nn.Conv2d(2 * h, 1, 1),
     )
 
 

@@ -35,8 +35,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "weights not averaged": {"average": None},
     "neither": {"falling": False, "average": None},
     "gradients not clipped": {"clip_norm": None},
-    "one stack, no gates": {"build": lambda: PixelCNN(SHAPE, channels=16, layers=6, kernel=5)},
-    "half as deep": {"build": lambda: GatedPixelCNN(SHAPE, channels=25, layers=2, kernel=5)},
+    "one stack, no gates": {"build": lambda: PixelCNN(SHAPE, 16, 6, 5, positions=True)},
+    "half as deep": {"build": lambda: GatedPixelCNN(SHAPE, 25, 2, 5, positions=True)},
+    "no coordinates": {"build": lambda: GatedPixelCNN(SHAPE, 16, 4, 5)},
 }
 """What differs from the full recipe; "neither" leaves out both of the two before it. Sizes are chosen so that all
 networks have about as many parameters."""
@@ -53,7 +54,7 @@ def run(
     test: Data,
     steps: int,
     seed: int,
-    build: Callable[[], Autoregressive] = lambda: GatedPixelCNN(SHAPE, channels=16, layers=4, kernel=5),
+    build: Callable[[], Autoregressive] = lambda: GatedPixelCNN(SHAPE, 16, 4, 5, positions=True),
     fresh: bool = True,
     falling: bool = True,
     average: float | None = 0.99,
