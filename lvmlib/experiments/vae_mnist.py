@@ -85,6 +85,7 @@ def main() -> None:
         resume=True,
     )
     minutes = (time.perf_counter() - start) / 60
+    model.half().float()  # what is evaluated is what is stored
     nll = nll_on_test(model, test, args.k)
     record = dict(
         origin,
@@ -99,7 +100,7 @@ def main() -> None:
         test_protocol=f"importance sampling with {args.k} draws, 10,000 test images, one binary draw of seed 0",
         active_latents=active_latents(model, train.fixed(seed=0).x[:10_000]),
     )
-    save_checkpoint(model, args.out, record)
+    save_checkpoint(model, args.out, record, half=True)
     training.unlink()
     print(f"test NLL {nll:.2f} nats, {record['active_latents']} active latents, {minutes:.1f} minutes")
 
