@@ -174,11 +174,11 @@ def test_trained_with_several_orderings_it_learns_under_each():
     torch.manual_seed(0)
     bit = torch.randint(2, (512, 1)).float()
     x = bit.expand(512, 6)  # all six bits agree: entropy log 2
-    model = MADE((6,), hidden=(40, 40), masks=4)
+    model = MADE((6,), hidden=(80, 80), masks=4)
     history = fit(model, x, steps=800, batch_size=64, lr=4e-3, progress=False)
     assert history.loss[0] > 3.5
     model.eval()
     for mask_set in range(4):
         model.use(mask_set)
-        assert -model.log_prob(x).mean().item() < 1.0  # it began at 6 log 2 = 4.16; one set of weights serves four
-    assert (OrderingMixture(model).sample(50).float().var(1) == 0).float().mean() > 0.8
+        assert -model.log_prob(x).mean().item() < 0.75  # it began at 6 log 2 = 4.16
+    assert (OrderingMixture(model).sample(50).float().var(1) == 0).float().mean() > 0.9
