@@ -94,7 +94,7 @@ class GatedPixelCNN(PixelModel):
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Both stacks in one pass."""
-        v = h = self.encode(x)
+        v = h = in_rows(self.encode(x))
         skip: Tensor | None = None
         for vertical, horizontal, link, mix, (to_v, to_h) in self.parts(context):
             a = in_rows(plus(vertical(v), to_v))

@@ -324,7 +324,10 @@ def plus(maps: Tensor, extra: Tensor | None) -> Tensor:
 
 def in_rows(maps: Tensor) -> Tensor:
     """The features of a pixel next to one another in memory, in which convolutions are fastest on a CPU."""
-    return maps.contiguous(memory_format=torch.channels_last)
+    if maps.shape[1] > 1:
+        return maps.contiguous(memory_format=torch.channels_last)
+    # A map of one feature lies in memory either way; only its strides tell a convolution which way to write.
+    return torch.empty_like(maps, memory_format=torch.channels_last).copy_(maps)
 
 
 def offsets(bias: Tensor, extra: Tensor | None, n: int, height: int, width: int) -> Tensor:

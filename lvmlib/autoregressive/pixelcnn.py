@@ -74,7 +74,7 @@ class PixelCNN(PixelModel):
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of masked convolutions."""
         added = self.added(context)
-        s = in_rows(plus(self.first(self.encode(x)), added[0]))
+        s = in_rows(plus(self.first(in_rows(self.encode(x))), added[0]))
         for reduce, spread, expand, extra in zip(self.reduce, self.spread, self.expand, added[1:], strict=True):
             s = s + expand(plus(spread(reduce(s.relu()).relu_()), extra).relu_())
         for conv in self.head:

@@ -85,7 +85,7 @@ class PixelRNN(PixelModel):
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass, of as many steps per layer as there are rows (or diagonals)."""
-        x, (to_first, *added) = self.encode(x), self.added(context)
+        x, (to_first, *added) = in_rows(self.encode(x)), self.added(context)
         s = in_rows(plus(self.first(x), to_first))
         if self.picture is not None:  # nothing for the first direction, the picture for the second
             picture = self.picture(x)
