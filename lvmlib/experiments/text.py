@@ -2,7 +2,7 @@
 
     python -m lvmlib.experiments.text rnn
 
-Windows of the 138 sonnets of the training split, early stopping on the next 8, tested on the last 16.
+Windows of the 130 sonnets of the training split, early stopping on the next 8, tested on the last 16.
 """
 
 from __future__ import annotations
