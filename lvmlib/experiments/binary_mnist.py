@@ -19,7 +19,7 @@ SHAPE = (1, 28, 28)
 
 
 def gated_pixelcnn(context: int | Sequence[int] | None = None) -> ar.GatedPixelCNN:
-    """The Gated PixelCNN of this table and of the models that start from it: 14 rows up are in reach, half a picture."""
+    """The Gated PixelCNN of this model and of those that start from it; 14 rows up are in reach, half a picture."""
     return ar.GatedPixelCNN(SHAPE, channels=24, layers=12, positions=True, context=context)
 
 
