@@ -46,7 +46,7 @@ import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from lvmlib.autoregressive import FVSBN, MADE, RNN, CausalTransformer, OrderingMixture, PatchTransformer, WaveNet
+from lvmlib.autoregressive import FVSBN, MADE, RNN, CausalTransformer, OrderingMixture, WaveNet
 from lvmlib.base import bits_per_dim, seed_everything
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import load
@@ -1122,8 +1122,15 @@ plt.show()
 
 
 # %% [markdown]
-# A table of what follows what does no better than xz. WaveNet, which looks back an eighth of a second, takes more than a bit less for each sample, on words that it has never heard. Its draws have the pulses of a voice and its pauses, and now and then a stretch of hiss; they say nothing. An eighth of a second is shorter than most syllables, and the training was short as well. (To listen: `import wave`, then `file = wave.open("drawn.wav", "wb")`, `file.setparams((1, 2, 8000, 0, "NONE", ""))`,
-# `file.writeframes((32767 * mu_law_decode(free)[0]).to(torch.int16).numpy().tobytes())` and `file.close()`.)
+# A table of what follows what does no better than xz. WaveNet, which looks back an eighth of a second, takes more than a bit less for each sample, on words that it has never heard. Its draws have the pulses of a voice and its pauses, and now and then a stretch of hiss; they say nothing. An eighth of a second is shorter than most syllables, and the training was short as well. To listen to them:
+#
+# ```python
+# import wave
+#
+# with wave.open("drawn.wav", "wb") as file:
+#     file.setparams((1, 2, 8000, 0, "NONE", ""))  # one channel, two bytes, 8,000 samples a second
+#     file.writeframes((32767 * mu_law_decode(free)[0]).to(torch.int16).numpy().tobytes())
+# ```
 #
 # (sec-ar-attention)=
 # ## Everyone looks at everyone before them
@@ -1300,6 +1307,8 @@ for kernel in (1, 3):
 # `lvmlib` calls this `PatchTransformer`, and its likelihood is as exact as the others'. With its weights our class gives its log-odds.
 
 # %%
+from lvmlib.autoregressive import PatchTransformer
+
 seed_everything(0)
 theirs = PatchTransformer((1, 14, 14), patch=2, channels=32, heads=2, layers=2, kernel=3)
 ours = PatchNet(32, 2, 2, 64, kernel=3)
@@ -1337,9 +1346,11 @@ import yaml
 
 from lvmlib.checkpoints import SHIPPED
 
-quoted = Path("../book/published.yml")
-published = yaml.safe_load(quoted.read_text())["published"]["fresh"] if quoted.exists() else []
-published = {row["model"]: row["nats"] for row in published}
+quoted, published = Path("../book/published.yml"), {}
+if quoted.exists():
+    published = {row["model"]: row["nats"] for row in yaml.safe_load(quoted.read_text())["published"]["fresh"]}
+else:
+    print("The published figures lie in the book's repository, in book/published.yml, and not beside this notebook.")
 names = {"fvsbn": "FVSBN", "made": "MADE", "rnn": "RNN", "wavenet": "WaveNet"}
 names |= {"transformer": "Causal transformer", "patch_transformer": "Patch transformer"}
 print(f"{'':18} {'parameters':>10} {'minutes':>8} {'test nats':>10} {'published':>10}")
@@ -1614,8 +1625,9 @@ def grouped_run(order, G, steps=400 * SCALE):
 
 
 speed = {name: {G: grouped_run(order, G) for G in (1, 4, 14, 49, 196)} for name, order in patterns.items()}
+print("steps       " + "".join(f"{G:7}" for G in speed["scattered"]))
 for name, values in speed.items():
-    print(f"{name:14} " + ", ".join(f"{G} steps: {value:.1f}" for G, (value, _) in values.items()))
+    print(f"{name:12}" + "".join(f"{value:7.1f}" for value, _ in values.values()) + "  nats")
 
 # %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. Inset, the first of 14 groups in each pattern.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one."}} tolerance={"rtol": 0.03}
 fig, ax = plt.subplots(figsize=(6, 3.4))
@@ -1896,6 +1908,7 @@ assert torch.allclose(products(five, five), each @ each.T, atol=1e-5)
 # %% tolerance={"atol": 2.0, "rtol": 0.03}
 mine, theirs = describe(small[:3000]), describe(small_test[:1000])
 sizes = (30, 100, 300, 1000)
+print("labels        " + "".join(f"{size:8}" for size in sizes))
 for name in mine:
     accuracy = []
     for size in sizes:
@@ -1905,7 +1918,7 @@ for name in mine:
             svm = SVC(kernel="precomputed", C=10).fit(products(rows, rows), train.y[first : first + size])
             scores.append(svm.score(products(theirs[name], rows), test.y[:1000]))
         accuracy.append(np.mean(scores))
-    print(f"{name:14} " + ", ".join(f"{n} labels: {value:.1%}" for n, value in zip(sizes, accuracy)))
+    print(f"{name:14}" + "".join(f"{value:8.1%}" for value in accuracy))
 
 # %% [markdown]
 # The hidden units do better than the pixels from which they were computed, although no label was used in making them. The score does worse than either. That is no accident. For the simplest model of all, a bag of independent coins with the log-odds as parameters, the score is $x - \mathbb{E}[x]$: the centred picture itself, which is as good a description as the pixels. For a better model it is made of the residuals $x_t - p(x_t = 1 \mid x_{<t})$, of what
@@ -1976,6 +1989,20 @@ text_bits["recurrent net"] = bits_per_character(writer, code)
 known_text = record["train_bits_per_character"]
 print(f"recurrent net {text_bits['recurrent net']:.2f} bits per character, {record['parameters']:,} parameters")
 print(f"the same on sonnets that it was trained on {known_text:.2f}")
+
+# %% [markdown]
+# The recurrent net is the one of {numref}`sec-ar-sharing`, with a table of vectors in place of the bit that goes in, and a softmax over 128 characters in place of the sigmoid. Here it reads the first 256 new characters by our `gru_step`:
+
+# %%
+with torch.no_grad():
+    state, before, total = torch.zeros(1, 192), torch.zeros(1, 192), 0.0
+    for c in code[:256].tolist():
+        state = gru_step(before, state, *writer.rnn.all_weights[0])
+        total += writer.output(state).log_softmax(1)[0, c].item()
+        before = writer.values.weight[c][None]
+    theirs = writer.log_prob(code[None, :256]).item()
+print(f"log-probability of 256 characters: {total:.1f} nats by hand, {theirs:.1f} by log_prob")
+assert abs(total - theirs) < 0.01
 
 # %% mystnb={"figure": {"caption": "Bits per character on Shakespeare's Sonnets. The entropy of tables on their own training text (dashed) falls towards zero, which is memory and not knowledge; judged on new sonnets, longer contexts stop helping at order 4. Horizontal lines: general compressors that have read the other sonnets, and a recurrent net.", "name": "fig-ar-text"}, "image": {"alt": "Bits per character against order n from 1 to 8. The dashed curve falls from 4.5 to 0.4; the solid one falls to 2.55 at order 4 and rises again to 3.0. Horizontal lines at the levels of zlib, bz2, xz and a recurrent net."}} tolerance={"rtol": 0.01}
 fig, ax = plt.subplots(figsize=(6, 3.6))
