@@ -729,7 +729,7 @@ for name, net in recurrent.items():
     print(f"{name:23} {results[name]:.2f} nats per small digit, {count:6,} parameters")
 print(f"fully visible net       {nll(fvsbn, x):.2f} nats per small digit, {196 * 197 // 2:6,} parameters")
 
-# %% mystnb={"figure": {"caption": "Mean cost of each pixel of a small test digit under the two recurrent nets. The one that is told where it is pays less almost everywhere, and next to nothing along the sides; the other has to guess from what it has read in which column it stands.", "name": "fig-ar-position"}, "image": {"alt": "Two maps of 14 by 14 pixels on one colour scale. Both are bright in the middle and dark at the border; with the position the bright region is smaller and less bright."}} tolerance={"data": 0.5, "figure": 0.5, "rtol": 0.2}
+# %% mystnb={"figure": {"caption": "Mean cost of each pixel of a small test digit under the two recurrent nets. The one that is told where it is pays less almost everywhere, and next to nothing along the sides; the other has to guess from what it has read in which column it stands.", "name": "fig-ar-position"}, "image": {"alt": "Two maps of 14 by 14 pixels on one colour scale. Both are bright in the middle and dark at the border; with the position the bright region is smaller and less bright."}} tolerance={"figure": 0.35, "rtol": 0.1}
 flat = x.flatten(1)
 with torch.no_grad():
     log_odds = torch.stack([net(flat) for net in recurrent.values()])  # [2, 1000, 196]
@@ -1746,7 +1746,7 @@ for name, log_p in strange.items():
     typical[name] = roc_auc_score(truth, (both - usual.mean()).abs())
     print(f"{name:20} log p = {log_p.mean():7.1f}; alarm by low p {alarm[name]:.2f}, by unusual p {typical[name]:.2f}")
 
-# %% mystnb={"figure": {"caption": "Log-likelihoods under a model of eight digits. A 1, which it has never seen, is on average more probable than the digits it was trained on, and a blank picture more probable than all of them.", "name": "fig-ar-anomaly"}, "image": {"alt": "Histograms of log p. Known digits are centred near minus 30; the digit 8 overlaps them from the left and the digit 1 from the right; a vertical line for a blank picture stands further right, near minus 12."}} tolerance={"atol": 0.1, "data": 0.5, "figure": 0.5, "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Log-likelihoods under a model of eight digits. A 1, which it has never seen, is on average more probable than the digits it was trained on, and a blank picture more probable than all of them.", "name": "fig-ar-anomaly"}, "image": {"alt": "Histograms of log p. Known digits are centred near minus 30; the digit 8 overlaps them from the left and the digit 1 from the right; a vertical line for a blank picture stands further right, near minus 12."}} tolerance={"figure": 0.35, "rtol": 0.1}
 fig, ax = plt.subplots(figsize=(6, 3))
 bins = np.linspace(-80, 0, 60)
 shown = {"known digits": usual} | {name: strange[name] for name in ("digit 8, never seen", "digit 1, never seen")}
@@ -1905,7 +1905,7 @@ each = F.normalize(torch.stack(each))
 print(f"as by automatic differentiation: {torch.allclose(products(five, five), each @ each.T, atol=1e-5)}")
 assert torch.allclose(products(five, five), each @ each.T, atol=1e-5)
 
-# %% tolerance={"atol": 2.0, "rtol": 0.03}
+# %% tolerance={"atol": 2.0}
 mine, theirs = describe(small[:3000]), describe(small_test[:1000])
 sizes = (30, 100, 300, 1000)
 print("labels        " + "".join(f"{size:8}" for size in sizes))
