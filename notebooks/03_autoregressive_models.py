@@ -1589,7 +1589,7 @@ assert torch.equal(short, long) and torch.equal(short[:, :40], known)
 #
 # Caching removes the waste, not the waiting. To wait less one must draw several pixels in one step, independently of each other *given all groups before*. For MADE this is a matter of degrees: give all pixels of a group the same degree. With $G$ groups there are $G$ steps; $G = D$ is the chain rule and $G = 1$ is a bag of independent coins.
 #
-# What does it cost? The chain rule of entropy ({doc}`chapter 1 <01_information_theory>`) says: for each group $g$ the difference $\sum_{i \in g} H(x_i \mid \text{earlier groups}) - H(x_g \mid \text{earlier groups})$, which for a group of two is their mutual information. So it matters *which* pixels go together. Neighbours know most about each other; pixels far apart, with known pixels in between, next to nothing. We try two
+# What does it cost? The chain rule of entropy ({doc}`chapter 1 <01_information_theory>`) says: for each group $g$ the difference $\sum_{i \in g} H(x_i \mid \text{earlier groups}) - H(x_g \mid \text{earlier groups})$, which for a group of two is their mutual information given the earlier groups. So it matters *which* pixels go together. Neighbours know most about each other; pixels far apart, with known pixels in between, next to nothing. We try two
 # patterns: runs of consecutive pixels, and pixels scattered at random.
 
 
@@ -1843,7 +1843,7 @@ with torch.no_grad():
 print(f"more than 1% of the probabilities differ in their last bits: {differ / x.numel() > 0.01}")
 
 # %% [markdown]
-# A digit takes about 127 bits as a file, a sixth of what its pixels take one by one and well below what the general compressors need. The excess over the model's own $-\log_2 p$ is 28 bits for the whole file, most of them for the number of images and the seven against damage: from here on, better likelihood *is* better compression.
+# A digit takes about 127 bits as a file, a sixth of what its pixels take one by one and well below what the general compressors need. The excess over the model's own $-\log_2 p$ is 28 bits for the whole file, most of them for the number of images and the seven bits against damage: from here on, better likelihood *is* better compression.
 #
 # **What it costs and when it fails.** Time: coding takes the $D$ sequential steps on both sides. And trust: sender and receiver need the same model, to the bit, and the same arithmetic.
 #
@@ -2028,7 +2028,7 @@ with torch.no_grad():
 print(bytes(poem.int().tolist()).decode())
 
 # %% [markdown]
-# Left alone with sixteen sonnets, the general compressors have little to learn from. If they may read the other 130 first (we count the bytes that the last sixteen add), bz2, which sorts the text by what follows what, comes as far as the best of the blended tables. The tables show where counting ends: from the fifth character on a longer context costs more than it tells, while the entropy of the table on *its own* text goes on falling. That is the
+# Left alone with sixteen sonnets, the general compressors (zlib is the one inside gzip) have little to learn from. If they may read the other 130 first (we count the bytes that the last sixteen add), bz2, which sorts the text by what follows what, comes as far as the best of the blended tables. The tables show where counting ends: from the fifth character on a longer context costs more than it tells, while the entropy of the table on *its own* text goes on falling. That is the
 # plug-in bias of {doc}`chapter 1 <01_information_theory>` at its worst. The recurrent net, with a state of 192 numbers in place of the last three characters, gains another fifth of a bit. (It is judged on characters with at least 128 others before them.) It knows its training sonnets better than it should, at 1.84 bits: eighty thousand characters are very little for a network. What it writes, from the first words of Sonnet 18 on and at a low temperature, keeps line, comma and capital letter, is mostly made of English words, and says nothing.
 #
 # (sec-ar-summary)=
@@ -2130,7 +2130,7 @@ print(bytes(poem.int().tolist()).decode())
 #
 # :::{solution} ex-ar-norm
 # :class: dropdown
-# The mean over positions contains the future: the Jacobian has entries on and above the diagonal, and the sum is not 1. It is 1.01 for random weights of seed 0, easily overlooked, where the Jacobian is not. Over the channels of one position nothing leaks, and the sum is 1. (Batch normalisation in training mode leaks in the same way, from the other examples, too: the likelihood of an example then depends on its neighbours in the batch, though at test time, with frozen statistics, the
+# The mean over positions contains the future: the Jacobian has entries on and above the diagonal, and the sum is not 1. With random weights of seed 0 it is 1.001, which is easily overlooked; the entries of the Jacobian, up to 0.1, are not. Over the channels of one position nothing leaks, and the sum is 1. (Batch normalisation in training mode leaks in the same way, from the other examples, too: the likelihood of an example then depends on its neighbours in the batch, though at test time, with frozen statistics, the
 # model is sound.)
 # :::
 #
