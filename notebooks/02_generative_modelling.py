@@ -34,7 +34,7 @@
 # **Needs.** Entropy, cross-entropy, KL divergence and maximum likelihood ({doc}`chapter 1 <01_information_theory>`); PyTorch to the
 # level of `nn.Module`. From here on logarithms are natural and likelihoods are in nats, unless a line says bits.
 #
-# **Run time.** A little over a minute on one core of a 2-core machine, most of it training on real MNIST. A GPU is not needed.
+# **Run time.** About a minute and a quarter on one core of a 2-core machine, most of it training on real MNIST. A GPU is not needed.
 
 # %%
 import copy
@@ -292,9 +292,8 @@ centre_error = (X_test - torch.tensor(kmeans.cluster_centers_)[cluster]).square(
 mean_error = (X_test - X.mean(0)).square().sum(1).mean()
 
 # %% tolerance={"rtol": 0.02}
-print("the most frequent digit of each cluster:", table.argmax(1).tolist())
 largest, held = table.max(1).values.sum() / table.sum(), pca.explained_variance_ratio_
-print(f"it makes up {largest:.1%} of the cluster, on average (10% by chance)")
+print(f"its most frequent digit makes up {largest:.1%} of a cluster, on average (10% by chance)")
 print(f"squared error per image: {mean_error:.1f} for the mean image,")
 print(f"                         {centre_error:.1f} for the nearest of ten centres")
 print(f"2 components of 784 hold {held[:2].sum():.1%} of the variance, 50 hold {held.sum():.1%}")
