@@ -260,15 +260,12 @@ def test_names_point_somewhere() -> None:
     chapters += [chapter for family in STORED["families"] for chapter in family.get("later", {}).values()]
     chapters += [names["chapter"] for names in STORED["elsewhere"].values()]
     assert set(chapters) <= set(CHAPTERS)
-    for path in (ROOT / results.CHECKPOINTS).glob("*.json"):
-        names, record = STORED["elsewhere"].get(path.stem), json.loads(path.read_text("utf-8"))
-        assert names is None or names["key"] in record, path.stem
-    assert (
-        results.strangers(
-            {path.stem: {"test_protocol": ""} for path in (ROOT / results.CHECKPOINTS).glob("*.json")}, STORED
-        )
-        == []
-    )
+    records = {path.stem: json.loads(path.read_text("utf-8")) for path in (ROOT / results.CHECKPOINTS).glob("*.json")}
+    for name, record in records.items():
+        names = STORED["elsewhere"].get(name)
+        assert names is None or names["key"] in record, name
+    assert results.strangers(records, STORED) == []
+    assert results.strangers({**records, "nobody": {"test_protocol": "exact"}}, STORED) == ["nobody"]
     for family in STORED["families"]:
         assert family.get("checkpoint", "made_mnist") in STORED["binary_mnist"]
         assert f'"{family.get("model", "MADE")}"' in models + '"VAE"'
