@@ -1364,7 +1364,7 @@ for key, name in names.items():
 
 
 # %% [markdown]
-# The order of the published figures is that of the chapter: a linear rule, a deep one, attention. Our MADE, after a few minutes of training, is three to four nats behind its neighbour. The next chapter has the models that are made for pictures.
+# The order of the published figures is that of the chapter: a linear rule, a deep one, attention. Our belief net and our MADE, after minutes of training, are two to four nats behind their neighbours. (The parameters are counted as stored, those that a mask hides included.) The next chapter has the models that are made for pictures.
 
 # %% [markdown]
 # (sec-ar-caching)=
