@@ -70,13 +70,15 @@ test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is he
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
 BENCHMARKS := three_ways cost_per_position training_step sampling quality compression
+# Freed memory stays with the process: asking the system for it again and again costs as much as a small network.
+KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 
 benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling REPEATS=5]
 	@test $(RIVALS)/installed -nt benchmarks/requirements.txt || { rm -rf $(RIVALS) && \
 	    $(RUN) pip install --quiet --no-deps --target $(RIVALS) -r benchmarks/requirements.txt && \
 	    touch $(RIVALS)/installed; }
 	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
-	    PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
+	    $(KEEP_MEMORY) PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
 
 system-deps: ## what only the system's package manager has: Chromium, for the browser tests
 	@.ci/system-deps

@@ -113,6 +113,7 @@ def write(
         "minutes": digits((time.perf_counter() - began) / 60, 3),
         "clock": "processor time",
         "load_average": digits(os.getloadavg()[0], 2),  # about the number of threads where nothing else runs
+        "allocator": {name: value for name, value in sorted(os.environ.items()) if name.startswith("MALLOC_")},
         **facts,
     }
     text = json.dumps(record, indent=1)
