@@ -96,6 +96,8 @@ def main() -> None:
     train, _, test = (shrunk(split) for split in load("mnist", valid=0))
     train = train.subset(args.examples)
     record = provenance(
+        seed=0,
+        seeds=args.seeds,
         data=f"MNIST averaged down to 14x14, the first {len(train):,} training images; sha256 {train.sha256()}",
         steps=args.steps,
         batch_size=BATCH_SIZE,
@@ -106,7 +108,7 @@ def main() -> None:
         runs = [run(train, test, args.steps, seed, **changes) for seed in range(args.seeds)]
         record["variants"][name] = runs
         print(f"{name}: {', '.join(str(r['test_nll_nats']) for r in runs)} nats", flush=True)
-    record["minutes"] = round((time.perf_counter() - began) / 60, 1)
+    record["training_minutes"] = round((time.perf_counter() - began) / 60, 1)
     args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
