@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lvmlib.autoregressive import GatedPixelCNN, PixelCNN
+from lvmlib.autoregressive import GatedPixelCNN, PixelCNN, PixelRNN
 from tests.autoregressive.pixels import check_cached_parameters, check_seen, livened, offsets_from, work_of_sampling
 
 BOTH = [PixelCNN, GatedPixelCNN]
@@ -119,3 +119,28 @@ def test_bad_models_are_stopped_at_the_door(model):
         model((3, 4, 4), channels=2)
     with pytest.raises(ValueError, match=r"a vector or a map of shape \(c, 4, 4\)"):
         model((1, 4, 4), context=(2, 8, 8))
+
+
+@pytest.mark.parametrize("model_class", [*BOTH, PixelRNN])
+def test_coordinates_are_a_context_of_two_planes(model_class):
+    """A model that knows its positions is the one without that is given rows and columns, from -1 to 1, as a map."""
+    sizes = {"channels": 6, "layers": 2, "kernel": 5}
+    torch.manual_seed(0)
+    knows = model_class((1, 5, 7), **sizes, positions=True).double()
+    is_told = model_class((1, 5, 7), **sizes, context=(2, 5, 7)).double()
+    is_told.load_state_dict({k.replace("position_map", "context_map"): v for k, v in knows.state_dict().items()})
+    rows = torch.tensor([-1, -0.5, 0, 0.5, 1]).double()[:, None].expand(5, 7)
+    columns = torch.tensor([-3, -2, -1, 0, 1, 2, 3]).double().expand(5, 7) / 3
+    x = torch.randint(2, (4, 1, 5, 7)).double()
+    planes = torch.stack([rows, columns]).expand(4, 2, 5, 7)
+    torch.testing.assert_close(knows.log_prob(x), is_told.log_prob(x, planes))
+    assert (knows.log_prob(x) - is_told.log_prob(x)).abs().min() > 1e-6  # and they matter
+
+
+def test_the_border_is_no_black_pixel():
+    """With bits as 0 and 1 the first convolution would find an empty picture the same everywhere, as its border is."""
+    torch.manual_seed(0)
+    model = PixelCNN((1, 9, 9), channels=6, layers=1, kernel=5)
+    maps = model.first(model.encode(torch.zeros(1, 1, 9, 9))).detach()[0]
+    assert (maps[:, 0, 0] - maps[:, 8, 4]).abs().max() > 0.1
+    torch.testing.assert_close(maps[:, 7, 4], maps[:, 8, 4])  # away from the border all places are alike
