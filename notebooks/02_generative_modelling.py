@@ -931,6 +931,15 @@ def pairwise_information(x, a=0.0):
 
 
 # %%
+def configuration(rows, parent):
+    """The values of the parents as one whole number: [N]."""
+    number = np.zeros(rows.shape[1], dtype=np.int64)
+    for j in parent:
+        number = 2 * number + rows[j]
+    return number
+
+
+# %%
 class TableNet:
     """A Bayes net of binary variables, one table of counts each; `parents[i]` lists the parents of variable i.
 
@@ -940,22 +949,14 @@ class TableNet:
     def __init__(self, x, parents, a=0.5):
         rows, self.parents, self.p = np.ascontiguousarray(x.T, dtype=np.int64), parents, []
         for i, parent in enumerate(parents):
-            context, size = self.context(rows, parent), 1 << len(parent)
-            n, ones = np.bincount(context, minlength=size), np.bincount(context[rows[i] == 1], minlength=size)
+            given, size = configuration(rows, parent), 1 << len(parent)
+            n, ones = np.bincount(given, minlength=size), np.bincount(given[rows[i] == 1], minlength=size)
             self.p.append((ones + a) / (n + 2 * a))  # p(x_i = 1 | parents), with `a` added to both counts
-
-    @staticmethod
-    def context(rows, parent):
-        """The values of the parents as one whole number: [N]."""
-        number = np.zeros(rows.shape[1], dtype=np.int64)
-        for j in parent:
-            number = 2 * number + rows[j]
-        return number
 
     def log_prob(self, x):
         rows, total = np.ascontiguousarray(x.T, dtype=np.int64), 0.0
         for i, parent in enumerate(self.parents):
-            p = self.p[i][self.context(rows, parent)]
+            p = self.p[i][configuration(rows, parent)]
             total = total + np.log(np.where(rows[i] == 1, p, 1 - p))
         return total  # [N], nats
 
@@ -1143,7 +1144,7 @@ def sample_tables(net, n, order, rng):
     """Draw the variables in an order that has parents before children."""
     rows = np.zeros((784, n), dtype=np.int64)
     for i in order:
-        rows[i] = rng.random(n) < net.p[i][net.context(rows, net.parents[i])]
+        rows[i] = rng.random(n) < net.p[i][configuration(rows, net.parents[i])]
     return torch.tensor(rows.T, dtype=torch.float32)
 
 
