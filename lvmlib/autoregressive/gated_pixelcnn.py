@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 import torch
@@ -105,16 +105,15 @@ class GatedPixelCNN(PixelModel):
             skip = plus(out, skip)
         return self.parameters_map(self.last(self.head(cast("Tensor", skip).relu()).relu_()))
 
-    def parts(self, context: Tensor | None) -> list[tuple]:
+    def parts(self, context: Tensor | None) -> Iterator[tuple]:
         """The convolutions of each layer, and what the context adds to its stacks: [B, 2p, H or 1, W or 1], or None."""
-        maps = self.added(context)
-        added = list(zip(maps[::2], maps[1::2], strict=True))
-        return list(zip(self.vertical, self.horizontal, self.link, self.mix, added, strict=True))
+        added = self.added(context)  # for the vertical stack, for the horizontal one, for the next layer's vertical one
+        return zip(self.vertical, self.horizontal, self.link, self.mix, zip(added, added, strict=True), strict=True)
 
     def steps(self, n: int, context: Tensor | None = None) -> Step:
         """The vertical stack runs one row at a time, when a row begins; the horizontal one pixel by pixel."""
         C, H, W = self.event_shape
-        parts = self.parts(context)
+        parts = list(self.parts(context))
         vertical = [RowSteps(conv.weight, n, W) for conv, *_ in parts]
         offset = [offsets(conv.bias, to_v, n, H, W) for conv, *_, (to_v, _) in parts]
         horizontal = [PixelSteps(conv, n, H, W, to_h) for _, conv, *_, (_, to_h) in parts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -304,13 +304,20 @@ class PixelModel(Autoregressive):
             "planes", torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None], persistent=False
         )
 
-    def added(self, context: Tensor | None) -> Sequence[Tensor | None]:
-        """What context and coordinates add in each place: maps [B or 1, features, H or 1, W or 1], or None."""
-        total = None if self.position_map is None else in_rows(self.position_map(self.planes))
-        if context is not None and self.context_map is not None:
-            maps = context[:, :, None, None] if context.dim() == 2 else context
-            total = plus(self.context_map(maps), total)
-        return [None] * len(self.sizes) if total is None else total.split(self.sizes, 1)
+    def added(self, context: Tensor | None) -> Iterator[Tensor | None]:
+        """What context and coordinates add, place by place: maps [B or 1, features, H or 1, W or 1], or None.
+
+        They are computed when they are asked for: those of all layers together would fill more memory than the layers.
+        """
+        maps = context[:, :, None, None] if context is not None and context.dim() == 2 else context
+        maps = None if maps is None else in_rows(maps)
+        here = None if self.position_map is None else self.position_map.weight.split(self.sizes)
+        told = None if maps is None or self.context_map is None else self.context_map.weight.split(self.sizes)
+        for place in range(len(self.sizes)):
+            extra = None if here is None else in_rows(F.conv2d(self.planes, here[place]))
+            if maps is not None and told is not None:
+                extra = plus(F.conv2d(maps, told[place]), extra)
+            yield extra
 
     def parameters_map(self, outputs: Tensor) -> Tensor:
         """[B, C * P, H, W], the parameters of a colour one after another -> [B, P, C, H, W]."""

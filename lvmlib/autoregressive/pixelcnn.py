@@ -74,8 +74,8 @@ class PixelCNN(PixelModel):
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of masked convolutions."""
         added = self.added(context)
-        s = in_rows(plus(self.first(in_rows(self.encode(x))), added[0]))
-        for reduce, spread, expand, extra in zip(self.reduce, self.spread, self.expand, added[1:], strict=True):
+        s = in_rows(plus(self.first(in_rows(self.encode(x))), next(added)))
+        for reduce, spread, expand, extra in zip(self.reduce, self.spread, self.expand, added, strict=True):
             s = s + expand(plus(spread(reduce(s.relu()).relu_()), extra).relu_())
         for conv in self.head:
             s = conv(s.relu())
@@ -85,11 +85,11 @@ class PixelCNN(PixelModel):
         """Each feature of each pixel is computed once: the rows above for a whole row, the rest when its turn comes."""
         C, H, W = self.event_shape
         added = self.added(context)
-        first = PixelSteps(self.first, n, H, W, added[0])
+        first = PixelSteps(self.first, n, H, W, next(added))
         convs = cast("list[tuple[MaskedConv2d, ...]]", list(zip(self.reduce, self.spread, self.expand, strict=True)))
         blocks = [
             (PixelSteps(reduce, n, H, W), PixelSteps(spread, n, H, W, extra), PixelSteps(expand, n, H, W))
-            for (reduce, spread, expand), extra in zip(convs, added[1:], strict=True)
+            for (reduce, spread, expand), extra in zip(convs, added, strict=True)
         ]
         tail = [PixelSteps(conv, n, H, W) for conv in cast("list[MaskedConv2d]", [*self.head, self.last])]
         everything = [first, *(steps for block in blocks for steps in block), *tail]

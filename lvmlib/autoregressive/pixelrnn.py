@@ -101,10 +101,10 @@ class PixelRNN(PixelModel):
         as nothing of it is needed before.
         """
         C, H, W = self.event_shape
-        added = self.added(context)
-        first = PixelSteps(self.first, n, H, W, added[0])
+        to_first, *added = self.added(context)
+        first = PixelSteps(self.first, n, H, W, to_first)
         layers: list[Any] = list(self.layers)
-        lstms = [layer.steps(n, H, W, extra) for layer, extra in zip(layers, added[1:], strict=True)]
+        lstms = [layer.steps(n, H, W, extra) for layer, extra in zip(layers, added, strict=True)]
         expand = [PixelSteps(conv, n, H, W) for conv in cast("list[MaskedConv2d]", list(self.expand))]
         tail = [PixelSteps(conv, n, H, W) for conv in (self.head, self.last)]
         back = None if self.picture is None else BackwardSteps(lstms, self.picture)
