@@ -106,8 +106,7 @@ class Autoregressive(Density):
         Returns:
             Batch shape [B], event shape `event_shape`.
         """
-        x = self.check(x)
-        outputs = self.predict(x, self.read_context(context, len(x))).to(self.dtype)  # autocast computes in bfloat16
+        outputs = self._outputs(self.check(x), context)
         return Independent(self.family.distribution(outputs), len(self.event_shape))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -123,7 +122,8 @@ class Autoregressive(Density):
         Raises:
             ValueError: another shape, or values that are no whole numbers in that range.
         """
-        return self.conditionals(x, context).log_prob(x.to(self.order.device, self.dtype))
+        x = self.check(x)
+        return self.family.log_prob(self._outputs(x, context), x)
 
     @torch.no_grad()
     def sample(
@@ -225,6 +225,10 @@ class Autoregressive(Density):
 
     # -- what both share ---------------------------------------------------------------------------------------------
 
+    def _outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What `predict` gives for checked examples, in the dtype of the weights: autocast computes in bfloat16."""
+        return self.predict(x, self.read_context(context, len(x))).to(self.dtype)
+
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type that the model computes in."""
@@ -238,8 +242,14 @@ class Autoregressive(Density):
 
     def check_values(self, x: Tensor, name: str) -> None:
         """Raise `ValueError` unless all values are whole numbers from 0 to levels - 1."""
-        if x.is_floating_point() and torch.equal(x, x.round().clamp_(0, self.levels - 1)):
-            return  # the common case in few passes: this runs in every step of training
+        # The common case in few passes, since this runs in every step of training: x - x^2 = 0 for bits alone.
+        if x.is_floating_point():
+            if self.levels == 2:
+                fits = not torch.addcmul(x, x, x, value=-1).count_nonzero()
+            else:
+                fits = torch.equal(x, x.round().clamp_(0, self.levels - 1))
+            if fits:
+                return
         outside = (x < 0) | (x > self.levels - 1)
         if x.is_floating_point():
             outside = outside | (x != x.round())  # nan is unequal to itself

@@ -68,8 +68,7 @@ class HierarchicalPixelModel(Density):
             [B], nats; its gradient trains encoder and auxiliary decoder.
         """
         outputs = self.auxiliary(2 * self.codes(x) - 1).unflatten(1, (self.pixels.family.size, self.event_shape[0]))
-        log_prob = self.pixels.family.distribution(outputs.to(self.pixels.dtype)).log_prob(x.to(self.pixels.dtype))
-        return -log_prob.flatten(1).sum(1)
+        return -self.pixels.family.log_prob(outputs.to(self.pixels.dtype), x.to(self.pixels.dtype))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The bound, with no gradient into the encoder.

@@ -83,8 +83,7 @@ class MultiScale(Density):
             groups = _split(x[..., ::stride, ::stride])
             for known in (1, 2, 3):
                 outputs = self._outputs(level, groups[:known])
-                log_prob = self.family.distribution(outputs).log_prob(groups[known])  # [B, C, h, w]
-                total = total + log_prob.flatten(1).sum(1)
+                total = total + self.family.log_prob(outputs, groups[known])
         return total
 
     @torch.no_grad()
