@@ -1,6 +1,7 @@
 """Models whose likelihood is exact because they draw one position after another."""
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, raster_order
+from lvmlib.autoregressive.colourisation import Colourisation
 from lvmlib.autoregressive.fvsbn import FVSBN
 from lvmlib.autoregressive.gated_pixelcnn import GatedPixelCNN
 from lvmlib.autoregressive.hierarchical import HierarchicalPixelModel
@@ -24,6 +25,7 @@ __all__ = [
     "RNN",
     "Autoregressive",
     "CausalTransformer",
+    "Colourisation",
     "GatedPixelCNN",
     "HierarchicalPixelModel",
     "Inpainting",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.super_resolution import map_shape
+from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
 from lvmlib.base import Density, check_batch, check_context
 
 
@@ -38,10 +38,7 @@ class Inpainting(Density):
         super().__init__(model.event_shape)
         features, _, _ = map_shape(model)
         self.model, self.support = model, model.support
-        blocks: list[nn.Module] = [nn.Conv2d(self.event_shape[0] + 1, width, 3, padding=1)]
-        for layer in range(layers):
-            blocks += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=2**layer, dilation=2**layer)]
-        self.features = nn.Sequential(*blocks, nn.SiLU(), nn.Conv2d(width, features, 1))
+        self.features = looking_everywhere(self.event_shape[0] + 1, width, layers, features)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-probability of the missing pixels given the known ones.

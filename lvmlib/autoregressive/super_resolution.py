@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
+from lvmlib.autoregressive.context_map import map_shape
 from lvmlib.base import Density, check_batch, check_context
 
 
@@ -98,15 +99,3 @@ class SuperResolution(Density):
         check_batch(small, self.small_shape, "context")
         half = (self.model.levels - 1) / 2
         return self.features(small.to(self.model.order.device, self.model.dtype) / half - 1)
-
-
-def map_shape(model: Autoregressive) -> tuple[int, int, int]:
-    """(F, H, W) of the map that a pixel model was built to take; raises `ValueError` where it takes none."""
-    shape = model.context_shape
-    if shape is None or len(shape) != 3 or shape[1:] != model.event_shape[1:]:
-        wanted = ", ".join(str(size) for size in model.event_shape[1:])
-        raise ValueError(
-            f"The pixel model must be built with a map as context, context=(features, {wanted}), but its context "
-            f"is {None if shape is None else tuple(shape)}."
-        )
-    return shape[0], shape[1], shape[2]

@@ -34,7 +34,7 @@ def of_digits(model, name: str) -> Tensor:
 
 
 def of_emoji(model, name: str) -> Tensor:
-    return bits_per_dim(emoji.log_prob(model, load("emoji")[2].x[:20]), emoji.SHAPE)
+    return bits_per_dim(model.log_prob(load("emoji")[2].x[:20]), emoji.SHAPE)
 
 
 def of_speech(model, name: str) -> Tensor:
