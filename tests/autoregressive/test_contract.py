@@ -160,6 +160,7 @@ def test_shapes_gradients_dtypes_and_pickles(name, family):
     assert model.conditionals(x, context).event_shape == shape
     log_prob = model.log_prob(x, context)
     assert log_prob.shape == (3,)
+    torch.testing.assert_close(log_prob, model.conditionals(x, context).log_prob(x))
     log_prob.sum().backward()
     for key, p in model.named_parameters():
         assert p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0, key
@@ -183,6 +184,7 @@ def test_bad_input_is_stopped_at_the_door(name):
         (x - 1, "whole numbers from 0 to 1"),
         (x + 0.5, "whole numbers from 0 to 1"),
         (x * math.nan, "whole numbers from 0 to 1"),
+        (x + math.inf, "whole numbers from 0 to 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             model.log_prob(bad)
