@@ -1296,6 +1296,8 @@ image_grid(torch.cat(rows) / 255, columns=6, column_labels=["told", *["draw"] * 
 plt.show()
 
 # %% [markdown]
+# The corner is told of more than 16 columns and rows because the layers of the pixel model carry the map on: to the right, along the rows above, and downwards by the squares over which the halvings average it.
+#
 # Two draws for the same picture differ, which is the point: nothing in the grey says whether the can is yellow or blue. Outline and shading are told, and that is worth a third of the bits. What 905 pictures do not teach is taste. The model has seen what a shaded surface looks like in many colours, but not often enough that clover is green.
 #
 #
@@ -1334,7 +1336,7 @@ for name, runs in ablation.items():
 # - **Where one is** is worth 2.3 nats, more than everything else together, and costs two planes of numbers.
 # - **Depth**, four layers of 16 channels in place of two of 25, is worth 0.8; **two stacks with gates**, in place of six layers of one stack, 0.4 with 7% more parameters.
 # - **Clipping** is worth 0.3: it keeps a rare large gradient from undoing what was learned.
-# - **Fresh binarization** is worth perhaps 0.2 in these few passes. The training NLL of the frozen variant shows what the gain would be made of: on the very draw of the coins that it was trained on, seed 0 has 0.6 nats less than on test digits. It has begun to learn coins by heart.
+# - **Fresh binarization** is worth perhaps 0.2 in these few passes. The training NLL is on one draw of the coins, for the frozen variant of seed 0 the very draw that it was trained on. Its mean lies 0.3 nats below the test NLL, where the two differ by at most 0.06 in every other variant: it has begun to learn coins by heart.
 # - **A falling learning rate** *costs* 0.3 here. The run is so short that the network does better to keep moving to the end, and the average over the weights removes the noise of that; without the average ("neither") the gain is nearly gone. Where the rate does fall to zero the average changes nothing, as the last weights hardly move.
 #
 # None of these numbers is a law. A run ten times as long would be expected to like the falling rate better and the fresh coins more; what the table teaches is to weigh before believing, and to run more than one seed.
@@ -1713,7 +1715,7 @@ plt.show()
 # :::{solution} ex-pix-classifier
 # :class: dropdown
 # For equally probable classes $\mathbb{E}[\log p(x \mid y) - \log p(x)] = \log 10 + \mathbb{E}[\log p(y \mid x)]$, where the mean is over data and $p$ is the model: $\log 10$ minus the cross-entropy of the model as a classifier. A cross-entropy is at least the entropy $H(y \mid x)$ of the truth, so this is a lower bound of the true mutual information $I(x; y) = \log 10 - H(y \mid x)$, and tight if the model's posterior is right. Both are at most $\log 10$.
-# Where the classifier errs, the right class has a posterior of at most $\frac12$ and costs at least $\log 2$. The shortfall from $\log 10$ divided by $\log 2$ is therefore an upper bound of the share of errors.
+# Where the classifier errs, the right class has a posterior of at most $\frac12$ and costs at least $\log 2$. The shortfall from $\log 10$ divided by $\log 2$ is therefore an upper bound of the share of errors: with the 2.20 nats printed there, $0.10 / 0.69$ or 15%, where 3% were made.
 # :::
 #
 # ## Further reading

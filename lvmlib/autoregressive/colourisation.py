@@ -64,6 +64,9 @@ class Colourisation(Density):
 
         Returns:
             [B], nats.
+
+        Raises:
+            ValueError: pictures of another shape, or grey levels outside [-1, 1].
         """
         if context is None:
             context = self.grey(x)
@@ -83,7 +86,7 @@ class Colourisation(Density):
             [n, 3, H, W].
 
         Raises:
-            ValueError: no grey pictures, or pictures of another shape.
+            ValueError: no grey pictures, pictures of another shape, or grey levels outside [-1, 1].
         """
         if context is None:
             raise ValueError("Colourisation colours grey pictures: pass them as context, for example grey(x).")
@@ -92,4 +95,9 @@ class Colourisation(Density):
     def _map(self, grey: Tensor, rows: int) -> Tensor:
         check_context(grey, rows)
         check_batch(grey, self.grey_shape, "context")
+        if not (grey.abs() <= 1 + 1e-5).all():  # white is 1 but for rounding; nan is at most nothing
+            raise ValueError(
+                "The grey picture must lie between -1 (black) and 1 (white), as grey(x) gives it, but it reaches from "
+                f"{grey.min().item():g} to {grey.max().item():g}."
+            )
         return self.features(grey.to(self.model.order.device, self.model.dtype))

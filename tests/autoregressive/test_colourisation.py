@@ -75,6 +75,9 @@ def test_the_door():
         model.sample(3, torch.zeros(3, 3, 1, 2))
     with pytest.raises(ValueError, match="one row per example"):
         model.sample(3, torch.zeros(2, 1, 1, 2))
+    for bad in (torch.full((3, 1, 1, 2), 255.0), torch.full((3, 1, 1, 2), torch.nan)):
+        with pytest.raises(ValueError, match="between -1"):
+            model.sample(3, bad)
     with pytest.raises(ValueError, match="x must have shape"):
         model.grey(torch.zeros(2, 1, 1, 2))
     with pytest.raises(ValueError, match="must be built with a map"):
