@@ -14,8 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from lvmlib import data as data_module
-from lvmlib.data import Data, load, mu_law_decode, mu_law_encode
+from lvmlib.data import EMOJI_GROUPS, SPEECH_WORDS, Data, load, mu_law_decode, mu_law_encode, sources
 from lvmlib.downloads import DataError
 from lvmlib.experiments import prepare_data
 
@@ -101,10 +100,10 @@ def test_emoji_are_small_colour_pictures():
     assert all(split.x.dtype == torch.uint8 and split.event_shape == (3, 32, 32) for split in splits)
     x, y = torch.cat([split.x for split in splits]), torch.cat([split.y for split in splits])
     assert y.bincount().tolist() == [166, 101, 152, 133, 187, 85, 261]
-    assert len(data_module.EMOJI_GROUPS) == 7
+    assert len(EMOJI_GROUPS) == 7
     for split in splits[1:]:  # each group in proportion
         assert (split.y.bincount(minlength=7) / len(split) - y.bincount() / len(y)).abs().max() < 0.04
-    stored = lzma.decompress((data_module._SHIPPED / "emoji.xz").read_bytes())  # labels; then rows of red, green, blue
+    stored = lzma.decompress((sources._SHIPPED / "emoji.xz").read_bytes())  # labels; then rows of red, green, blue
     assert x[1000, 2, 20, 5] == stored[1085 + 3072 * 1000 + (32 * 20 + 5) * 3 + 2]
     assert x[1000, 2, 20, 5] != x[1000, 2, 5, 20], "the example tells rows from columns"
     # What colours must be if channels and rows are where they belong: faces are yellow, and the corners are white.
@@ -142,12 +141,12 @@ def test_speech_is_words_at_eight_kilohertz():
     splits = load("speech")
     assert [len(split) for split in splits] == [134, 16, 24]
     assert all(split.x.dtype == torch.uint8 and split.event_shape == (5000,) for split in splits)
-    words = [[data_module.SPEECH_WORDS[label] for label in split.y] for split in splits]
+    words = [[SPEECH_WORDS[label] for label in split.y] for split in splits]
     assert words[0][:10] == ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     assert splits[0].y[:10].tolist() == list(range(10))
     assert not set(words[0]) & set(words[1]) and not set(words[0] + words[1]) & set(words[2])
-    assert set(words[0] + words[1] + words[2]) == set(data_module.SPEECH_WORDS)
-    assert len(set(data_module.SPEECH_WORDS)) == len(data_module.SPEECH_WORDS)
+    assert set(words[0] + words[1] + words[2]) == set(SPEECH_WORDS)
+    assert len(set(SPEECH_WORDS)) == len(SPEECH_WORDS)
     x = torch.cat([split.x for split in splits])
     assert len(x.unique(dim=0)) == len(x)
     sound = mu_law_decode(x).double()
@@ -212,7 +211,7 @@ def test_bad_mu_law(call, error, message):
 )
 def test_the_notes_say_what_the_files_are(name, licence, beside):
     """Licence, size and both checksums, as they are; the sizes in the notes are those of the data."""
-    folder = data_module._SHIPPED
+    folder = sources._SHIPPED
     note = " ".join((folder / f"{name}.md").read_text(encoding="utf-8").split())
     packed = (folder / f"{name}.xz").read_bytes()
     unpacked = lzma.decompress(packed)
@@ -227,7 +226,7 @@ def test_the_notes_say_what_the_files_are(name, licence, beside):
 
 
 def test_the_script_lists_the_recordings_that_are_shipped():
-    listed = [data_module.SPEECH_WORDS.index(word) for _, word in prepare_data.recordings()]
+    listed = [SPEECH_WORDS.index(word) for _, word in prepare_data.recordings()]
     assert len({file for file, _ in prepare_data.recordings()}) == len(listed)
     assert sorted(listed) == sorted(torch.cat([split.y for split in load("speech")]).tolist())
 
@@ -283,7 +282,7 @@ def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="checksum"):
         load("fashion-mnist")
     sums = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
-    monkeypatch.setattr(data_module, "_FASHION", sums)
+    monkeypatch.setattr(sources, "_FASHION", sums)
     train, valid, test = load("fashion-mnist", binarize="stochastic", valid=100)
     assert [len(train), len(valid), len(test)] == [200, 100, 5]
     assert np.array_equal(train.x[:, 0], arrays["train-images-idx3-ubyte"][:200])
@@ -294,7 +293,7 @@ def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
 def test_cifar_from_its_archive(tmp_path, monkeypatch):
     """Records of a label and 32x32 values for each of red, green and blue."""
     random = np.random.RandomState(0)
-    names = list(data_module._CIFAR.members)
+    names = list(sources._CIFAR.members)
     records = {name: random.randint(0, 256, (20, 3073)).astype(np.uint8) for name in names}
     with tarfile.open(tmp_path / "cifar-10-binary.tar.gz", "w:gz") as archive:
         for name, record in records.items():
@@ -302,7 +301,7 @@ def test_cifar_from_its_archive(tmp_path, monkeypatch):
             info.size = record.size
             archive.addfile(info, io.BytesIO(record.tobytes()))
     sums = {name: hashlib.sha256(record.tobytes()).hexdigest() for name, record in records.items()}
-    monkeypatch.setattr(data_module, "_CIFAR", data_module._CIFAR._replace(members=sums))
+    monkeypatch.setattr(sources, "_CIFAR", sources._CIFAR._replace(members=sums))
     monkeypatch.setenv("LVMLIB_DATA", str(tmp_path))
     train, valid, test = load("cifar-10", valid=10)
     assert [len(train), len(valid), len(test)] == [90, 10, 20]
@@ -338,7 +337,7 @@ def test_bad_arguments(arguments, message):
 
 @pytest.mark.parametrize("damage", ["missing", "truncated", "corrupt", "other"])
 def test_a_damaged_package(tmp_path, monkeypatch, damage):
-    archive = bytearray((data_module._SHIPPED / "mnist.tar.xz").read_bytes())
+    archive = bytearray((sources._SHIPPED / "mnist.tar.xz").read_bytes())
     if damage == "truncated":
         archive = archive[: len(archive) // 2]
     elif damage == "corrupt":
@@ -346,17 +345,17 @@ def test_a_damaged_package(tmp_path, monkeypatch, damage):
     elif damage == "other":
         archive = io.BytesIO()
         with tarfile.open(fileobj=archive, mode="w:xz") as tar:
-            for name in data_module._MNIST:
+            for name in sources._MNIST:
                 tar.addfile(tarfile.TarInfo(name))
         archive = archive.getvalue()
     if damage != "missing":
         (tmp_path / "mnist.tar.xz").write_bytes(archive)
         (tmp_path / "sonnets.txt").write_bytes(b"Shall I compare thee")
         for file in ("emoji.xz", "speech.xz"):
-            (tmp_path / file).write_bytes(harmed((data_module._SHIPPED / file).read_bytes(), damage))
-    monkeypatch.setattr(data_module, "_SHIPPED", tmp_path)
+            (tmp_path / file).write_bytes(harmed((sources._SHIPPED / file).read_bytes(), damage))
+    monkeypatch.setattr(sources, "_SHIPPED", tmp_path)
     files = {"mnist": "mnist.tar.xz", "text": "sonnets.txt", "emoji": "emoji.xz", "speech": "speech.xz"}
-    for decoded in (data_module._mnist, data_module._emoji, data_module._speech):
+    for decoded in (sources._mnist, sources._emoji, sources._speech):
         decoded.cache_clear()
     for name, file in files.items():
         with pytest.raises(DataError, match=f"{file}.*reinstall lvmlib"):

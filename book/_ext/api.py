@@ -1,11 +1,13 @@
 """The library's reference, made from its docstrings.
 
-`{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over, and a
-name that stands without its module in a docstring (`Raises: DataError`) is found wherever the library defines it.
+`{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over. A name
+is described under the module that people import it from; it is found there too where it stands without a module
+(`Raises: DataError`) or with the file that defines it.
 """
 
 from __future__ import annotations
 
+from pydoc import locate
 from typing import Any
 
 from docutils import nodes
@@ -45,14 +47,25 @@ def pass_over_private(app: Sphinx, name: str, obj: type, options: Any, bases: li
         bases[:] = [b for base in bases for b in (base.__bases__ if base.__name__.startswith("_") else (base,))]
 
 
-def find_unqualified(
+def find_elsewhere(
     app: Sphinx, env: BuildEnvironment, node: addnodes.pending_xref, content: nodes.Element
 ) -> nodes.Element | None:
-    """Resolve `DataError` to `lvmlib.downloads.DataError` where only one object of the library has that name."""
-    if node["refdomain"] != "py" or "." in node["reftarget"]:
+    """Find the entry of an object that is asked for by another name than the one it is described under.
+
+    `DataError` becomes `lvmlib.downloads.DataError` where only one object of the library has that name, and
+    `lvmlib.data.sets.load` becomes `lvmlib.data.load`, which names the same function.
+    """
+    target: str = node["reftarget"]
+    if node["refdomain"] != "py" or ("." in target and not target.startswith("lvmlib.")):
         return None
     objects = env.domaindata["py"]["objects"]
-    found = [name for name in objects if name.endswith(f".{node['reftarget']}") and name.startswith("lvmlib.")]
+    ending = f".{target.rpartition('.')[2]}"
+    found = [name for name, entry in objects.items() if name.endswith(ending) and not entry.aliased]
+    if "." in target:
+        thing = locate(target)
+        found = [name for name in found if thing is not None and locate(name) is thing]
+    else:
+        found = [name for name in found if name.startswith("lvmlib.")]
     if len(found) != 1:
         return None
     entry = objects[found[0]]
@@ -61,6 +74,6 @@ def find_unqualified(
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-bases", pass_over_private)
-    app.connect("missing-reference", find_unqualified)
+    app.connect("missing-reference", find_elsewhere)
     app.add_directive("public-names", PublicNamesDirective)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

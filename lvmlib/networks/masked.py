@@ -1,4 +1,4 @@
-"""Networks that compute parameters: plain modules from tensors to tensors, without any probability in them."""
+"""Networks in which masks take connections away, so that an output sees only the inputs it may see."""
 
 from __future__ import annotations
 
@@ -7,31 +7,6 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-
-class MLP(nn.Sequential):
-    """A multilayer perceptron that flattens what comes in.
-
-    Args:
-        inputs: number of entries of one example.
-        hidden: widths of the hidden layers.
-        outputs: number of entries of one output.
-        activation: makes the nonlinearity between two layers.
-
-    Returns:
-        [B, outputs].
-
-    Example:
-        >>> MLP(784, (200, 200), 100)(torch.zeros(3, 1, 28, 28)).shape
-        torch.Size([3, 100])
-    """
-
-    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, activation: Callable[[], nn.Module] = nn.ReLU):
-        widths = [inputs, *hidden]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for a, b in zip(widths, widths[1:]):
-            layers += [nn.Linear(a, b), activation()]
-        super().__init__(*layers, nn.Linear(widths[-1], outputs))
 
 
 class MaskedLinear(nn.Linear):
@@ -305,98 +280,3 @@ def _degrees(
             m = m[torch.randperm(width, generator=generator)] if shuffled else m
         layers.append(m)
     return torch.cat(layers) if layers else torch.empty(0, dtype=torch.long)
-
-
-def join(x: Tensor, context: Tensor | None) -> Tensor:
-    """Lay an example and its context side by side, both flattened: [B, D] and [B, C] -> [B, D + C].
-
-    Without a context the example stays as it is.
-    """
-    if context is None:
-        return x
-    x, context = (t.unsqueeze(-1).flatten(1) for t in (x, context))  # [B, ...] -> [B, D], also where there is no ...
-    return torch.cat([x, context.to(x.dtype)], dim=1)
-
-
-class ConvEncoder(nn.Sequential):
-    """Convolutions of stride 2, each halving height and width, then one linear map.
-
-    Args:
-        event_shape: (C, H, W); H and W must be divisible by 2 as often as there are layers.
-        channels: of each convolution.
-        outputs: number of entries of one output.
-        activation: makes the nonlinearity after each convolution.
-
-    Returns:
-        [B, outputs].
-
-    Raises:
-        ValueError: the picture cannot be halved that often.
-
-    Example:
-        >>> ConvEncoder((1, 28, 28), (16, 32), 20)(torch.zeros(3, 1, 28, 28)).shape
-        torch.Size([3, 20])
-    """
-
-    def __init__(
-        self,
-        event_shape: Sequence[int],
-        channels: Sequence[int],
-        outputs: int,
-        activation: Callable[[], nn.Module] = nn.SiLU,
-    ):
-        height, width = _halved(event_shape, len(channels))
-        widths = [event_shape[0], *channels]
-        layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:]):
-            layers += [nn.Conv2d(a, b, 4, stride=2, padding=1), activation()]  # [B, b, H / 2, W / 2]
-        super().__init__(*layers, nn.Flatten(), nn.Linear(widths[-1] * height * width, outputs))
-
-
-class ConvDecoder(nn.Sequential):
-    """The way back: one linear map to a small picture, then transposed convolutions that double height and width.
-
-    Args:
-        inputs: number of entries of one code.
-        channels: of the input of each transposed convolution.
-        event_shape: (C, H, W) of what comes out; H and W must be divisible by 2 as often as there are layers.
-        activation: makes the nonlinearity before each transposed convolution.
-
-    Returns:
-        [B, C, H, W].
-
-    Raises:
-        ValueError: a picture of that size cannot be doubled into.
-
-    Example:
-        >>> ConvDecoder(20, (32, 16), (1, 28, 28))(torch.zeros(3, 20)).shape
-        torch.Size([3, 1, 28, 28])
-    """
-
-    def __init__(
-        self,
-        inputs: int,
-        channels: Sequence[int],
-        event_shape: Sequence[int],
-        activation: Callable[[], nn.Module] = nn.SiLU,
-    ):
-        height, width = _halved(event_shape, len(channels))
-        widths = [*channels, event_shape[0]]
-        layers: list[nn.Module] = [
-            nn.Linear(inputs, widths[0] * height * width),
-            nn.Unflatten(1, (widths[0], height, width)),
-        ]
-        for a, b in zip(widths, widths[1:]):
-            layers += [activation(), nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)]  # [B, b, 2 H, 2 W]
-        super().__init__(*layers)
-
-
-def _halved(event_shape: Sequence[int], times: int) -> tuple[int, int]:
-    if times < 1:
-        raise ValueError("channels must name at least one convolution, but it is empty.")
-    if len(event_shape) != 3 or any(size % 2**times for size in event_shape[1:]):
-        raise ValueError(
-            f"{times} layers of stride 2 need an event shape (C, H, W) with H and W divisible by {2**times}, "
-            f"but it is {tuple(event_shape)}. Pad the pictures, or give fewer channels."
-        )
-    return event_shape[1] // 2**times, event_shape[2] // 2**times

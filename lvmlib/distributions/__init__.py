@@ -1,0 +1,15 @@
+"""Parts of models that torch.distributions has no `nn.Module` for: densities with learned or computed parameters."""
+
+from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
+from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal
+from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
+
+__all__ = [
+    "ConditionalBernoulli",
+    "ConditionalDiscretizedLogistic",
+    "ConditionalNormal",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "MixtureOfGaussians",
+    "StandardNormal",
+]

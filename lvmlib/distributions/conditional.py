@@ -1,0 +1,135 @@
+"""Densities whose parameters a network computes from the context: encoders, decoders and their like."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints
+
+from lvmlib.base import Density
+from lvmlib.distributions.discretized import DiscretizedLogistic
+
+
+class _Conditional(Density):
+    """A density whose parameters a network computes from the context."""
+
+    parameters_per_dim = 1
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module):
+        super().__init__(event_shape)
+        self.network = network
+
+    def _outputs(self, context: Tensor | None) -> tuple[Tensor, ...]:
+        """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
+        if context is None:
+            raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
+        try:
+            out = self.network(context)
+        except RuntimeError as error:
+            dtypes = {p.dtype for p in self.network.parameters()}
+            if not dtypes or context.dtype in dtypes:
+                raise
+            raise TypeError(
+                f"The network of {type(self).__name__} computes in {dtypes.pop()}, but it was given {context.dtype}. "
+                "Convert the data with data.unit() or x.float(), or the model with model.to(dtype)."
+            ) from error
+        wanted = self.parameters_per_dim * math.prod(self.event_shape)
+        if out.shape[1:].numel() != wanted:
+            raise ValueError(
+                f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
+                f"outputs per example ({self.parameters_per_dim} per dimension), but it returned {list(out.shape[1:])}."
+            )
+        parts = out.reshape(len(out), self.parameters_per_dim, *self.event_shape)
+        return parts.unbind(1)
+
+
+class ConditionalNormal(_Conditional):
+    r"""A Gaussian with diagonal covariance whose parameters a network computes,
+    :math:`\mathcal{N}(x; \mu(c), \operatorname{diag} \sigma(c)^2)`.
+
+    Args:
+        event_shape: shape of one example, with D entries in all.
+        network: maps the context [B, ...] to [B, 2D] (mean, then log of the standard deviation), or to [B, D] where
+            the standard deviation is not computed.
+        scale: None, the network computes :math:`\log\sigma`; a number, a fixed :math:`\sigma`; ``"learned"``, one
+            :math:`\sigma` for all dimensions, trained with the rest.
+
+    Raises:
+        ValueError: the scale is not positive, or the network has another number of outputs.
+
+    Example:
+        >>> encoder = ConditionalNormal((2,), nn.Linear(3, 4))
+        >>> encoder.distribution(torch.zeros(5, 3)).batch_shape
+        torch.Size([5])
+    """
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module, scale: float | str | None = None):
+        super().__init__(event_shape, network)
+        if not (scale is None or scale == "learned" or (isinstance(scale, (int, float)) and scale > 0)):
+            raise ValueError(f"scale must be None, 'learned' or a positive number, but it is {scale!r}.")
+        self.parameters_per_dim = 2 if scale is None else 1
+        self.log_scale: Tensor | None
+        if scale == "learned":
+            self.log_scale = nn.Parameter(torch.zeros(()))
+        else:
+            self.register_buffer("log_scale", None if scale is None else torch.tensor(math.log(float(scale))))
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The Gaussian at each row of the context."""
+        loc, *computed = self._outputs(context)
+        log_scale = computed[0] if self.log_scale is None else self.log_scale.expand_as(loc)
+        return Independent(Normal(loc, log_scale.exp(), validate_args=False), len(self.event_shape))
+
+
+class ConditionalBernoulli(_Conditional):
+    r"""Independent coins whose log-odds a network computes, :math:`\prod_i \pi_i^{x_i} (1 - \pi_i)^{1 - x_i}`.
+
+    Args:
+        event_shape: shape of one example, values in {0, 1}.
+        network: maps the context to the log-odds, [B, D].
+
+    Example:
+        >>> decoder = ConditionalBernoulli((1, 2, 2), nn.Linear(3, 4))
+        >>> decoder.sample(5, torch.zeros(5, 3)).shape
+        torch.Size([5, 1, 2, 2])
+    """
+
+    support = constraints.boolean
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The Bernoulli distribution at each row of the context."""
+        (logits,) = self._outputs(context)
+        return Independent(Bernoulli(logits=logits, validate_args=False), len(self.event_shape))
+
+
+class ConditionalDiscretizedLogistic(_Conditional):
+    """Whole-numbered pixels from a discretized logistic whose parameters a network computes.
+
+    Args:
+        event_shape: shape of one example, values in {0, ..., levels - 1}.
+        network: maps the context to [B, 2D]: the location, as a fraction of the half range around its centre (-1 is the
+            darkest level, 1 the brightest), then the log of the scale in levels.
+        levels: number of values that a pixel can take.
+
+    Example:
+        >>> decoder = ConditionalDiscretizedLogistic((1, 2, 2), nn.Linear(3, 8), levels=16)
+        >>> bool((decoder.sample(5, torch.zeros(5, 3)) < 16).all())
+        True
+    """
+
+    parameters_per_dim = 2
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module, levels: int = 256):
+        super().__init__(event_shape, network)
+        self.levels = levels
+        self.support = constraints.integer_interval(0, levels - 1)
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The discretized logistic at each row of the context."""
+        loc, log_scale = self._outputs(context)
+        centre = (self.levels - 1) / 2
+        logistic = DiscretizedLogistic(centre * (1 + loc), log_scale.exp(), self.levels)
+        return Independent(logistic, len(self.event_shape))

@@ -1,0 +1,7 @@
+"""Networks that compute parameters: plain modules from tensors to tensors, without any probability in them."""
+
+from lvmlib.networks.convolutional import ConvDecoder, ConvEncoder
+from lvmlib.networks.masked import MaskedLinear, MaskedMLP
+from lvmlib.networks.perceptron import MLP, join
+
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "MaskedLinear", "MaskedMLP", "join"]

@@ -1,0 +1,44 @@
+"""The multilayer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class MLP(nn.Sequential):
+    """A multilayer perceptron that flattens what comes in.
+
+    Args:
+        inputs: number of entries of one example.
+        hidden: widths of the hidden layers.
+        outputs: number of entries of one output.
+        activation: makes the nonlinearity between two layers.
+
+    Returns:
+        [B, outputs].
+
+    Example:
+        >>> MLP(784, (200, 200), 100)(torch.zeros(3, 1, 28, 28)).shape
+        torch.Size([3, 100])
+    """
+
+    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, activation: Callable[[], nn.Module] = nn.ReLU):
+        widths = [inputs, *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for a, b in zip(widths, widths[1:]):
+            layers += [nn.Linear(a, b), activation()]
+        super().__init__(*layers, nn.Linear(widths[-1], outputs))
+
+
+def join(x: Tensor, context: Tensor | None) -> Tensor:
+    """Lay an example and its context side by side, both flattened: [B, D] and [B, C] -> [B, D + C].
+
+    Without a context the example stays as it is.
+    """
+    if context is None:
+        return x
+    x, context = (t.unsqueeze(-1).flatten(1) for t in (x, context))  # [B, ...] -> [B, D], also where there is no ...
+    return torch.cat([x, context.to(x.dtype)], dim=1)
