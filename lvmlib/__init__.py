@@ -6,7 +6,8 @@ The floors, from the ground up; a file imports only from floors below its own or
 floor  modules                                                      what for
 ====== ============================================================ ====================================
 0      ``information``                                              pure functions of probabilities
-1      ``base``, ``data``, ``downloads``                            what everything shares
+1      ``checks``, ``draws``, ``base``, ``stochastic``, ``trace``,  the one idea, from density to chain;
+       ``chain``, ``data``, ``downloads``                           data sets
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
@@ -36,8 +37,9 @@ from lvmlib.autoregressive import (
     PixelSNAIL,
     WaveNet,
 )
-from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
+from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
+from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
 from lvmlib.compression import arithmetic_decode, arithmetic_encode
 from lvmlib.data import Data, load
@@ -50,6 +52,7 @@ from lvmlib.distributions import (
     MixtureOfGaussians,
     StandardNormal,
 )
+from lvmlib.draws import draw, draw_constant, frozen
 from lvmlib.information import (
     cross_entropy,
     entropy,
@@ -63,6 +66,7 @@ from lvmlib.information import (
 )
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP
+from lvmlib.stochastic import Stochastic
 from lvmlib.training import cosine, fit
 
 try:
@@ -78,6 +82,7 @@ __all__ = [
     "VAE",
     "Autoregressive",
     "CausalTransformer",
+    "Chain",
     "ConditionalBernoulli",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
@@ -87,6 +92,8 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "Flow",
     "GatedPixelCNN",
+    "Given",
+    "Inverse",
     "LinearGaussian",
     "MaskedConv2d",
     "MixtureOfGaussians",
@@ -105,9 +112,12 @@ __all__ = [
     "bits_per_dim",
     "cosine",
     "cross_entropy",
+    "draw",
+    "draw_constant",
     "elbo",
     "entropy",
     "fit",
+    "frozen",
     "gaussian_entropy",
     "gaussian_kl",
     "huffman_code",

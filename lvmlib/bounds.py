@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from lvmlib.base import Density, Flow, Step, Stochastic, Trace, check_batch, repeat_rows
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context, check_count, check_no, check_not_negative
+from lvmlib.trace import Trace
 
 
 def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tensor | None = None) -> Tensor:
@@ -16,8 +18,9 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
 
     .. math:: \mathbb{E}_{q(z \mid x)}[\log p(x \mid z)] - \beta \operatorname{KL}(q(z \mid x) \,\|\, p(z))
 
-    In a chain of several layers the first stochastic layer's log p(x|z), and what bijections before it pay, is the
-    first term; all the rest is the second. An exact density gives its log-likelihood, whatever beta is.
+    In a chain of several layers the log p(x|z) of the first layer with a code, and what layers before it pay, is the
+    first term (dequantization among them); all the rest is the second. A density without a code, such as a flow,
+    gives its log-likelihood or the bound on it, whatever beta is.
 
     Args:
         model: any density.
@@ -30,9 +33,11 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
         [B], nats.
 
     Raises:
+        TypeError: a bound of one's own that has no `trace`.
         ValueError: beta is negative, k < 1, or x does not fit the model.
 
     Example:
+        >>> from lvmlib.chain import Flow
         >>> from lvmlib.latent import LinearGaussian
         >>> from lvmlib.distributions import StandardNormal
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
@@ -42,65 +47,82 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
 
     Source: Kingma & Welling 2014, equation 3; beta: Higgins et al. 2017.
     """
-    if not beta >= 0:
-        raise ValueError(f"beta weighs the KL term and must not be negative, but it is {beta}.")
-    if not isinstance(model, Flow) or not model.is_bound:
+    check_not_negative(beta, "beta weighs the KL term")
+    if not model.is_bound:
         return model.log_prob(x, context)
-    if not any(isinstance(layer, Stochastic) for layer in model.layers):  # bijections before a base that is a bound
-        check_batch(x, model.event_shape)
-        z, paid = x, torch.zeros((), dtype=x.dtype, device=x.device)
-        for layer in model.layers:
-            z, log_det = layer(z, context)
-            paid = paid + log_det
-        return paid + elbo(model.base, z, k, beta, context)
     trace = model.trace(x, context, k)
-    distortion, rate = distortion_and_rate(model, trace, context)
-    return (-distortion - beta * rate).mean(0)
+    latent = trace.latent
+    if latent is None:
+        return trace.log_weights.mean(0)
+    reconstruction, rate = _reconstruction_and_rate(trace, latent)
+    bound = reconstruction - (rate if beta == 1 else beta * rate)
+    return bound.squeeze(0) if len(bound) == 1 else bound.mean(0)
 
 
-def distortion_and_rate(model: Flow, trace: Trace, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def distortion_and_rate(trace: Trace) -> tuple[Tensor, Tensor]:
     r"""Split the negative ELBO into distortion, :math:`-\log p(x \mid z)`, and rate, the KL term.
 
     Args:
-        model: a flow with a stochastic layer.
-        trace: what `model.trace` returned.
-        context: the context of that call.
+        trace: what `model.trace` returned, for a model with a latent layer.
 
     Returns:
         distortion: [k, B], rate: [k, B], nats. The rate of each row is the closed-form KL (the same for all k) where
         the last layer's posterior and the base have one, else the log-ratio at the draw.
 
     Raises:
-        TypeError: the model has no stochastic layer.
+        TypeError: the model has no latent layer.
+
+    Example:
+        >>> from lvmlib.chain import Flow
+        >>> from lvmlib.distributions import StandardNormal
+        >>> from lvmlib.latent import LinearGaussian
+        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> trace = model.trace(torch.ones(1, 1))
+        >>> distortion, rate = distortion_and_rate(trace)
+        >>> torch.allclose(-distortion - rate, trace.log_weights)
+        True
 
     Source: Alemi et al. 2018, *Fixing a Broken ELBO*.
     """
-    first = next((i for i, step in enumerate(trace.steps) if step.q is not None), None)
-    if first is None:
-        raise TypeError("distortion and rate need a stochastic layer, but this chain has none.")
-    distortion = -trace.steps[first].log_p
-    for step in trace.steps[:first]:
-        distortion = distortion - step.log_det
-    kl = closed_form_kl(model, trace.steps[-1], context)
-    rate = -trace.log_base + trace.steps[-1].log_q if kl is None else kl.expand_as(distortion)
-    for i, step in enumerate(trace.steps[first:], first):
-        last = i == len(trace.steps) - 1
-        rate = rate - step.log_det + (0 if last else step.log_q) - (0 if i == first else step.log_p)
-    return distortion, rate
+    check_no(trace.latent is None, "distortion and rate need a layer with a code, but this chain has none.")
+    reconstruction, rate = _reconstruction_and_rate(trace, trace.latent or 0)
+    return -reconstruction, rate.expand_as(reconstruction)
 
 
-def closed_form_kl(model: Flow, last: Step, context: Tensor | None = None) -> Tensor | None:
+def _reconstruction_and_rate(trace: Trace, latent: int) -> tuple[Tensor, Tensor]:
+    before, first, after = trace.steps[:latent], trace.steps[latent], trace.steps[latent + 1 :]
+    reconstruction = first.log_p
+    for step in before:
+        reconstruction = reconstruction + step.paid
+    kl = closed_form_kl(trace)
+    if kl is None:
+        rate = first.log_q - trace.log_base
+    elif not after:
+        return reconstruction, kl
+    else:  # the last layer's log q is in the KL
+        rate = kl + first.log_q - after[-1].log_p
+        after = after[:-1]
+    for step in after:
+        rate = rate - step.paid
+    return reconstruction, rate
+
+
+def closed_form_kl(trace: Trace) -> Tensor | None:
     """KL from the last layer's posterior to the base, [k, B] or [B] in nats; None where no closed form is known."""
-    if not isinstance(last.q, Distribution):
+    last, base = trace.steps[-1], trace.base
+    if not isinstance(last.q, Distribution) or not base.has_distribution:
         return None
-    rows = last.log_q.shape[1]
+    rows = last.size[1]
     q_rows = last.q.batch_shape[0]
-    row_context = None if context is None else repeat_rows(context, q_rows // rows)
+    context = trace.context
+    if context is not None and len(context) != q_rows:
+        context = context[:q_rows]  # the k draws stand below one another, copy by copy
+    prior = base.distribution(context)
     try:
-        kl = kl_divergence(last.q, model.base.distribution(row_context))
-    except (TypeError, NotImplementedError):  # no distribution behind the base; no formula for this pair
+        kl: Tensor = kl_divergence(last.q, prior)
+    except NotImplementedError:  # no formula for this pair
         return None
-    return kl.view(q_rows // rows, rows)
+    return kl if q_rows == rows else kl.view(-1, rows)
 
 
 def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Tensor:
@@ -120,6 +142,7 @@ def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
     Example:
         More draws, a tighter bound; here q is exact, and one draw already gives log p(x) = -1.5155.
 
+        >>> from lvmlib.chain import Flow
         >>> from lvmlib.latent import LinearGaussian
         >>> from lvmlib.distributions import StandardNormal
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
@@ -128,13 +151,14 @@ def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
 
     Source: Burda, Grosse & Salakhutdinov 2016, equation 8.
     """
-    if not isinstance(model, Flow):
+    k = check_count(k)
+    if not model.is_bound:
         return model.log_prob(x, context)
     return torch.logsumexp(model.log_weights(x, k, context), dim=0) - math.log(k)
 
 
 @torch.no_grad()
-def log_likelihood(model: Density, x: Tensor, k: int = 5000, chunk: int = 100, context: Tensor | None = None) -> Tensor:
+def log_likelihood(model: Density, x: Tensor, k: int = 5000, rows: int = 1000, context: Tensor | None = None) -> Tensor:
     """The log-likelihood by importance sampling from the posterior, without gradient, in bounded memory.
 
     It is `iwae` at a large k: still a lower bound on average, and for exact densities the log-likelihood itself.
@@ -143,29 +167,41 @@ def log_likelihood(model: Density, x: Tensor, k: int = 5000, chunk: int = 100, c
         model: any density.
         x: [B, \\*event_shape].
         k: draws per example in all.
-        chunk: draws held in memory at a time, for the whole batch.
+        rows: draws times examples that are held in memory at a time, whatever B and k are.
         context: [B, ...] or None.
 
     Returns:
         [B], nats.
 
     Raises:
-        ValueError: k or chunk below 1.
+        TypeError: a bound of one's own that has no `log_weights`.
+        ValueError: k or rows below 1, or x does not fit the model.
 
     Example:
+        >>> from lvmlib.chain import Flow
         >>> from lvmlib.latent import LinearGaussian
         >>> from lvmlib.distributions import StandardNormal
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
-        >>> round(log_likelihood(model, torch.ones(1, 1), k=50, chunk=20).item(), 4)
+        >>> round(log_likelihood(model, torch.ones(1, 1), k=50, rows=20).item(), 4)
         -1.5155
     """
-    if k < 1 or chunk < 1:
-        raise ValueError(f"k and chunk count draws and must be 1 or more, but they are {k} and {chunk}.")
-    if not isinstance(model, Flow) or not model.is_bound:
+    k, rows = check_count(k), check_count(rows, "rows", "counts draws times examples")
+    check_batch(x, model.event_shape)
+    check_context(context, len(x))
+    examples = max(1, rows // k) if model.is_bound else rows  # few examples with all their draws: few encoder passes
+    parts = [(i, min(i + examples, len(x))) for i in range(0, len(x), examples)]
+    contexts = [None if context is None else context[a:b] for a, b in parts]
+    return torch.cat([_of_rows(model, x[a:b], k, rows, c) for (a, b), c in zip(parts, contexts)])
+
+
+def _of_rows(model: Density, x: Tensor, k: int, rows: int, context: Tensor | None) -> Tensor:
+    """`log_likelihood` of a few examples, with `rows` draws of them at a time."""
+    if not model.is_bound:
         return model.log_prob(x, context)
+    at_once = max(1, rows // len(x))
     total = None
-    for start in range(0, k, chunk):
-        part = torch.logsumexp(model.log_weights(x, min(chunk, k - start), context), dim=0)
+    for start in range(0, k, at_once):
+        part = torch.logsumexp(model.log_weights(x, min(at_once, k - start), context), dim=0)
         total = part if total is None else torch.logaddexp(total, part)
     assert total is not None
     return total - math.log(k)

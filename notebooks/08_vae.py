@@ -49,8 +49,9 @@ from torch import nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
 # %%
-from lvmlib.base import Flow, Transform, bits_per_dim, seed_everything
+from lvmlib.base import Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import distortion_and_rate, elbo, log_likelihood
+from lvmlib.chain import Flow
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import load
 from lvmlib.distributions import (
@@ -562,7 +563,7 @@ ax.legend()
 plt.show()
 with torch.no_grad():
     # minus log p(x | z), and the KL term
-    distortion, rate = distortion_and_rate(vae, vae.trace(valid_fixed.x))
+    distortion, rate = distortion_and_rate(vae.trace(valid_fixed.x))
 print(f"validation ELBO {-history.valid_loss[-1]:.1f} nats: log p(x|z) {-distortion.mean():.1f}, KL {rate.mean():.1f}")
 
 # %% mystnb={"figure": {"caption": "Binary test images, and the mean of $p_\\theta(x \\mid z)$ at one draw $z \\sim q_\\phi(z \\mid x)$.", "name": "fig-reconstructions"}, "image": {"alt": "Two rows of digits: noisy binary test images above, their smooth reconstructions below, matching in class and slant."}} tolerance={"figure": 0.3, "rtol": 0.1}
@@ -845,7 +846,7 @@ print("8-bit MNIST, first 2000 test images: bits per dimension, of which KL")
 for name, (model, prepare) in cases.items():
     torch.manual_seed(0)
     with torch.no_grad():
-        distortion, rate = distortion_and_rate(model, model.trace(prepare(grey_test.x[:2000])))
+        distortion, rate = distortion_and_rate(model.trace(prepare(grey_test.x[:2000])))
     total, kl = (bits_per_dim(-t.mean(), shape) for t in (distortion + rate, rate))
     print(f"  {name:<32} {total:5.2f}  {kl:5.3f}")
 print(f"  {'every level equally likely':<32} {math.log2(256):5.2f}")
@@ -1203,7 +1204,7 @@ for beta in (0.1, 0.3, 1.0, 3.0, 10.0):
     fit(model, train, loss, steps=300 * SCALE, batch_size=100, lr=cosine(3e-3, 300 * SCALE, warmup=50), progress=False)
     torch.manual_seed(0)
     with torch.no_grad():
-        distortion, rate = distortion_and_rate(model, model.trace(valid_fixed.x))
+        distortion, rate = distortion_and_rate(model.trace(valid_fixed.x))
     plane[beta] = rate.mean().item(), distortion.mean().item()
 
 # %% mystnb={"figure": {"caption": "The rate-distortion plane of binary MNIST. Each point is one $\\beta$. Dotted lines join points of equal ELBO, the lower the better; $\\beta = 1$ gets lowest. No point can lie below $\\mathsf{R} + \\mathsf{D} = H$. The entropy $H$ of binary MNIST is unknown; the thick line is drawn at the negative log-likelihood of the longer run, which cannot be less than $H$ (on average over the data; it is measured on the test images, the points on 2000 validation images).", "name": "fig-rate-distortion"}, "image": {"alt": "Five points on a falling convex curve with rate on the horizontal and distortion on the vertical axis; straight grey lines of slope minus one, and a thick line of slope minus one below the curve."}} tolerance={"rtol": 0.02}

@@ -10,11 +10,15 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 from torch.distributions.transforms import AffineTransform
 
 from lvmlib import base
-from lvmlib.base import Conditioned, Density, Flow, Stochastic, Transform, bits_per_dim, check_batch, draw
+from lvmlib.base import Density, Transform, bits_per_dim
 from lvmlib.bounds import elbo, iwae
+from lvmlib.chain import Flow
+from lvmlib.checks import check_batch
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.draws import Conditioned, draw, draw_constant
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP
+from lvmlib.stochastic import Stochastic
 
 
 class Affine(Transform):
@@ -183,18 +187,18 @@ class CoinPrior(Density):
 def test_posterior_without_rsample_raises_under_grad_unless_an_estimator_handles_it():
     flow = Flow([Coin()], CoinPrior())
     x = torch.randn(3, 2)
-    with pytest.raises(TypeError, match="pathwise=False"):
+    with pytest.raises(TypeError, match="draw=draw_constant"):
         flow.log_weights(x, 2)
     with torch.no_grad():
         assert flow.log_weights(x, 2).shape == (2, 3)
-    trace = flow.trace(x, k=2, pathwise=False)
+    trace = flow.trace(x, k=2, draw=draw_constant)
     trace.log_weights.sum().backward()
     assert flow.transforms[0].logits.grad is not None
 
 
 def test_pathwise_false_stops_the_gradient_of_the_draws():
     flow, _ = two_layer_chain()
-    trace = flow.trace(torch.randn(3, 4), pathwise=False)
+    trace = flow.trace(torch.randn(3, 4), draw=draw_constant)
     assert not trace.steps[0].z.requires_grad and trace.steps[0].log_q.requires_grad
 
 
@@ -214,6 +218,9 @@ def test_posterior_that_is_a_density_without_a_torch_distribution():
             z = context + 0.5 * scale * torch.randn(n, 2)
             return z, self.log_prob(z, context)
 
+        def sample(self, n, context=None, temperature=1.0):
+            return self.rsample_with_log_prob(n, context)[0].detach()
+
     class Layer(Stochastic):
         def posterior(self, x, context=None):
             return Conditioned(Shifted(), 0.4 * x)
@@ -229,7 +236,7 @@ def test_posterior_that_is_a_density_without_a_torch_distribution():
     exact = Normal(0.0, 2**0.5).log_prob(x).sum(1)
     weights = (flow.log_weights(x, 200_000) - exact).exp()
     assert ((weights.mean(0) - 1).abs() < 5 * weights.std(0) / len(weights) ** 0.5).all()
-    trace = flow.trace(x, k=3, pathwise=False)
+    trace = flow.trace(x, k=3, draw=draw_constant)
     assert not trace.z.requires_grad
     z, contribution = flow.transforms[0](x)
     assert z.shape == (4, 2) and contribution.shape == (4,)

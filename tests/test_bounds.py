@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from lvmlib.base import Flow, Transform
+from lvmlib.base import Transform
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
+from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP
@@ -47,23 +48,59 @@ def test_iwae_rises_with_k_towards_log_p():
     torch.testing.assert_close(iwae(flow, x, 200_000), exact.log_prob(x), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 100, 1000])
-def test_log_likelihood_does_not_depend_on_the_chunk(chunk):
+@pytest.mark.parametrize("rows", [1, 7, 100, 1000, 100_000])
+def test_log_likelihood_does_not_depend_on_the_rows_held_at_a_time(rows):
     flow, exact = one_layer(shift=0.1)
     x = exact.sample((4,))
-    if chunk == 1:
-        torch.manual_seed(1)
-        k = 20
-        one_by_one = torch.stack([flow.log_weights(x, 1)[0] for _ in range(k)])
-        torch.manual_seed(1)
-        torch.testing.assert_close(log_likelihood(flow, x, k, chunk), torch.logsumexp(one_by_one, 0) - math.log(k))
-    torch.testing.assert_close(log_likelihood(flow, x, 20_000, chunk * 10), exact.log_prob(x), atol=0.02, rtol=0)
+    torch.testing.assert_close(log_likelihood(flow, x, 20_000, max(rows, 7)), exact.log_prob(x), atol=0.02, rtol=0)
+    torch.manual_seed(1)
+    k = 20
+    ours = log_likelihood(flow, x, k, rows)
+    torch.manual_seed(1)  # a few examples with all their draws, as many draws at a time as fit
+    examples, parts = max(1, rows // k), []
+    for i in range(0, 4, examples):
+        part = x[i : i + examples]
+        at_once = max(1, rows // len(part))
+        draws = [flow.log_weights(part, min(at_once, k - j)) for j in range(0, k, at_once)]
+        parts.append(torch.logsumexp(torch.cat(draws), 0) - math.log(k))
+    torch.testing.assert_close(ours, torch.cat(parts))
 
 
-def test_log_likelihood_takes_k_draws_also_where_chunk_does_not_divide_k():
+def test_log_likelihood_takes_k_draws_also_where_they_do_not_fit_evenly():
     flow, exact = one_layer(shift=0.0)  # the posterior is exact, so all weights are p(x)
     x = exact.sample((4,))
-    torch.testing.assert_close(log_likelihood(flow, x, k=5, chunk=3), exact.log_prob(x))
+    for k, rows in ((5, 3), (5, 12), (3, 7)):
+        torch.testing.assert_close(log_likelihood(flow, x, k=k, rows=rows), exact.log_prob(x))
+
+
+@pytest.mark.parametrize(("examples", "k"), [(1, 5000), (300, 7), (50, 50)])
+def test_log_likelihood_never_holds_more_rows_than_it_was_told(examples, k):
+    seen = []
+    flow, exact = one_layer(shift=0.0)
+    log_weights = Flow.log_weights
+
+    class Watched(Flow):
+        def log_weights(self, x, k, context=None):
+            seen.append(len(x) * k)
+            return log_weights(self, x, k, context)
+
+    x = exact.sample((examples,))
+    torch.testing.assert_close(log_likelihood(Watched(flow.layers, flow.base), x, k, rows=100), exact.log_prob(x))
+    assert max(seen) <= 100 and sum(seen) == examples * k
+
+
+def test_log_likelihood_of_an_exact_density_is_bounded_too_and_takes_the_context_in_the_right_rows():
+    seen = []
+
+    class Exact(StandardNormal):
+        def log_prob(self, x, context=None):
+            seen.append(len(x))
+            return super().log_prob(x - context)
+
+    x, context = torch.randn(25, 3), torch.randn(25, 3)
+    values = log_likelihood(Exact((3,)), x, rows=10, context=context)
+    torch.testing.assert_close(values, StandardNormal((3,)).log_prob(x - context))
+    assert seen == [10, 10, 5]
 
 
 def test_log_likelihood_keeps_no_gradient():
@@ -81,7 +118,7 @@ def vae() -> VAE:
 def test_closed_form_kl_is_what_the_draws_average_to():
     model, x = vae(), torch.randn(5, 3).double()
     trace = model.trace(x, k=200_000)
-    _, rate = distortion_and_rate(model, trace)
+    _, rate = distortion_and_rate(trace)
     draws = trace.steps[0].log_q - trace.log_base
     assert torch.equal(rate[0], rate[1])  # no sample in it
     assert ((draws.mean(0) - rate[0]).abs() < 5 * draws.std(0) / 200_000**0.5).all()
@@ -118,7 +155,7 @@ def test_two_layers_split_into_distortion_and_rate():
     flow = Flow([lower, upper], StandardNormal((2,)).double())
     x = torch.randn(5, 4).double()
     trace = flow.trace(x, k=3)
-    distortion, rate = distortion_and_rate(flow, trace)
+    distortion, rate = distortion_and_rate(trace)
     torch.testing.assert_close(-distortion - rate, trace.log_weights)
     torch.testing.assert_close(-distortion, trace.steps[0].log_p)
     torch.testing.assert_close(elbo(flow, x, k=200), flow.log_weights(x, 200).mean(0))  # exact posteriors
@@ -136,15 +173,15 @@ def test_bijections_pay_in_the_distortion_before_the_first_stochastic_layer_and_
     flow = Flow([Double(), lower, Double(), upper], StandardNormal((2,)).double())
     x = torch.randn(5, 4).double()
     trace = flow.trace(x, k=3)
-    distortion, rate = distortion_and_rate(flow, trace)
+    distortion, rate = distortion_and_rate(trace)
     torch.testing.assert_close(distortion, -trace.steps[1].log_p - 4 * math.log(2))
-    q = trace.steps[-1].q.base_dist  # its row 5 i + j belongs to draw i of example j
+    q = trace.steps[-1].q  # its row 5 i + j belongs to draw i of example j
     kl = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum(1).view(3, 5)
     sampled = trace.steps[-1].log_q - trace.log_base
     torch.testing.assert_close(rate, kl - sampled - trace.log_weights - distortion)
     without_closed_form = Flow([lower, Double()], StandardNormal((3,)).double())
     trace = without_closed_form.trace(x, k=3)
-    distortion, rate = distortion_and_rate(without_closed_form, trace)
+    distortion, rate = distortion_and_rate(trace)
     torch.testing.assert_close(-distortion - rate, trace.log_weights)
 
 
@@ -158,11 +195,11 @@ def test_closed_form_kl_to_a_prior_that_depends_on_the_context():
     model = Flow(pairs, ConditionalNormal((2,), MLP(1, (), 4))).double()
     x, context = torch.randn(5, 3).double(), torch.randn(5, 1).double()
     trace = model.trace(x, context, k=4)
-    _, rate = distortion_and_rate(model, trace, context)
-    prior = model.base.distribution(context).base_dist
-    q = trace.steps[-1].q.base_dist
+    _, rate = distortion_and_rate(trace)
+    prior = model.base.distribution(context)
+    q = trace.steps[-1].q
     q = Normal(q.loc.view(4, 5, 2), q.scale.view(4, 5, 2))
-    expected = kl_divergence(q, prior).sum(2) + trace.steps[0].log_q - trace.steps[1].log_p
+    expected = kl_divergence(q, Normal(prior.loc, prior.scale)).sum(2) + trace.steps[0].log_q - trace.steps[1].log_p
     torch.testing.assert_close(rate, expected)
 
 
@@ -172,12 +209,12 @@ def test_bad_arguments():
         elbo(model, x, beta=-1.0)
     with pytest.raises(ValueError, match="beta"):
         elbo(model, x, beta=math.nan)
-    with pytest.raises(ValueError, match="count draws"):
+    with pytest.raises(ValueError, match="counts draws and must be"):
         log_likelihood(model, x, k=0)
     exact = Flow([], StandardNormal((3,)))
     trace = exact.trace(torch.zeros(1, 3))
-    with pytest.raises(TypeError, match="stochastic layer"):
-        distortion_and_rate(exact, trace)
+    with pytest.raises(TypeError, match="layer with a code"):
+        distortion_and_rate(trace)
 
 
 def test_densities_that_are_no_flows_give_their_log_likelihood():

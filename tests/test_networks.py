@@ -178,3 +178,30 @@ def test_masked_networks_refuse_what_makes_no_sense():
     with pytest.raises(ValueError, match="mask must have"):
         MaskedLinear(3, torch.ones(3, 2))
     assert MaskedMLP(1, (4,), 2)(torch.randn(3, 1)).shape == (3, 2, 1)
+
+
+@pytest.mark.parametrize("direct", [False, True])
+@pytest.mark.parametrize("hidden", [(), (3,), (20, 20)])
+def test_masked_steps_have_the_gradient_of_the_one_pass(hidden, direct):
+    """Inputs that were given to a step and weights alike; writing into a cache would break the graph."""
+    net = MaskedMLP(6, hidden, 2, 2, activation=nn.Tanh, direct=direct).double()
+    x, c = torch.randn(4, 6).double().requires_grad_(), torch.randn(4, 2).double()
+    weigh = torch.randn(4, 2, 6).double()
+    by_pass = torch.autograd.grad((net(x, c) * weigh).sum(), [x, *net.parameters()])
+    step = net.steps(4, c)
+    outputs = [step(t, x[:, net.order[t - 1]] if t else None) for t in range(6)]
+    by_steps = torch.autograd.grad((torch.stack(outputs, 2) * weigh[:, :, net.order]).sum(), [x, *net.parameters()])
+    for a, b in zip(by_steps, by_pass):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("known", [1, 3, 5])
+def test_masked_steps_read_a_prefix_in_one_piece(known, residual):
+    net = MaskedMLP(6, (9, 9), 2, degrees="random", activation=nn.Tanh, residual=residual, direct=True).double()
+    x = torch.randn(4, 6).double()
+    with torch.no_grad():
+        expected, step, given = net(x), net.steps(4), x[:, net.order]
+        for t in range(known, 6):
+            got = step(t, given[:, :known] if t == known else given[:, t - 1])
+            torch.testing.assert_close(got, expected[:, :, net.order[t]], rtol=1e-12, atol=1e-12)

@@ -11,7 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lvmlib.autoregressive.families import family_of
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context
 
 Step = Callable[[int, Tensor], Tensor]
 """``step(t, x) -> [n, P]``: parameters of position ``order[t]`` from ``x`` [n, D], which is filled in before it."""

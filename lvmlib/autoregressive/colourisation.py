@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context
 
 BRIGHTNESS = (0.299, 0.587, 0.114)
 """What red, green and blue give to the brightness, by ITU-R Recommendation BT.601."""

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.context_map import map_shape
-from lvmlib.base import Density, check_batch
+from lvmlib.base import Density
+from lvmlib.checks import check_batch
 
 
 class HierarchicalPixelModel(Density):

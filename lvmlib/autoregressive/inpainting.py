@@ -7,7 +7,8 @@ from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context
 
 
 class Inpainting(Density):
@@ -74,8 +75,8 @@ class Inpainting(Density):
         return self.model.fill(self.model.check(x).flatten(1), kept, self._map(x, known), temperature, cache)
 
     @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Draw `n` whole pictures; nothing is known.
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Draw `n` whole pictures, at a temperature; nothing is known.
 
         Raises:
             ValueError: a context is given; known pixels come with their values, so they belong to `fill`.
@@ -85,7 +86,7 @@ class Inpainting(Density):
                 "sample draws whole pictures and takes no context; to keep known pixels, use fill(x, known)."
             )
         x = torch.zeros(n, *self.event_shape, dtype=self.model.dtype, device=self.model.order.device)
-        return self.fill(x, x[:, :1])
+        return self.fill(x, x[:, :1], temperature)
 
     def _known(self, known: Tensor | None, x: Tensor) -> Tensor:
         check_batch(x, self.event_shape)

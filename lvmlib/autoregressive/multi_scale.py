@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.base import Density, check_batch
+from lvmlib.base import Density
+from lvmlib.checks import check_batch
 
 
 class MultiScale(Density):

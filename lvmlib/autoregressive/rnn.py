@@ -84,10 +84,10 @@ class RNN(Autoregressive):
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of the network over the sequence."""
         before = self.values(x.flatten(1)[:, self.order[:-1]])  # [B, D - 1, H]
-        h, _ = self.rnn(F.pad(before, (0, 0, 1, 0)) + self.given(context))  # [B, D, H]
+        h, _ = self.rnn(F.pad(before, (0, 0, 1, 0)) + self._beside(context))  # [B, D, H]
         return self.output(h).mT[:, :, self.order.argsort()].unflatten(2, self.event_shape)
 
-    def given(self, context: Tensor | None) -> Tensor:
+    def _beside(self, context: Tensor | None) -> Tensor:
         """What each step knows beside the values, from position and context: [1 or B, 1 or D, 1 or H]."""
         total = torch.zeros(1, 1, 1, dtype=self.dtype, device=self.order.device)
         if self.positions is not None:
@@ -100,7 +100,7 @@ class RNN(Autoregressive):
         """One step of the recurrence; what is kept is its state alone."""
         advance = CELLS[self.cell][1]
         weights = [list(layer) for layer in self.rnn.all_weights]
-        given = self.given(context).expand(-1, self.dims, self.rnn.hidden_size)
+        given = self._beside(context).expand(-1, self.dims, self.rnn.hidden_size)
         empty = torch.zeros(n, self.rnn.hidden_size, dtype=self.dtype, device=self.order.device)
         states: list[Any] = [(empty, empty) if self.cell == "lstm" else empty for _ in weights]
         order = self.order.tolist()

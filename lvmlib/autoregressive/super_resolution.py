@@ -8,7 +8,8 @@ from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.context_map import map_shape
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context
 
 
 class SuperResolution(Density):

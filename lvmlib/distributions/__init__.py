@@ -3,11 +3,14 @@
 from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
 from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
+from lvmlib.distributions.factorised import Coins, DiagonalNormal
 
 __all__ = [
+    "Coins",
     "ConditionalBernoulli",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
+    "DiagonalNormal",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "MixtureOfGaussians",

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, Independent, constraints
 
 from lvmlib.base import Density
 from lvmlib.distributions.discretized import DiscretizedLogistic
+from lvmlib.distributions.factorised import Coins, DiagonalNormal
 
 
 class _Conditional(Density):
@@ -42,8 +43,9 @@ class _Conditional(Density):
                 f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
                 f"outputs per example ({self.parameters_per_dim} per dimension), but it returned {list(out.shape[1:])}."
             )
-        parts = out.reshape(len(out), self.parameters_per_dim, *self.event_shape)
-        return parts.unbind(1)
+        # The parameters lie behind one another: [B, P * D] -> P tensors [B, *event_shape].
+        parts = [out] if self.parameters_per_dim == 1 else out.flatten(1).chunk(self.parameters_per_dim, dim=1)
+        return tuple(p if p.shape[1:] == self.event_shape else p.reshape(-1, *self.event_shape) for p in parts)
 
 
 class ConditionalNormal(_Conditional):
@@ -81,7 +83,7 @@ class ConditionalNormal(_Conditional):
         """The Gaussian at each row of the context."""
         loc, *computed = self._outputs(context)
         log_scale = computed[0] if self.log_scale is None else self.log_scale.expand_as(loc)
-        return Independent(Normal(loc, log_scale.exp(), validate_args=False), len(self.event_shape))
+        return DiagonalNormal(loc, log_scale, len(self.event_shape))
 
 
 class ConditionalBernoulli(_Conditional):
@@ -102,7 +104,7 @@ class ConditionalBernoulli(_Conditional):
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """The Bernoulli distribution at each row of the context."""
         (logits,) = self._outputs(context)
-        return Independent(Bernoulli(logits=logits, validate_args=False), len(self.event_shape))
+        return Coins(logits, len(self.event_shape))
 
 
 class ConditionalDiscretizedLogistic(_Conditional):

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_batch, check_context, check_temperature, entrance
+from lvmlib.distributions.factorised import StandardNoise
 
 
 class StandardNormal(Density):
@@ -32,7 +34,7 @@ class StandardNormal(Density):
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """N(0, I); it accepts a context and ignores it."""
         loc = self.loc if context is None else self.loc.expand(len(context), *self.event_shape)
-        return Independent(Normal(loc, torch.ones_like(loc), validate_args=False), len(self.event_shape))
+        return StandardNoise(loc, len(self.event_shape))
 
 
 class MixtureOfGaussians(Density):
@@ -148,13 +150,17 @@ class MixtureOfGaussians(Density):
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of each example; [B], nats. It accepts a context and ignores it."""
-        check_batch(x, self.event_shape)
-        check_context(context, len(x))
-        return self.component_log_prob(x).logsumexp(1)
+        with entrance(self, x, context):
+            return self.component_log_prob(x).logsumexp(1)
 
     def responsibilities(self, x: Tensor) -> Tensor:
         r"""Posterior probabilities of the components, :math:`r_k(x) = p(k \mid x)`: [B, K]."""
         return self.component_log_prob(x).softmax(1)
+
+    @property
+    def has_distribution(self) -> bool:
+        """Whether `distribution` has something to return: not for full covariances over several axes."""
+        return self.lower is None or len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """The mixture as a torch distribution; it accepts a context and ignores it."""
@@ -173,19 +179,21 @@ class MixtureOfGaussians(Density):
         return mixture if context is None else mixture.expand(torch.Size((len(context),)))
 
     @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw a component, then a point from it.
 
         Args:
             n: how many.
             context: ignored; [n, ...] or None.
+            temperature: divides the logits of the components and multiplies their standard deviations.
 
         Returns:
             [n, \\*event_shape].
         """
         check_context(context, n)
-        k = torch.multinomial(self.logits.softmax(0), n, replacement=True)
-        noise = torch.randn(n, self.loc.shape[1], dtype=self.loc.dtype, device=self.loc.device)
+        check_temperature(temperature)
+        k = torch.multinomial((self.logits / temperature).softmax(0), n, replacement=True)
+        noise = temperature * torch.randn(n, self.loc.shape[1], dtype=self.loc.dtype, device=self.loc.device)
         if self.lower is None:
             noise = noise * self.scale()[k]
         else:

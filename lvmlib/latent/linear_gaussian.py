@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from lvmlib.base import Stochastic
+from lvmlib.stochastic import Stochastic
 
 
 class LinearGaussian(Stochastic):
@@ -29,7 +29,7 @@ class LinearGaussian(Stochastic):
     Example:
         With the exact posterior every draw has the same weight, the likelihood itself.
 
-        >>> from lvmlib.base import Flow
+        >>> from lvmlib.chain import Flow
         >>> from lvmlib.distributions import StandardNormal
         >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
         >>> model = Flow([layer], StandardNormal((1,)))
@@ -58,7 +58,7 @@ class LinearGaussian(Stochastic):
             )
         if not scale > 0:
             raise ValueError(f"scale is a standard deviation and must be positive, but it is {scale}.")
-        self.event_shape = bias.shape
+        self.event_shape, self.latent_shape = bias.shape, weight.shape[1:]
         self.scale = scale
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)

@@ -2,6 +2,6 @@
 
 from lvmlib.networks.convolutional import ConvDecoder, ConvEncoder
 from lvmlib.networks.masked import MaskedLinear, MaskedMLP
-from lvmlib.networks.perceptron import MLP, join
+from lvmlib.networks.perceptron import MLP, join, planes
 
-__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "MaskedLinear", "MaskedMLP", "join"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "MaskedLinear", "MaskedMLP", "join", "planes"]

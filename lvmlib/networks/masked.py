@@ -187,22 +187,22 @@ class MaskedMLP(nn.Module):
 
         Once the first t inputs of the order are known, so are all units of degree t. Sorted by degree they lie side by
         side, so a step is a product of a few rows with what came before. All D steps together do the arithmetic of one
-        pass, in D short pieces.
+        pass, in D short pieces; several inputs that are known at once are read in one piece. Gradients flow.
 
         Args:
             n: number of rows.
             context: [n, C] or None.
 
         Returns:
-            ``step(t, last)`` for t = 0, 1, ..., D - 1 in turn, where `last` [n] is the input at ``order[t - 1]`` (None
-            for t = 0). It returns the outputs [n, P] of position ``order[t]``.
+            ``step(t, new)`` for rising t: it returns the outputs [n, P] of position ``order[t]``. `new` holds the
+            inputs, in the order, that no step was given yet: [n, j], or [n] for a single one; None for t = 0.
         """
         order, P, D = self.order, self.outputs, self.dims
         degrees = self._hidden_degrees()
         units = [order, *(m.argsort(stable=True) for m in degrees)]  # of each layer, by degree
         known = [torch.bucketize(torch.arange(D, device=m.device), m.sort().values, right=True) for m in degrees]
-        ends = [[0, *k.tolist()] for k in known]  # [D + 1]: how many units have degrees below t
-        weights = [layer.weight[to][:, of] for layer, of, to in zip(self.layers, units, units[1:])]
+        ends = [k.tolist() for k in known]  # how many units have degrees up to t
+        weights = [(layer.mask * layer.weight)[to][:, of] for layer, of, to in zip(self.layers, units, units[1:])]
         offsets = [layer.bias[None, to] for layer, to in zip(self.layers, units[1:])]
         last_weight = self.output.weight.view(P, D, -1)[:, order][:, :, units[-1]].movedim(1, 0).contiguous()
         last_offset = self.output.bias[None]  # [1 or n, P * D]
@@ -214,23 +214,21 @@ class MaskedMLP(nn.Module):
         straight = None
         if self.direct is not None:
             straight = self.direct.weight.view(P, D, D)[:, order][:, :, order].movedim(1, 0).contiguous()  # [D, P, D]
-        drawn = self.output.weight.new_zeros(n, D)
-        states = [drawn.new_zeros(n, width) for width in self.hidden]
-        layers = list(zip(weights, offsets, ends, states))
+        inputs = _Columns(self.output.weight, n, D)
+        layers = list(zip(weights, offsets, ends, [_Columns(self.output.weight, n, width) for width in self.hidden]))
 
-        def step(t: int, last: Tensor | None) -> Tensor:
-            if last is not None:
-                drawn[:, t - 1] = last
-            below = drawn[:, :t]
-            for i, (weight, offset, end, state) in enumerate(layers):
-                a, b = end[t], end[t + 1]
+        def step(t: int, new: Tensor | None) -> Tensor:
+            if new is not None:
+                inputs.add(new.view(n, -1))
+            below = inputs.first(t)
+            for i, (weight, offset, end, units) in enumerate(layers):
+                a, b = units.filled, end[t]
                 if a < b:
-                    new = torch.addmm(offset[:, a:b], below, weight[a:b, : below.shape[1]].t())
-                    new = self.activation(new)
-                    state[:, a:b] = new + below[:, a:b] if self.residual and i else new
-                below = state[:, :b]
+                    h = self.activation(torch.addmm(offset[:, a:b], below, weight[a:b, : below.shape[1]].t()))
+                    units.add(h + below[:, a:b] if self.residual and i else h)
+                below = units.first(b)
             y = torch.addmm(last_offset[t], below, last_weight[t, :, : below.shape[1]].t())
-            return y if straight is None else torch.addmm(y, drawn[:, :t], straight[t, :, :t].t())
+            return y if straight is None else torch.addmm(y, inputs.first(t), straight[t, :, :t].t())
 
         return step
 
@@ -252,6 +250,26 @@ class MaskedMLP(nn.Module):
         place = self.order.argsort() + 1
         degrees = [place, *self._hidden_degrees()]
         return [b[:, None] >= a for a, b in zip(degrees, degrees[1:])] + [place[:, None] > degrees[-1]]
+
+
+class _Columns:
+    """A matrix [n, width] that fills from the left.
+
+    A graph keeps what it has seen, so under one nothing may be written over: each filling then makes a new matrix.
+    """
+
+    def __init__(self, like: Tensor, n: int, width: int):
+        self.values, self.filled, self.grows = like.new_zeros(n, width), 0, torch.is_grad_enabled()
+
+    def add(self, new: Tensor) -> None:
+        start, self.filled = self.filled, self.filled + new.shape[1]
+        if self.grows:
+            self.values = torch.cat([self.values[:, :start], new], 1)
+        else:
+            self.values[:, start : self.filled] = new
+
+    def first(self, count: int) -> Tensor:
+        return self.values[:, :count]
 
 
 def _renew_masks(net: MaskedMLP, _: object) -> None:

@@ -42,3 +42,18 @@ def join(x: Tensor, context: Tensor | None) -> Tensor:
         return x
     x, context = (t.unsqueeze(-1).flatten(1) for t in (x, context))  # [B, ...] -> [B, D], also where there is no ...
     return torch.cat([x, context.to(x.dtype)], dim=1)
+
+
+def planes(x: Tensor, context: Tensor | None) -> Tensor:
+    """Lay a context behind the channels of a picture, each entry as a plane: [B, C, H, W], [B, K] -> [B, C + K, H, W].
+
+    Without a context the picture stays as it is.
+
+    Example:
+        >>> planes(torch.zeros(5, 1, 8, 8), torch.eye(10)[:5]).shape
+        torch.Size([5, 11, 8, 8])
+    """
+    if context is None:
+        return x
+    laid = context.flatten(1).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    return torch.cat([x, laid], dim=1)

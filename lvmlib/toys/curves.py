@@ -22,7 +22,7 @@ class _NoisyCurves(_Toy):
     """
 
     nodes: Tensor  # [2K, 2], points of both curves
-    log_weights: Tensor  # [2K]
+    node_log_weights: Tensor  # [2K]
     sigma: float
     count: int  # K
 
@@ -32,7 +32,7 @@ class _NoisyCurves(_Toy):
         t, weights = (t + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
         weights = weights * self._weight(t) / 2
         self.register_buffer("nodes", self._curves(t).flatten(0, 1).to(self.origin), persistent=False)
-        self.register_buffer("log_weights", weights.log().repeat(2).to(self.origin), persistent=False)
+        self.register_buffer("node_log_weights", weights.log().repeat(2).to(self.origin), persistent=False)
 
     def _curves(self, t: Tensor) -> Tensor:
         """Both curves at t: [n] -> [2, n, 2]."""
@@ -52,7 +52,7 @@ class _NoisyCurves(_Toy):
     def _log_prob_of_piece(self, x: Tensor) -> Tensor:
         squares = (x[:, :1] - self.nodes[:, 0]).square() + (x[:, 1:] - self.nodes[:, 1]).square()  # [B, 2K]
         log_normal = -squares / (2 * self.sigma**2) - LOG_2PI - 2 * math.log(self.sigma)
-        return (self.log_weights + log_normal).logsumexp(1)
+        return (self.node_log_weights + log_normal).logsumexp(1)
 
     def _sample(self, n: int) -> Tensor:
         points = self._curves(self._parameter(n))  # [2, n, 2]

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from lvmlib.base import Density, check_batch, check_context
+from lvmlib.base import Density
+from lvmlib.checks import check_context, check_no, entrance
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -31,14 +32,14 @@ class _Toy(Density):
         Returns:
             [B], nats; :math:`-\\infty` where the density is zero.
         """
-        check_batch(x, self.event_shape)
-        check_context(context, len(x))
-        return self._log_prob(x)
+        with entrance(self, x, context):
+            return self._log_prob(x)
 
     @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None) -> Tensor:
-        """Draw `n` points: [n, 2]."""
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Draw `n` points: [n, 2]; at temperature 1 only."""
         check_context(context, n)
+        check_no(temperature != 1, f"{type(self).__name__} is drawn from at temperature 1, not {temperature}.")
         return self._sample(n)
 
     def _log_prob(self, x: Tensor) -> Tensor:

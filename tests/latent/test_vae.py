@@ -5,9 +5,11 @@ import torch
 from torch import nn
 from torch.distributions import Normal
 
-from lvmlib.base import Conditioned, Density, Flow
+from lvmlib.base import Density
 from lvmlib.bounds import elbo
+from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.draws import Conditioned
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
 
