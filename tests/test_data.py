@@ -282,7 +282,8 @@ def test_fashion_mnist_from_a_local_folder(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="checksum"):
         load("fashion-mnist")
     sums = {name: hashlib.sha256(idx(array)).hexdigest() for name, array in arrays.items()}
-    monkeypatch.setattr(sources, "_FASHION", sums)
+    unpacked = [kept._replace(members={name: sums[name]}) for name, kept in zip(sums, sources._FASHION)]
+    monkeypatch.setattr(sources, "_FASHION", unpacked)
     train, valid, test = load("fashion-mnist", binarize="stochastic", valid=100)
     assert [len(train), len(valid), len(test)] == [200, 100, 5]
     assert np.array_equal(train.x[:, 0], arrays["train-images-idx3-ubyte"][:200])
