@@ -1,36 +1,31 @@
 """Files that are too large to ship: found in a local folder, or fetched once, checked and kept.
 
 A file is looked for in the folder that the environment variable `LVMLIB_DATA` names, then in the cache
-(`$XDG_CACHE_HOME/lvmlib`, or `~/.cache/lvmlib`), then at each of its public addresses. Whatever is used has been
-checked against the SHA-256 of its unpacked contents. What arrives goes to `NAME.part`, which takes its final name only
-once it is complete and right, so a process that is killed leaves nothing broken behind, and the next one goes on where
-it stopped.
+(`$XDG_CACHE_HOME/lvmlib`, or `~/.cache/lvmlib`), then at each of its public addresses, over https alone. No more than
+the expected number of bytes is taken from a server, however much it sends; they get their name in the cache once they
+have the expected SHA-256, and what is unpacked is checked again.
 """
 
 from __future__ import annotations
 
-import errno
 import gzip
 import hashlib
-import http.client
 import os
-import socket
 import sys
 import tarfile
 import time
-import urllib.error
-import urllib.request
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
+BEGINNINGS = ("https://",)  # of all addresses, those of redirects too
+PAUSES = (0.0, 1.0, 3.0)  # seconds before each round through the addresses
 TIMEOUT = 20.0  # seconds without a byte until a connection is given up
-PAUSES = (1.0, 2.0, 4.0)  # seconds to wait after a failure; that many tries without progress, and one more
-CHUNK = 1 << 16  # bytes
+PATIENCE, SLOWEST = 30.0, 10_000  # a transfer may take so many seconds, and one more for so many bytes received
+LARGEST = 1 << 28  # bytes that one file may unpack to
 
 
 class DataError(RuntimeError):
@@ -42,18 +37,28 @@ class Source(NamedTuple):
 
     Attributes:
         file: its original name, ending in .gz or .tar.gz.
+        size: the number of its bytes.
+        sha256: their SHA-256.
         urls: addresses of the same file, tried in this order.
         members: names of the files inside that are wanted, each with the SHA-256 of its unpacked bytes.
     """
 
     file: str
+    size: int
+    sha256: str
     urls: tuple[str, ...]
     members: Mapping[str, str]
 
 
 def cache_folder() -> Path:
-    """Return the folder that fetched files are kept in."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvmlib"
+    """Return the folder that fetched files are kept in; DataError where there is no home to have one in."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvmlib"
+    except RuntimeError as error:
+        raise DataError(
+            "No home folder is known in which to keep fetched files; set XDG_CACHE_HOME to a folder that you may write "
+            "to, or LVMLIB_DATA to one that already holds the files."
+        ) from error
 
 
 def read(dataset: str, source: Source, progress: bool = True) -> list[bytes]:
@@ -68,231 +73,135 @@ def read(dataset: str, source: Source, progress: bool = True) -> list[bytes]:
         DataError: the file can neither be found nor fetched, is damaged, or cannot be stored.
     """
     local = os.environ.get("LVMLIB_DATA")
-    if local:
-        for folder in (Path(local) / dataset, Path(local)):
-            found = _read_local(folder, source)
-            if found is not None:
-                return found
-    path = cache_folder() / dataset / source.file
+    if local and not Path(local).is_dir():
+        raise DataError(f"LVMLIB_DATA names {local}, which is no folder; correct it, or unset it to fetch files.")
     try:
-        if path.is_file():
-            return _unpack(path, source.members)
-    except _Damaged:
-        pass  # something harmed the cache since it was filled: fetch again
+        for folder in (Path(local) / dataset, Path(local)) if local else ():
+            if (found := _find(folder, source)) is not None:
+                return found
+        cache = cache_folder() / dataset
+        try:
+            found = _find(cache, source)
+        except DataError:
+            found = None  # something harmed the cache since it was filled: fetch again
+        if found is None:
+            _fetch(cache / source.file, source, progress)
+            found = _unpack(cache / source.file, source.members)
+        return found
     except OSError as error:
-        raise _storage_error(path, error) from error
-    return _fetch(path, source, progress)
+        raise DataError(
+            f"A file cannot be stored or read: {error}. Free some space there, or set XDG_CACHE_HOME to a folder that "
+            f"you may write to, or LVMLIB_DATA to one that already holds {source.file}."
+        ) from error
+
+
+def _fetch(path: Path, source: Source, progress: bool) -> None:
+    """Fetch the file to `path`, one process at a time, from the first address that gives it."""
+    import filelock  # imported here: `import lvmlib` need not wait for them
+    import pooch
+    import requests
+    import urllib3
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock, failures = filelock.FileLock(path.parent / ".lock"), {}
+    try:
+        held = lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"Another process is fetching {path.parent.name}; waiting for it.", file=sys.stderr)
+        held = lock.acquire()
+    with held:
+        for leftover in path.parent.glob("tmp*"):  # of a process that was killed
+            leftover.unlink()
+        for pause in PAUSES:
+            time.sleep(pause)
+            for url in source.urls:
+                try:
+                    pooch.retrieve(
+                        url, source.sha256, path.name, path.parent,
+                        downloader=lambda url, part, _: _receive(url, part, source, progress),
+                    )  # fmt: skip
+                    return
+                except (ValueError, requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                    failures[url] = _cause(error)
+    tried = "\n".join(f"  {url}: {cause}" for url, cause in failures.items())
+    local = os.environ.get("LVMLIB_DATA")
+    looked = f" (now {local}, where it is not)" if local else ""
+    raise DataError(
+        f"{source.file} could not be fetched:\n{tried}\nConnect to the network and try again. Or fetch it by other "
+        f"means and put it into {path.parent}, or into the folder that the variable LVMLIB_DATA names{looked}."
+    )
+
+
+def _receive(url: str, part: str, source: Source, progress: bool) -> None:
+    """Write what an address sends to the file `part`: no more than expected, and no slower than patience allows."""
+    import requests
+
+    end, came = time.monotonic() + PATIENCE, 0
+    with requests.Session() as session:
+        session.adapters.clear()
+        for beginning in BEGINNINGS:
+            session.mount(beginning, requests.adapters.HTTPAdapter())
+        try:
+            response = session.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
+        except requests.exceptions.InvalidSchema:
+            raise ValueError("it is no address of https, or leads to one that is not") from None
+        response.raise_for_status()
+        bar = tqdm(desc=source.file, total=source.size, unit="B", unit_scale=True, disable=not progress)
+        with response, bar, open(part, "wb") as file:
+            while came < source.size:
+                # read1 does not wait for more than what is there, so that the clock is looked at
+                chunk = response.raw.read1(min(1 << 16, source.size - came), decode_content=False)
+                came += len(chunk)
+                if not chunk or time.monotonic() > end + came / SLOWEST:
+                    raise ValueError(f"only {came:,} of {source.size:,} bytes came{', too slowly' if chunk else ''}")
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first of a chain of errors, which says in the fewest words what happened."""
+    while error.__context__ is not None and not error.__suppress_context__:
+        error = error.__context__
+    return error
 
 
 # ---------------------------------------------------------------------------------------------- reading and checking
 
 
-class _Damaged(Exception):
-    """A file whose contents are not what they must be."""
-
-
-def _unpack(path: Path, members: Mapping[str, str]) -> list[bytes]:
-    try:
-        if path.name.removesuffix(".part").endswith(".tar.gz"):
-            files = {}
-            with tarfile.open(path, "r:gz") as archive:
-                for info in archive:
-                    if info.isfile() and Path(info.name).name in members:
-                        files[Path(info.name).name] = archive.extractfile(info).read()  # type: ignore[union-attr]
-        else:
-            with gzip.open(path) as unzipped:
-                files = dict.fromkeys(members, unzipped.read())
-    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise _Damaged(f"it cannot be unpacked: {error}") from error
-    return [_checked(files.get(name), name, sha256) for name, sha256 in members.items()]
-
-
-def _checked(data: bytes | None, name: str, sha256: str) -> bytes:
-    if data is None:
-        raise _Damaged(f"{name} is not in it")
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise _Damaged(f"{name} has another checksum than the original ({len(data):,} bytes)")
+def _find(folder: Path, source: Source) -> list[bytes] | None:
+    """Read from a folder: the archive, or its members, each as it is or with .gz."""
+    if (folder / source.file).is_file():
+        return _unpack(folder / source.file, source.members)
+    data = []
+    for name, sha256 in source.members.items():
+        found = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+        if not found:
+            return None
+        data += _unpack(found[0], {name: sha256})
     return data
 
 
-def _read_local(folder: Path, source: Source) -> list[bytes] | None:
-    """Read from a folder of the user's: the archive, or its members, each as it is or with .gz."""
-    path = folder / source.file
+def _unpack(path: Path, members: Mapping[str, str]) -> list[bytes]:
+    """Read the members of a file, each checked."""
+    files: dict[str, bytes] = {}
     try:
-        if path.is_file():
-            return _unpack(path, source.members)
-        data = []
-        for name, sha256 in source.members.items():
-            path = folder / name
-            if path.is_file():
-                data.append(_checked(path.read_bytes(), name, sha256))
-            elif (path := folder / f"{name}.gz").is_file():
-                data += _unpack(path, {name: sha256})
-            else:
-                return None
-        return data
-    except _Damaged as error:
-        raise DataError(
-            f"{path}, found through LVMLIB_DATA, is damaged or another file of that name: {error}. "
-            "Replace it, or unset LVMLIB_DATA to fetch the file."
-        ) from error
-    except OSError as error:
-        raise DataError(f"{path}, found through LVMLIB_DATA, cannot be read: {error}.") from error
+        if path.name.endswith(".tar.gz"):
+            with tarfile.open(path, "r:gz") as archive:
+                for info in archive:
+                    if info.isfile() and Path(info.name).name in members:
+                        files[Path(info.name).name] = archive.extractfile(info).read(LARGEST)  # type: ignore[union-attr]
+        else:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+                files = dict.fromkeys(members, file.read(LARGEST))
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
+        raise _damaged(path, f"it cannot be unpacked: {error}") from error
+    for name, sha256 in members.items():
+        if name not in files:
+            raise _damaged(path, f"{name} is not in it")
+        if hashlib.sha256(files[name]).hexdigest() != sha256:
+            raise _damaged(path, f"{name} has another checksum than the original ({len(files[name]):,} bytes)")
+    return [files[name] for name in members]
 
 
-# ---------------------------------------------------------------------------------------------- fetching
-
-
-def _fetch(path: Path, source: Source, progress: bool) -> list[bytes]:
-    """Fetch the file to `path`, one process at a time, and return its checked members."""
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(path.with_name(path.name + ".lock"), progress):
-            if path.is_file():  # another process has fetched it while this one waited
-                try:
-                    return _unpack(path, source.members)
-                except _Damaged:
-                    path.unlink()
-            failures = []
-            for url in source.urls:
-                try:
-                    data = _fetch_from(url, part, source, progress)
-                    os.replace(part, path)
-                    return data
-                except _Failed as failure:
-                    failures.append(f"  {url}: {failure}")
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            part.unlink(missing_ok=True)  # half a file is no use on a full disk
-        raise _storage_error(path, error) from error
-    raise DataError(
-        f"{source.file} could not be fetched:\n" + "\n".join(failures) + "\nConnect to the network and try again; what "
-        f"has arrived is kept. Or fetch the file by other means, put it into {path.parent}, or into a folder of your "
-        "own that the environment variable LVMLIB_DATA names."
-    )
-
-
-class _Failed(Exception):
-    """An address that does not give the file."""
-
-
-def _fetch_from(url: str, part: Path, source: Source, progress: bool) -> list[bytes]:
-    """Fetch one address into `part`, with as many tries as bring new bytes, and return the checked members."""
-    tries, furthest = 0, -1
-    while True:
-        try:
-            _receive(url, part, progress)
-            return _unpack(part, source.members)
-        except _Damaged as error:
-            reason = f"the server sent something else: {error}"
-            part.unlink()  # a wrong beginning would spoil every later try
-        except _Interrupted as error:
-            reason = str(error)
-        size = part.stat().st_size if part.is_file() else 0
-        if size > furthest:
-            tries, furthest = 0, size
-        if tries == len(PAUSES):
-            try:
-                return _unpack(part, source.members)  # all of it, from a server that promised more
-            except (_Damaged, FileNotFoundError):
-                raise _Failed(reason) from None
-        time.sleep(PAUSES[tries])
-        tries += 1
-
-
-class _Interrupted(Exception):
-    """A transfer that ended early, for a reason that may pass."""
-
-
-def _receive(url: str, part: Path, progress: bool) -> None:
-    """Receive what is still missing of `part`; return when the server says that this was all."""
-    have = part.stat().st_size if part.is_file() else 0
-    request = urllib.request.Request(url, headers={"User-Agent": "lvmlib", "Accept-Encoding": "identity"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
-    try:
-        response = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416 and have:  # nothing beyond what is here: complete, or longer than the original
-            return
-        if error.code in (408, 425, 429) or error.code >= 500:
-            raise _Interrupted(f"HTTP status {error.code}, {error.reason}") from error
-        raise _Failed(f"HTTP status {error.code}, {error.reason}") from error
-    except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, socket.gaierror) or getattr(reason, "errno", None) == errno.ENETUNREACH:
-            raise _Failed(f"no network, or no such server ({reason})") from error
-        raise _Interrupted(f"no connection ({reason})") from error
-
-    with response:
-        resumes = response.status == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
-        if response.status == 206 and not resumes:
-            raise _Interrupted(f"an unusable answer to a request for the rest, {response.headers.get('Content-Range')}")
-        start = have if resumes else 0  # a server that knows no ranges sends the whole file again
-        length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdigit() else None
-        size = start
-        bar = tqdm(desc=part.stem, total=total, initial=start, unit="B", unit_scale=True, disable=not progress)
-        with bar, part.open("ab" if resumes else "wb") as file:
-            while True:
-                try:
-                    chunk = response.read1(CHUNK)  # does not wait for more: what came before a break is kept
-                except (OSError, http.client.HTTPException) as error:
-                    raise _Interrupted(f"the connection broke after {size:,} bytes ({error or 'closed'})") from error
-                if not chunk:
-                    break
-                file.write(chunk)
-                size += len(chunk)
-                bar.update(len(chunk))
-            file.flush()
-            os.fsync(file.fileno())
-    if total is not None and size < total:
-        raise _Interrupted(f"the connection broke after {size:,} of {total:,} bytes")
-
-
-def _storage_error(path: Path, error: OSError) -> DataError:
-    """Say in one sentence why a file cannot be stored or read back, and what to do."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DataError(f"The disk is full: {path} cannot be stored. Free some space and try again.")
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return DataError(
-            f"No permission to use {path.parent}. Set XDG_CACHE_HOME to a folder that you may write to, or LVMLIB_DATA "
-            "to one that already holds the file."
-        )
-    return DataError(f"{path} cannot be stored or read: {error}.")
-
-
-@contextmanager
-def _lock(path: Path, progress: bool) -> Iterator[None]:
-    """Hold the lock on `path`; the operating system frees it when its holder ends, by whatever cause: none is stale."""
-    with path.open("ab") as file:
-        waiting = False
-        while not _try_lock(file.fileno()):
-            if not waiting and progress:
-                print(f"Another process is fetching {path.stem}; waiting for it.", file=sys.stderr)
-            waiting = True
-            time.sleep(0.1)
-        yield  # closing the file frees the lock; the empty file stays, since removing it would race
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try_lock(descriptor: int) -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+def _damaged(path: Path, why: str) -> DataError:
+    return DataError(f"{path} is damaged or another file of that name: {why}. Replace it, or remove it to fetch it.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,13 +15,14 @@ class Server:
     """Serves one address; its answers are used up in turn, and the last one is repeated.
 
     Attributes:
-        ranges: the Range header of each request so far, None where there was none.
+        requests: how many there were so far.
+        sent: how many bytes `endless` has sent.
         released: set it to let the answers of `hang` and `stall` go on.
     """
 
     def __init__(self, *answers: Answer) -> None:
         self.answers = list(answers)
-        self.ranges: list[str | None] = []
+        self.requests = self.sent = 0
         self.released = threading.Event()
         lock = threading.Lock()
         server = self
@@ -31,7 +33,7 @@ class Server:
 
             def do_GET(self) -> None:
                 with lock:
-                    server.ranges.append(self.headers.get("Range"))
+                    server.requests += 1
                     answer = server.answers.pop(0) if len(server.answers) > 1 else server.answers[0]
                 self.close_connection = True
                 with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -54,28 +56,20 @@ class Server:
         self._http.server_close()
 
 
-def good(content: bytes, *, drop_after: int | None = None, ranges: bool = True, length: int | None = None) -> Answer:
-    """Send the content, or the rest of it that was asked for.
+def good(content: bytes, *, drop_after: int | None = None, length: int | None = None) -> Answer:
+    """Send the content.
 
     Args:
         content: the whole file.
         drop_after: send that many bytes and cut the connection.
-        ranges: False ignores the Range header, as some servers do.
         length: claim this Content-Length instead of the true one.
     """
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        start = _start(request) if ranges else 0
-        if start >= len(content):
-            request.send_error(416)
-            return
-        rest = content[start:]
-        request.send_response(206 if start else 200)
-        if start:
-            request.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        request.send_header("Content-Length", str(len(rest) if length is None else length))
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(content) if length is None else length))
         request.end_headers()
-        request.wfile.write(rest[:drop_after])
+        request.wfile.write(content[:drop_after])
 
     return answer
 
@@ -104,18 +98,29 @@ def status(code: int) -> Answer:
     return lambda request: request.send_error(code)
 
 
-def wrong_range(content: bytes) -> Answer:
-    """Answer every request for a rest with the first bytes, under status 206."""
+def redirect(url: str) -> Answer:
+    """Point to another address."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
-        request.send_response(206)
-        request.send_header("Content-Range", f"bytes 0-9/{len(content)}")
-        request.send_header("Content-Length", "10")
+        request.send_response(302)
+        request.send_header("Location", url)
+        request.send_header("Content-Length", "0")
         request.end_headers()
-        request.wfile.write(content[:10])
 
     return answer
 
 
-def _start(request: BaseHTTPRequestHandler) -> int:
-    return int(request.headers.get("Range", "bytes=0-").removeprefix("bytes=").removesuffix("-"))
+def endless(content: bytes, piece: int = 1 << 20, pause: float = 0.0) -> Answer:
+    """Send the content again and again, in pieces and without a Content-Length, as long as anyone listens."""
+
+    def answer(request: BaseHTTPRequestHandler) -> None:
+        request.send_response(200)
+        request.end_headers()
+        while not request.owner.released.wait(pause):  # type: ignore[attr-defined]
+            for start in range(0, len(content), piece):
+                request.wfile.write(content[start : start + piece])
+                request.owner.sent += len(content[start : start + piece])  # type: ignore[attr-defined]
+                if pause:
+                    time.sleep(pause)
+
+    return answer

@@ -14,10 +14,10 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
 from book._ext.figures import is_code_cell
+from book._ext.late import add_late_directive, add_notes, link_to_page, notes
 from book._ext.numbering import chapter_number
 
 logger = logging.getLogger(__name__)
@@ -29,20 +29,7 @@ TAG = "check:"
 
 def theorems(env: BuildEnvironment) -> dict[str, dict[str, Any]]:
     """Return what is known of each theorem by label: docname, kind, title (nodes) and the ids of its check cells."""
-    if not hasattr(env, "lvm_theorems"):
-        env.lvm_theorems = {}  # type: ignore[attr-defined]
-    return env.lvm_theorems  # type: ignore[attr-defined, no-any-return]
-
-
-def purge(app: Sphinx, env: BuildEnvironment, docname: str) -> None:
-    """Forget what a page said before it is read again."""
-    for label in [label for label, theorem in theorems(env).items() if theorem["docname"] == docname]:
-        del theorems(env)[label]
-
-
-def merge(app: Sphinx, env: BuildEnvironment, docnames: list[str], other: BuildEnvironment) -> None:
-    """Bring together what several reading processes found."""
-    theorems(env).update(theorems(other))
+    return {label: theorem for page in notes(env, "theorems").values() for label, theorem in page.items()}
 
 
 def title_nodes(theorem: nodes.Element) -> list[nodes.Node]:
@@ -83,7 +70,7 @@ def tie(app: Sphinx, doctree: nodes.document) -> None:
                 f"{theorem['realtype']} {label!r} has no check cell: tag one in this chapter with '{TAG}{label}'",
                 location=theorem,
             )
-        theorems(app.env)[label] = {
+        notes(app.env, "theorems").setdefault(docname, {})[label] = {
             "docname": docname,
             "kind": theorem["realtype"],
             "counter": theorem["countertype"],
@@ -103,40 +90,21 @@ def heading(label: str, ident: str, docname: str) -> nodes.Element:
     return nodes.paragraph("", "", nodes.Text("Check of "), xref, ids=[ident], classes=["check-heading"])
 
 
-class theorem_list(nodes.General, nodes.Element):
-    """Stands for the list until every page has been read."""
-
-
-class TheoremListDirective(SphinxDirective):
-    """List every theorem of the book, chapter by chapter, with its check cell."""
-
-    def run(self) -> list[nodes.Node]:
-        return [theorem_list("")]
-
-
-def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put the list in the place of its directive."""
-    for node in list(doctree.findall(theorem_list)):
-        app.env.get_domain("math").data["has_equations"][docname] = True  # names of theorems hold formulas
-        node.replace_self(build_list(app, docname))
-
-
-def build_list(app: Sphinx, here: str) -> list[nodes.Node]:
+def fill(app: Sphinx, here: str) -> list[nodes.Node]:
     """Return, per chapter, a heading and one line per theorem: number and name, and the link to its check."""
-    env, builder = app.env, app.builder
+    app.env.get_domain("math").data["has_equations"][here] = True  # names of theorems hold formulas
+    env, builder, found = app.env, app.builder, theorems(app.env)
     by_chapter: dict[str, list[tuple[tuple[int, ...], str]]] = {}
-    for label, theorem in theorems(env).items():
+    for label, theorem in found.items():
         number = env.toc_fignumbers.get(theorem["docname"], {}).get(theorem["counter"], {}).get(label)
         if number is not None:
             by_chapter.setdefault(theorem["docname"], []).append((tuple(number), label))
     result: list[nodes.Node] = []
     for docname in sorted(by_chapter):
-        number, title = chapter_number(docname), env.titles[docname].astext()
-        link = make_refnode(builder, here, docname, "", nodes.Text(f"{number}. {title}" if number else title))
-        result.append(nodes.rubric("", "", link))
+        result.append(nodes.rubric("", "", link_to_page(app, here, docname)))
         items = nodes.bullet_list(classes=["theorem-list"])
         for counted, label in sorted(by_chapter[docname]):
-            theorem = theorems(env)[label]
+            theorem = found[label]
             text = f"{theorem['kind'].title()} {'.'.join(map(str, counted))}"
             line = nodes.paragraph("", "", make_refnode(builder, here, docname, label, nodes.strong("", text)))
             if theorem["title"]:
@@ -152,10 +120,7 @@ def build_list(app: Sphinx, here: str) -> list[nodes.Node]:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(theorem_list)
-    app.add_directive("theorem-list", TheoremListDirective)
     app.connect("doctree-read", tie)
-    app.connect("env-purge-doc", purge)
-    app.connect("env-merge-info", merge)
-    app.connect("doctree-resolved", resolve)
-    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
+    add_notes(app, "theorems")
+    add_late_directive(app, "theorem-list", fill)
+    return {"version": "2", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -10,8 +10,8 @@ from typing import Any
 
 from docutils import nodes
 from sphinx.application import Sphinx
-from sphinx.util.docutils import SphinxDirective
 
+from book._ext.late import add_late_directive
 from book._ext.numbering import chapter_number
 from book._ext.plan import CHAPTERS, PARTS
 
@@ -52,17 +52,6 @@ PANELS = (
     (216, 96, 200, PARTS[3], "log p(x) from below"),
 )
 PANEL_HEIGHT = 364
-
-
-class model_map(nodes.General, nodes.Element):
-    """Stands for the drawing until every page has been read."""
-
-
-class ModelMapDirective(SphinxDirective):
-    """Draw the map of the models."""
-
-    def run(self) -> list[nodes.Node]:
-        return [model_map("")]
 
 
 def text(x: float, y: float, words: str, kind: str) -> str:
@@ -106,19 +95,16 @@ def draw(addresses: dict[int, str]) -> str:
     return "\n".join(parts)
 
 
-def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put the drawing in the place of its directive."""
-    for node in list(doctree.findall(model_map)):
-        addresses = {
-            number: app.builder.get_relative_uri(docname, page)
-            for page in app.env.found_docs
-            if (number := chapter_number(page)) is not None
-        }
-        node.replace_self(nodes.raw("", draw(addresses), format="html"))
+def fill(app: Sphinx, docname: str) -> list[nodes.Node]:
+    """Return the drawing for one page."""
+    addresses = {
+        number: app.builder.get_relative_uri(docname, page)
+        for page in app.env.found_docs
+        if (number := chapter_number(page)) is not None
+    }
+    return [nodes.raw("", draw(addresses), format="html")]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(model_map)
-    app.add_directive("model-map", ModelMapDirective)
-    app.connect("doctree-resolved", resolve)
+    add_late_directive(app, "model-map", fill)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,9 +12,9 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util import logging
-from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
 
+from book._ext.late import LateDirective, add_late_directive
 from book._ext.numbering import chapter_number
 from book._ext.tables import table
 
@@ -33,45 +33,38 @@ def duration(seconds: float) -> str:
     return f"{seconds:.1f}" if seconds < 10 else f"{seconds:.0f}"
 
 
-class runtime_list(nodes.General, nodes.Element):
-    """Stands for the table until every page has been read."""
-
-
-class RuntimeListDirective(SphinxDirective):
+class RuntimeListDirective(LateDirective):
     """Show the table of run times."""
 
     def run(self) -> list[nodes.Node]:
         self.env.note_dependency(str(Path(self.env.srcdir) / FILE))
-        return [runtime_list("")]
+        return super().run()
 
 
-def resolve(app: Sphinx, doctree: nodes.document, docname: str) -> None:
-    """Put the table in the place of its directive."""
-    for node in list(doctree.findall(runtime_list)):
-        path = Path(app.srcdir) / FILE
-        times = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        rows = []
-        for chapter in sorted(name for name in app.env.found_docs if chapter_number(name)):
-            entry = times.get(chapter.removeprefix("notebooks/"))
-            if entry is None:
-                logger.warning(f"{FILE} has no run time of {chapter}: run `make execute`", location=docname)
-                continue
-            text = f"{chapter_number(chapter)}. {app.env.titles[chapter].astext()}"
-            rows.append(
-                [
-                    make_refnode(app.builder, docname, chapter, "", nodes.Text(text)),
-                    nodes.Text(duration(entry["seconds"])),
-                    nodes.Text(entry["hardware"]),
-                    nodes.Text(str(entry["threads"])),
-                    nodes.Text(entry["date"]),
-                    nodes.Text(entry["lvmlib"]),
-                ]
-            )
-        node.replace_self(table(HEAD, rows, "runtimes") if rows else [])
+def fill(app: Sphinx, docname: str) -> list[nodes.Node]:
+    """Return the table."""
+    path = Path(app.srcdir) / FILE
+    times = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    rows = []
+    for chapter in sorted(name for name in app.env.found_docs if chapter_number(name)):
+        entry = times.get(chapter.removeprefix("notebooks/"))
+        if entry is None:
+            logger.warning(f"{FILE} has no run time of {chapter}: run `make execute`", location=docname)
+            continue
+        text = f"{chapter_number(chapter)}. {app.env.titles[chapter].astext()}"
+        rows.append(
+            [
+                make_refnode(app.builder, docname, chapter, "", nodes.Text(text)),
+                nodes.Text(duration(entry["seconds"])),
+                nodes.Text(entry["hardware"]),
+                nodes.Text(str(entry["threads"])),
+                nodes.Text(entry["date"]),
+                nodes.Text(entry["lvmlib"]),
+            ]
+        )
+    return [table(HEAD, rows, "runtimes")] if rows else []
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.add_node(runtime_list)
-    app.add_directive("runtime-list", RuntimeListDirective)
-    app.connect("doctree-resolved", resolve)
+    add_late_directive(app, "runtime-list", fill, RuntimeListDirective)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

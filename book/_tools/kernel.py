@@ -61,8 +61,10 @@ class ThisPython(KernelSpecManager):
     """Answers every name of a kernel with the Python that runs this, whatever is registered on the machine."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """Return the specification of this environment's kernel."""
-        return KernelSpec(resource_dir=ipykernel.kernelspec.RESOURCES, **ipykernel.kernelspec.get_kernel_dict())
+        """Return the specification of this environment's kernel, in which figures are described."""
+        describing = ["--IPKernelApp.extra_extensions=book._tools.figures"]
+        kernel = ipykernel.kernelspec.get_kernel_dict(describing)
+        return KernelSpec(resource_dir=ipykernel.kernelspec.RESOURCES, **kernel)
 
 
 class OwnKernel(KernelManager):

@@ -121,31 +121,52 @@ def _speech() -> Arrays:
     return x[:-24], y[:-24], x[-24:], y[-24:]
 
 
-_FASHION = {
-    "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
-
-
 _FASHION_URLS = (
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 )
 
 
+def _fashion_source(name: str, size: int, sha256: str, unpacked: str) -> Source:
+    return Source(f"{name}.gz", size, sha256, tuple(f"{url}{name}.gz" for url in _FASHION_URLS), {name: unpacked})
+
+
+_FASHION = [
+    _fashion_source(
+        "train-images-idx3-ubyte",
+        26_421_880,
+        "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+    ),
+    _fashion_source(
+        "train-labels-idx1-ubyte",
+        29_515,
+        "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+    ),
+    _fashion_source(
+        "t10k-images-idx3-ubyte",
+        4_422_102,
+        "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+    ),
+    _fashion_source(
+        "t10k-labels-idx1-ubyte",
+        5_148,
+        "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    ),
+]
+
+
 def _fashion(progress: bool) -> Arrays:
-    sources = [
-        Source(f"{name}.gz", tuple(f"{url}{name}.gz" for url in _FASHION_URLS), {name: sha256})
-        for name, sha256 in _FASHION.items()
-    ]
-    return _idx_set(*(read("fashion-mnist", source, progress)[0] for source in sources))
+    return _idx_set(*(read("fashion-mnist", source, progress)[0] for source in _FASHION))
 
 
 _CIFAR = Source(
     "cifar-10-binary.tar.gz",
+    170_052_171,
+    "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
     ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
     {
         "data_batch_1.bin": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",

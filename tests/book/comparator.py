@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import clean_outputs
 
 FIGURE, FIGURE_TRAINED = 0.2, 0.35  # relative RMS up to which two pictures look alike; the second with a tolerance
 DATA = 1e-3  # share of its own range by which drawn data may move
-FIGURE_MIME = "application/vnd.lvmlib.figure+json"  # as in lvmlib.plotting, which would bring torch along
 PICTURES = ("image/png", "image/jpeg")
 SHOWN_LINES = 6  # of the differences in one output
 
@@ -332,9 +332,7 @@ def compare_displayed(stored: dict, new: dict, tolerance: Tolerance, live: bool)
     if any(mime in PICTURES for mime in a) and not live:
         shown, drawn = stored["metadata"].get(FIGURE_MIME), new["metadata"].get(FIGURE_MIME)
         if (shown is None) != (drawn is None):
-            problems.append(
-                f"  the figure's description is {'new' if shown is None else 'gone'}; is use_style() called?"
-            )
+            problems.append(f"  the figure's description is {'new' if shown is None else 'gone'}")
         elif shown is not None and "error" in drawn:
             problems.append(f"  the figure cannot be described: {drawn['error']}")
         elif shown is not None:

@@ -280,5 +280,6 @@ def test_stored_benchmarks_can_be_shown(path: Path) -> None:
 
 
 def test_examples() -> None:
-    found = doctest.testmod(results)
-    assert found.attempted and not found.failed
+    for module in (results.benchmarks, results.text):
+        found = doctest.testmod(module)
+        assert found.attempted and not found.failed

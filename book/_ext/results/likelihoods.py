@@ -1,0 +1,63 @@
+"""Test likelihoods of the shipped models beside published ones."""
+
+from __future__ import annotations
+
+from book._ext.results.text import Chapter, Record, markdown, number
+
+HEAD = ["Parameters", "Training, min", "Protocol of the test, hardware, source"]
+
+
+def told_by(record: Record, chapter: str) -> list[str]:
+    """Cells that every record fills."""
+    machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    source = f"{record['test_protocol']}; {machine}; `{record['command']}`, {chapter}"
+    return [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", source]
+
+
+def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
+    """A line for each record of a model of binary MNIST, with its test NLL to sort by."""
+    lines = []
+    for name, names in published["binary_mnist"].items():
+        if name in records:
+            nats = records[name]["test_nll_nats"]
+            told = told_by(records[name], chapter(names["chapter"]))
+            lines.append((nats, [f"**{names['model']}**", f"{nats:.2f}", *told]))
+    return lines
+
+
+def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
+    """A line for each published figure of a group."""
+    lines = []
+    for row in published["published"][group]:
+        source = f"{row['protocol']}; {{cite:t}}`{row['cite']}`, {row['where']}"
+        lines.append((row["nats"], [row["model"], f"{row['nats']:.2f}", "", "", source]))
+    return lines
+
+
+def likelihoods(records: dict[str, Record], published: Record, group: str, chapter: Chapter) -> str:
+    """The best first; ours in bold."""
+    lines = theirs(published, group) + (ours(records, published, chapter) if group == "fresh" else [])
+    cells = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
+    if group == "fresh":
+        return markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+    return markdown(
+        ["Model", "Test NLL, nats", "Protocol and source"], [[*row[:2], row[-1]] for row in cells], right=[1]
+    )
+
+
+def others(records: dict[str, Record], published: Record, chapter: Chapter) -> str:
+    """The test figures of the models that the other tables leave out."""
+    rows = [
+        [names["model"], f"{number(records[name][names['key']], 4)} {names['unit']}"]
+        + told_by(records[name], chapter(names["chapter"]))
+        for name, names in published["elsewhere"].items()
+        if name in records
+    ]
+    return markdown(["Model", "Test", *HEAD], rows, right=[1, 2, 3])
+
+
+def strangers(records: dict[str, Record], published: Record) -> list[str]:
+    """Records of one model with a test figure that published.yml does not place; an ablation has variants instead."""
+    known = {*published["binary_mnist"], *published["elsewhere"]}
+    models = {name for name, record in records.items() if "test_protocol" in record and "variants" not in record}
+    return sorted(models - known)

@@ -1,0 +1,65 @@
+"""The reference: a name is found under the module that people import it from, however it is asked for."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+
+sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
+
+from sphinx.util.docutils import docutils_namespace  # noqa: E402
+
+PAGE = """
+# Reference
+
+{py:func}`one <lvmlib.data.load>` {py:func}`two <lvmlib.data.sets.load>` {py:class}`three <Data>`
+{py:meth}`four <lvmlib.data.sets.Data.batch>` {py:func}`five <lvmlib.data.sets.describe>`
+{py:func}`six <len>` {py:func}`seven <lvmlib.toys.load>`
+
+```{public-names}
+```
+
+```{eval-rst}
+.. automodule:: lvmlib.data
+   :members:
+```
+"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> str:
+    folder = tmp_path_factory.mktemp("reference")
+    (folder / "source").mkdir()
+    (folder / "source" / "index.md").write_text(PAGE)
+    settings = {"extensions": ["myst_parser", "sphinx.ext.autodoc", "book._ext.api"], "html_theme": "basic"}
+    with docutils_namespace():
+        sphinx_application.Sphinx(
+            *(folder / "source", None, folder / "out", folder / "doctrees", "html", settings),
+            status=None,
+            warning=io.StringIO(),
+        ).build()
+    return (folder / "out" / "index.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "address"),
+    [
+        ("one", "lvmlib.data.load"),
+        ("two", "lvmlib.data.load"),
+        ("three", "lvmlib.data.Data"),
+        ("four", "lvmlib.data.Data.batch"),
+        ("five", None),
+        ("six", None),
+        ("seven", None),
+    ],
+)
+def test_a_name_leads_to_its_entry(page: str, words: str, address: str | None) -> None:
+    found = re.search(rf'href="#([^"]*)"[^>]*><code[^>]*>(<span[^>]*>)*{words}<', page)
+    assert (found and found[1]) == address
+
+
+def test_public_names_are_links_where_they_are_described(page: str) -> None:
+    linked = re.findall(r'href="#(lvmlib[^"]*)"[^>]*><code class="xref py[^"]*"><span class="pre">(\w+)<', page)
+    assert {("lvmlib.data.load", "load"), ("lvmlib.data.Data", "Data")} <= set(linked)
