@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,8 @@ def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
     """
     if isinstance(q, Distribution):
         if q.has_rsample:
-            z = rsample(q, n)
+            check_rows(q)
+            z = q.rsample(torch.Size((n,)))
             return z, q.log_prob(z)
     elif q.has_rsample:
         return q.rsample_with_log_prob(n)
@@ -127,12 +128,6 @@ def draw_constant(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
     return z, q.log_prob(z)
 
 
-def rsample(q: Distribution, n: int) -> Tensor:
-    """Draw `n` times from each row of a torch distribution, with gradient: [n, B, ...]."""
-    check_rows(q)
-    return q.rsample(torch.Size((n,)))
-
-
 def check_rows(q: Posterior) -> None:
     """Raise `ValueError` unless q has one batch dimension."""
     if len(q.batch_shape) != 1:
@@ -160,20 +155,25 @@ def frozen(q: Q) -> Q:
 
     Source: Roeder, Wu & Duvenaud 2017, *Sticking the Landing*.
     """
-    new = copy.copy(q)
-    for name, value in vars(q).items():
-        vars(new)[name] = _at_rest(value)
-    return new
+    return cast(Q, _at_rest(q, {}))
 
 
-def _at_rest(value: Any) -> Any:
+def _at_rest(value: Any, done: dict[int, Any]) -> Any:
+    """A copy in which all tensors are constants; `done` holds what is copied already, for a bijection and its inverse
+    name each other.
+    """
     if isinstance(value, Tensor):
         return value.detach()
     if isinstance(value, nn.Module):
         return _AtRest(value)
-    if isinstance(value, (Distribution, TorchTransform)):
-        return frozen(value)
-    return [_at_rest(v) for v in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_at_rest(v, done) for v in value]
+    if not isinstance(value, (Distribution, Conditioned, TorchTransform)):
+        return value
+    if id(value) not in done:
+        done[id(value)] = new = copy.copy(value)
+        vars(new).update({name: _at_rest(part, done) for name, part in vars(value).items()})
+    return done[id(value)]
 
 
 class _AtRest:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from lvmlib import draws
 from lvmlib.base import Density, Transform
 from lvmlib.checks import check_draws, trusted
-from lvmlib.draws import Draw, Posterior, repeat_rows
+from lvmlib.draws import Draw, Posterior, check_rows, repeat_rows
+from lvmlib.draws import draw as pathwise
 from lvmlib.stochastic import Stochastic, log_prob_rows
 
 Size = tuple[int, int]  # k draws of each of B examples
@@ -44,11 +44,11 @@ class Step:
     log_p = property(lambda self: self._laid_out("log_p"))
     log_det = property(lambda self: self._laid_out("log_det"))
 
-    @cached_property
+    @property
     def log_q(self) -> Tensor:
-        if self.q is None or self._flat["log_q"] is not None:
-            return self._laid_out("log_q")
-        return self.log_prob(self.q)
+        if self.q is not None and self._flat["log_q"] is None:
+            self._flat["log_q"] = self.log_prob(self.q).flatten()
+        return self._laid_out("log_q")
 
     @property
     def paid(self) -> Tensor:
@@ -79,6 +79,7 @@ class Trace:
     def __init__(self, steps: list[Step], walk: Walk, base: Density):
         self.steps, self.base, self.context = steps, base, walk.context
         self._z, self._size = walk.z, walk.size
+        self._log_base: Tensor | None = None
         if base.is_bound:
             _ = self.log_base  # it draws, when its turn comes
 
@@ -86,9 +87,11 @@ class Trace:
     def z(self) -> Tensor:
         return _lay_out(self._z, self._size)
 
-    @cached_property
+    @property
     def log_base(self) -> Tensor:
-        return end_of_chain(self.base, self._z, self._size, self.context)
+        if self._log_base is None:
+            self._log_base = end_of_chain(self.base, self._z, self._size, self.context)
+        return self._log_base
 
     @property
     def log_weights(self) -> Tensor:
@@ -124,8 +127,9 @@ class Walk:
     def _draw(self, layer: Stochastic, x: Tensor, draw: Draw) -> Step:
         n, q = self.to_draw, layer.posterior(x, self.context)
         log_q: Tensor | None = None
-        if draw is draws.draw and isinstance(q, Distribution) and q.has_rsample:
-            z = draws.rsample(q, n)  # its log q can be had later; a closed-form KL needs none
+        if draw is pathwise and isinstance(q, Distribution) and q.has_rsample:
+            check_rows(q)
+            z = q.rsample(torch.Size((n,)))  # its log q can be had later; a closed-form KL needs none
         else:
             z, log_q = draw(q, n)  # [n, rows, ...], [n, rows]
             check_draws(z, log_q, n, len(x))

@@ -74,7 +74,8 @@ def test_wheel_metadata(wheel):
     assert metadata["Requires-Python"] == ">=3.10"
     needed = [Requirement(text) for text in metadata.get_all("Requires-Dist")]
     plain = {need.name: str(need.specifier) for need in needed if need.marker is None}
-    assert set(plain) == {"torch", "numpy", "scikit-learn", "matplotlib", "tqdm", "safetensors", "torchdiffeq"}
+    models = {"torch", "numpy", "scikit-learn", "matplotlib", "tqdm", "safetensors", "torchdiffeq", "constriction"}
+    assert set(plain) == models | {"pooch", "filelock", "requests", "urllib3"}  # and what downloads rest on
     # An upper bound would make pip replace what is there.
     assert all(bounds.startswith(">=") and "," not in bounds for bounds in plain.values())
     assert set(metadata.get_all("Provides-Extra")) == {"book", "test"}

@@ -1,0 +1,198 @@
+"""Small layers that stand for parts of the library still to come, written for tests: plain, and in any dtype."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.distributions import Distribution, constraints
+
+from lvmlib.base import Transform
+from lvmlib.networks import MaskedMLP
+from lvmlib.stochastic import Stochastic
+
+
+class Linear(Transform):
+    """z = A x + b, with a full matrix."""
+
+    def __init__(self, matrix, shift):
+        super().__init__()
+        self.matrix, self.shift = nn.Parameter(matrix), nn.Parameter(shift)
+        self.event_shape = shift.shape
+
+    def forward(self, x, context=None):
+        return x @ self.matrix.T + self.shift, torch.linalg.slogdet(self.matrix)[1].expand(len(x))
+
+    def inverse(self, z, context=None):
+        x = torch.linalg.solve(self.matrix, (z - self.shift).T).T
+        return x, -torch.linalg.slogdet(self.matrix)[1].expand(len(z))
+
+
+class AffineCoupling(Transform):
+    """Entries where the mask is 1 pass; they decide scale and shift of the others."""
+
+    def __init__(self, mask, network):
+        super().__init__()
+        self.event_shape, self.network = mask.shape, network
+        self.register_buffer("mask", mask)
+
+    def scale_and_shift(self, kept):
+        shift, raw = self.network(kept).reshape(len(kept), 2, *self.event_shape).unbind(1)
+        return (1 - self.mask) * 2 * torch.tanh(raw / 2), (1 - self.mask) * shift
+
+    def forward(self, x, context=None):
+        log_scale, shift = self.scale_and_shift(self.mask * x)
+        return x * log_scale.exp() + shift, log_scale.flatten(1).sum(1)
+
+    def inverse(self, z, context=None):
+        log_scale, shift = self.scale_and_shift(self.mask * z)
+        return (z - shift) * (-log_scale).exp(), -log_scale.flatten(1).sum(1)
+
+
+class MaskedAutoregressive(Transform):
+    """Each entry is standardised given those before it; the way back fills them in one after another."""
+
+    def __init__(self, dims, hidden=(16,), context=None):
+        super().__init__()
+        self.event_shape = torch.Size((dims,))
+        self.net = MaskedMLP(dims, hidden, 2, context, activation=nn.Tanh)
+
+    def forward(self, x, context=None):
+        shift, raw = self.net(x, context).unbind(1)
+        log_scale = 2 * torch.tanh(raw / 2)
+        return (x - shift) * (-log_scale).exp(), -log_scale.sum(1)
+
+    def inverse(self, z, context=None):
+        step, x, total = self.net.steps(len(z), context), [], 0.0
+        for t in range(z.shape[1]):
+            shift, raw = step(t, x[-1] if x else None).unbind(1)
+            log_scale = 2 * torch.tanh(raw / 2)
+            x.append(z[:, t] * log_scale.exp() + shift)
+            total = total + log_scale
+        return torch.stack(x, 1), total
+
+
+class Squeeze(Transform):
+    """Two by two pixels become four channels; values only move."""
+
+    support = None
+
+    def __init__(self, event_shape):
+        super().__init__()
+        c, h, w = event_shape
+        self.event_shape, self.latent_shape = torch.Size(event_shape), torch.Size((4 * c, h // 2, w // 2))
+
+    def forward(self, x, context=None):
+        return F.pixel_unshuffle(x, 2), torch.zeros(len(x), dtype=x.dtype)
+
+    def inverse(self, z, context=None):
+        return F.pixel_shuffle(z, 2), torch.zeros(len(z), dtype=z.dtype)
+
+
+class Split(Transform):
+    """Half of the channels go through `rest`, the others are standardised given them; the noise is flat."""
+
+    def __init__(self, event_shape, rest):
+        super().__init__()
+        c = event_shape[0]
+        self.event_shape, self.latent_shape = torch.Size(event_shape), torch.Size((math.prod(event_shape),))
+        self.rest, self.network = rest, nn.Conv2d(c // 2, c, 3, padding=1)
+
+    def scale_and_shift(self, kept):
+        shift, raw = self.network(kept).chunk(2, 1)
+        return 2 * torch.tanh(raw / 2), shift
+
+    def forward(self, x, context=None):
+        kept, other = x.chunk(2, 1)
+        log_scale, shift = self.scale_and_shift(kept)
+        z, log_det = self.rest(kept, context)
+        noise = (other - shift) * (-log_scale).exp()
+        return torch.cat([z.flatten(1), noise.flatten(1)], 1), log_det - log_scale.flatten(1).sum(1)
+
+    def inverse(self, z, context=None):
+        first, second = z.chunk(2, 1)
+        shape = self.rest.latent_shape or self.rest.event_shape
+        kept, log_det = self.rest.inverse(first.view(-1, *shape), context)
+        log_scale, shift = self.scale_and_shift(kept)
+        other = second.view_as(kept) * log_scale.exp() + shift
+        return torch.cat([kept, other], 1), log_det + log_scale.flatten(1).sum(1)
+
+
+class Uniform(Distribution):
+    """Somewhere in the bin [x, x + 1) / K; every draw lies in its bin, so its log-density is the constant D log K."""
+
+    has_rsample, arg_constraints = True, {}
+
+    def __init__(self, x, levels):
+        self.x, self.levels = x, levels
+        super().__init__(x.shape[:1], x.shape[1:], validate_args=False)
+
+    def rsample(self, shape=()):
+        return (self.x + torch.rand(*shape, *self.x.shape, dtype=self.x.dtype).clamp(1e-6, 1 - 1e-6)) / self.levels
+
+    def log_prob(self, z):
+        return torch.full(
+            z.shape[: z.dim() - len(self.event_shape)], self.event_shape.numel() * math.log(self.levels)
+        ).to(z)
+
+
+class Bin(Distribution):
+    """The bin that z lies in, with certainty."""
+
+    has_rsample, arg_constraints = False, {}
+
+    def __init__(self, z, levels):
+        self.z, self.levels = z, levels
+        super().__init__(z.shape[:1], z.shape[1:], validate_args=False)
+
+    def sample(self, shape=()):
+        return (self.z * self.levels).floor().clamp(0, self.levels - 1).expand(*shape, *self.z.shape)
+
+    def log_prob(self, x):
+        return torch.zeros(self.batch_shape, dtype=self.z.dtype)
+
+
+class Dequantize(Stochastic):
+    """Whole numbers become real numbers in [0, 1)."""
+
+    carries_data = True
+
+    def __init__(self, event_shape, levels):
+        super().__init__()
+        self.event_shape = self.latent_shape = torch.Size(event_shape)
+        self.levels, self.support = levels, constraints.integer_interval(0, levels - 1)
+
+    def posterior(self, x, context=None):
+        return Uniform(x, self.levels)
+
+    def likelihood(self, z, context=None):
+        return Bin(z, self.levels)
+
+
+class Logit(Transform):
+    """From (0, 1) to the real line."""
+
+    support = constraints.unit_interval
+
+    def forward(self, x, context=None):
+        return torch.logit(x), -(x.log() + torch.log1p(-x)).flatten(1).sum(1)
+
+    def inverse(self, z, context=None):
+        x = torch.sigmoid(z)
+        return x, (x.log() + torch.log1p(-x)).flatten(1).sum(1)
+
+
+class Delta(Distribution):
+    """All mass on one value."""
+
+    has_rsample, arg_constraints = True, {}
+
+    def __init__(self, value):
+        self.value = value
+        super().__init__(value.shape[:1], value.shape[1:], validate_args=False)
+
+    def rsample(self, shape=()):
+        return self.value.expand(*shape, *self.value.shape)
+
+    def log_prob(self, z):
+        return torch.zeros(z.shape[: z.dim() - len(self.event_shape)], dtype=z.dtype)

@@ -1,0 +1,407 @@
+"""Chains of the parts that are still to come: flows, flow priors and posteriors, dequantization, codes."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal, constraints
+
+from lvmlib.autoregressive import MADE
+from lvmlib.base import Density, Given, Transform
+from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
+from lvmlib.chain import Chain, Flow, Inverse
+from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.latent import VAE, LinearGaussian, StochasticPair
+from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, planes
+from lvmlib.stochastic import Stochastic
+from tests.layers import AffineCoupling, Delta, Dequantize, Linear, Logit, MaskedAutoregressive, Split, Squeeze
+
+
+@pytest.fixture(autouse=True)
+def double_precision():
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def perturbed(module):
+    with torch.no_grad():
+        for p in module.parameters():
+            p.add_(0.2 * torch.randn_like(p))
+    return module
+
+
+def coupling(dims: int, turn: int = 0):
+    return AffineCoupling(((torch.arange(dims) + turn) % 2).double(), MLP(dims, (8,), 2 * dims, nn.Tanh))
+
+
+def multi_scale(shape, levels: int) -> Chain:
+    c, h, w = shape
+    board = ((torch.arange(h)[:, None] + torch.arange(w)) % 2).expand(shape).double()
+    small = (4 * c, h // 2, w // 2)
+    channels = torch.zeros(small)
+    channels[: 2 * c] = 1
+    layers = [
+        AffineCoupling(board, nn.Conv2d(c, 2 * c, 3, padding=1)),
+        Squeeze(shape),
+        AffineCoupling(channels, nn.Conv2d(4 * c, 8 * c, 3, padding=1)),
+    ]
+    if levels > 1:
+        layers.append(Split(small, multi_scale((2 * c, h // 2, w // 2), levels - 1)))
+    return Chain(layers)
+
+
+FLOWS = {
+    "coupling": lambda: (Flow([coupling(5), coupling(5, 1)], StandardNormal((5,))), None),
+    "masked autoregressive": lambda: (Flow([MaskedAutoregressive(5)], StandardNormal((5,))), None),
+    "inverse autoregressive": lambda: (Flow([Inverse(MaskedAutoregressive(5))], StandardNormal((5,))), None),
+    "given a context": lambda: (Flow([MaskedAutoregressive(5, context=2)], StandardNormal((5,))), torch.randn(3, 2)),
+    "a chain and a flow as base": lambda: (
+        Flow([Chain([coupling(5), coupling(5, 1)])], Flow([MaskedAutoregressive(5)], StandardNormal((5,)))),
+        None,
+    ),
+    "multi-scale": lambda: (Flow([multi_scale((1, 8, 8), 3)], StandardNormal((64,))), None),
+}
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_log_determinant_is_that_of_autograds_jacobian_and_the_inverse_leads_back(name):
+    flow, context = FLOWS[name]()
+    perturbed(flow)
+    x = torch.randn(3, *flow.event_shape)
+    trace = flow.trace(x, context)
+    log_det = sum(step.log_det[0] for step in trace.steps)
+    for i in range(3):
+        row = None if context is None else context[i : i + 1]
+        jacobian = torch.autograd.functional.jacobian(
+            lambda v, row=row: flow.trace(v.view(1, *flow.event_shape), row).z.flatten(), x[i].flatten()
+        )
+        assert torch.linalg.slogdet(jacobian)[1].item() == pytest.approx(log_det[i].item(), abs=1e-10)
+    torch.testing.assert_close(flow.decode(trace.z[0], context), x, atol=1e-10, rtol=1e-10)
+    exact = StandardNormal(trace.z.shape[2:]).log_prob(trace.z[0]) + log_det
+    torch.testing.assert_close(flow.log_prob(x, context), exact)
+    torch.testing.assert_close(flow(x, context), exact)  # a density can be called like any module
+
+
+@pytest.mark.parametrize("name", [name for name in FLOWS if name != "multi-scale"])
+def test_draws_with_gradient_agree_with_log_prob_and_every_parameter_has_one(name):
+    flow, context = FLOWS[name]()
+    perturbed(flow)
+    assert flow.has_rsample
+    x, log_prob = flow.rsample_with_log_prob(3, context)
+    torch.testing.assert_close(log_prob, flow.log_prob(x, context))
+    x.square().sum().backward()
+    assert all(p.grad is not None for p in flow.parameters())
+
+
+def test_draws_through_cached_steps_have_the_gradient_of_steps_without_cache():
+    flow = perturbed(Flow([MaskedAutoregressive(4)], StandardNormal((4,))))
+    layer = flow.transforms[0]
+    z = torch.randn(3, 4)
+    cached = torch.autograd.grad(layer.inverse(z)[0].square().sum(), list(layer.parameters()))
+    x = torch.zeros(3, 0)
+    for t in range(4):  # everything anew for each entry
+        shift, raw = layer.net(torch.cat([x, torch.zeros(3, 4 - t)], 1)).unbind(1)
+        x = torch.cat([x, (z * (2 * torch.tanh(raw / 2)).exp() + shift)[:, t : t + 1]], 1)
+    for a, b in zip(cached, torch.autograd.grad(x.square().sum(), list(layer.parameters()))):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_shapes_are_checked_when_a_chain_is_built():
+    with pytest.raises(ValueError, match=r"Layer 0, Squeeze, gives \[4, 4, 4\], but what follows takes \[64\]"):
+        Flow([Squeeze((1, 8, 8))], StandardNormal((64,)))
+    with pytest.raises(ValueError, match=r"Layer 0, Split, gives \[64\], but what follows takes \[32\]"):
+        Chain([Split((4, 4, 4), coupling(2)), coupling(32)])
+    with pytest.raises(ValueError, match=r"Layer 0, Inverse, gives \[1, 8, 8\], but what follows takes \[4, 4, 4\]"):
+        Flow([Inverse(Squeeze((1, 8, 8)))], StandardNormal((4, 4, 4)))
+    with pytest.raises(ValueError, match=r"Layer 0, LinearGaussian, gives \[2\], but what follows takes \[3\]"):
+        Flow([LinearGaussian(torch.randn(4, 2), torch.randn(4), 1.0)], StandardNormal((3,)))
+    assert Flow([Squeeze((1, 8, 8))], StandardNormal((4, 4, 4))).event_shape == (1, 8, 8)
+    assert Chain([Squeeze((1, 8, 8)), Inverse(Squeeze((1, 8, 8)))]).latent_shape == (1, 8, 8)
+
+
+def test_chain_and_inverse_take_bijections():
+    layer = LinearGaussian(torch.randn(4, 2), torch.randn(4), 1.0)
+    for build in (lambda: Chain([layer]), lambda: Inverse(layer)):
+        with pytest.raises(TypeError, match="LinearGaussian draws"):
+            build()
+    with pytest.raises(TypeError, match="Transforms, but it was given a Linear"):
+        Chain([nn.Linear(2, 2)])
+
+
+def test_support_passes_through_layers_that_only_move_values():
+    bits = MADE((4, 2, 2), hidden=(8,)).double()
+    flow = Flow([Squeeze((1, 4, 4))], bits)
+    assert flow.support is constraints.boolean
+    x = (torch.rand(3, 1, 4, 4) < 0.5).double()
+    torch.testing.assert_close(flow.log_prob(x), bits.log_prob(Squeeze((1, 4, 4))(x)[0]))
+    with pytest.raises(ValueError, match="Boolean"):
+        flow.log_prob(torch.full((1, 1, 4, 4), 0.5))
+    assert Flow([Chain([Squeeze((1, 4, 4)), Inverse(Squeeze((1, 4, 4)))]), coupling_picture()], noise()).support is (
+        constraints.real
+    )
+
+
+def coupling_picture():
+    board = ((torch.arange(4)[:, None] + torch.arange(4)) % 2)[None].double()
+    return AffineCoupling(board, nn.Conv2d(1, 2, 3, padding=1))
+
+
+def noise():
+    return StandardNormal((1, 4, 4))
+
+
+def test_temperature_multiplies_the_noise_of_the_base():
+    matrix = torch.randn(2, 2) + 2 * torch.eye(2)
+    flow = Flow([Linear(matrix, torch.randn(2))], StandardNormal((2,)))
+    torch.manual_seed(1)
+    warm = flow.trace(flow.sample(500)).z[0]
+    torch.manual_seed(1)
+    cold = flow.trace(flow.sample(500, temperature=0.3)).z[0]
+    torch.testing.assert_close(cold, 0.3 * warm)
+    with pytest.raises(ValueError, match="temperature must be positive"):
+        flow.sample(3, temperature=0.0)
+
+
+def test_start_from_walks_the_chain_with_the_data():
+    class Centre(Transform):
+        """The simplest layer with a data-dependent start."""
+
+        def __init__(self):
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(2))
+
+        def forward(self, x, context=None):
+            return x - self.shift, torch.zeros(len(x))
+
+        def inverse(self, z, context=None):
+            return z + self.shift, torch.zeros(len(z))
+
+        def start_from(self, x, context=None):
+            self.shift.copy_(x.mean(0))
+
+    linear = Linear(torch.tensor([[2.0, 1.0], [0.0, 1.0]]), torch.tensor([5.0, 7.0]))
+    first, second, third = Centre(), Centre(), Centre()
+    flow = Flow([first, linear, Chain([second])], Flow([third], StandardNormal((2,))))
+    x = torch.randn(50, 2) + 3
+    flow.start_from(x)
+    torch.testing.assert_close(first.shift.data, x.mean(0))
+    torch.testing.assert_close(second.shift.data, torch.tensor([5.0, 7.0]))
+    torch.testing.assert_close(third.shift.data, torch.zeros(2), atol=1e-12, rtol=0)
+    torch.testing.assert_close(flow.trace(x).z[0].mean(0), torch.zeros(2), atol=1e-12, rtol=0)
+
+
+# -- latent variables ------------------------------------------------------------------------------------------------
+
+
+def gaussian_under(matrix, shift) -> tuple[LinearGaussian, MultivariateNormal]:
+    """A layer whose prior is what Linear(matrix, shift) makes of noise, with the exact posterior; and its p(x)."""
+    covariance = torch.linalg.inv(matrix) @ torch.linalg.inv(matrix).T
+    mean = -torch.linalg.solve(matrix, shift)
+    layer = LinearGaussian(torch.randn(4, 2), torch.randn(4), 0.6, mean, covariance)
+    return layer, MultivariateNormal(*layer.marginal(mean, covariance))
+
+
+def test_a_flow_as_prior_is_walked_as_part_of_the_chain():
+    matrix, shift = torch.randn(2, 2) + 2 * torch.eye(2), torch.randn(2)
+    layer, exact = gaussian_under(matrix, shift)
+    x = exact.sample((5,))
+    nested = Flow([layer], Flow([Linear(matrix, shift)], StandardNormal((2,))))
+    flat = Flow([layer, Linear(matrix, shift)], StandardNormal((2,)))
+    for flow in (nested, flat):
+        torch.testing.assert_close(flow.log_weights(x, 7), exact.log_prob(x).expand(7, 5), rtol=1e-10, atol=1e-10)
+        trace = flow.trace(x, k=3)
+        assert len(trace.steps) == 2 and trace.base is flow.end and isinstance(trace.base, StandardNormal)
+        distortion, rate = distortion_and_rate(trace)
+        torch.testing.assert_close(-distortion - rate, trace.log_weights)
+    assert nested.sample(3).shape == (3, 4)
+
+
+class LinearDecoder(Density):
+    """p(x|z) of a linear-Gaussian layer, as a density."""
+
+    def __init__(self, layer):
+        super().__init__(layer.event_shape)
+        self.layer = layer
+
+    def distribution(self, context=None):
+        return self.layer.likelihood(context)
+
+
+class Counting(nn.Module):
+    """A network that notes how many rows it was given."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.rows = network, []
+
+    def forward(self, x):
+        self.rows.append(len(x))
+        return self.network(x)
+
+
+def test_an_inverse_autoregressive_posterior_reads_each_example_once_and_weighs_right():
+    layer = LinearGaussian(torch.randn(4, 3), torch.randn(4), 1.0)
+    exact = MultivariateNormal(*layer.marginal(torch.zeros(3), torch.eye(3)))
+    features = Counting(MLP(4, (8,), 6, nn.Tanh))
+    q = Flow([Inverse(MaskedAutoregressive(3, context=6))], ConditionalNormal((3,), nn.Linear(6, 6)))
+    vae = VAE(Given(q, features), LinearDecoder(layer), StandardNormal((3,)))
+    x = exact.sample((4,))
+    trace = vae.trace(x, k=5)
+    assert features.rows == [4] and trace.z.shape == (5, 4, 3)
+    torch.testing.assert_close(trace.steps[0].log_q, trace.steps[0].q.log_prob(trace.z))
+    with torch.no_grad():
+        weights = (vae.log_weights(x, 100_000) - exact.log_prob(x)).exp()  # mean 1 where E[w] = p(x)
+    assert ((weights.mean(0) - 1).abs() < 5 * weights.std(0) / len(weights) ** 0.5).all()
+    assert vae.sample(3).shape == (3, 4)
+
+
+def test_given_hands_on_whatever_its_density_can_do():
+    inner = ConditionalNormal((2,), nn.Linear(3, 4))
+    told, context, x = Given(inner, nn.Linear(5, 3)), torch.randn(6, 5), torch.randn(6, 2)
+    read = told.network(context)
+    torch.testing.assert_close(told.log_prob(x, context), inner.log_prob(x, read))
+    torch.testing.assert_close(told.given(context).log_prob(x), inner.log_prob(x, read))
+    torch.testing.assert_close(told.distribution(context).mean, inner.distribution(read).mean)
+    assert told.sample(6, context, temperature=0.5).shape == told.rsample_with_log_prob(6, context)[0].shape == (6, 2)
+    assert told.has_rsample and told.has_distribution and not told.is_bound
+    with pytest.raises(ValueError, match="pass context="):
+        told.log_prob(x)
+    vae = VAE(ConditionalNormal((2,), MLP(3 + 3, (), 4)), ConditionalNormal((3,), MLP(2 + 3, (), 6)), noise_of(2))
+    bound, x = Given(vae, nn.Linear(5, 3)), torch.randn(6, 3)
+    torch.manual_seed(1)
+    expected = vae.log_weights(x, 9, bound.network(context))
+    torch.manual_seed(1)
+    torch.testing.assert_close(bound.log_weights(x, 9, context), expected)
+    assert bound.is_bound and elbo(bound, x, beta=0.5, context=context).shape == (6,)
+    torch.manual_seed(1)
+    expected = iwae(vae, x, 9, bound.network(context))
+    torch.manual_seed(1)
+    torch.testing.assert_close(iwae(bound, x, 9, context), expected)
+
+
+def noise_of(dims):
+    return StandardNormal((dims,))
+
+
+def test_a_bound_that_says_nothing_of_its_weights_is_refused():
+    class Own(Density):
+        is_bound = True
+
+        def log_prob(self, x, context=None):
+            return -x.square().sum(1)
+
+    for ask in (lambda m, x: log_likelihood(m, x, 10), lambda m, x: iwae(m, x, 3), lambda m, x: elbo(m, x)):
+        with pytest.raises(TypeError, match="no importance weights"):
+            ask(Own((2,)), torch.zeros(1, 2))
+
+
+def test_a_convolutional_vae_is_told_of_a_context():
+    encoder = ConditionalNormal((4,), ConvEncoder((1 + 10, 8, 8), (8,), 8))
+    decoder = ConditionalBernoulli((1, 8, 8), ConvDecoder(4 + 10, (8,), (1, 8, 8)))
+    vae = VAE(encoder, decoder, StandardNormal((4,)), join=planes)
+    x, context = (torch.rand(3, 1, 8, 8) < 0.5).double(), torch.eye(10)[:3]
+    q = vae.posterior(x, context)
+    torch.testing.assert_close(
+        q.mean, encoder.network(torch.cat([x, context[:, :, None, None].expand(3, 10, 8, 8)], 1))[:, :4]
+    )
+    torch.manual_seed(0)
+    first = elbo(vae, x, context=context)
+    torch.manual_seed(0)
+    assert not torch.allclose(first, elbo(vae, x, context=context.roll(1, 0)))
+    assert vae.sample(3, context).shape == (3, 1, 8, 8)
+
+
+# -- dequantization --------------------------------------------------------------------------------------------------
+
+
+def quantized_flow(levels: int = 4) -> tuple[Flow, torch.Tensor, torch.Tensor]:
+    """A flow over {0, ..., 3} in one dimension, all its events, and their log-probabilities by quadrature."""
+    inner = [Logit(), Linear(torch.tensor([[0.7]]), torch.tensor([0.4]))]
+    flow, density = Flow([Dequantize((1,), levels), *inner], StandardNormal((1,))), Flow(inner, StandardNormal((1,)))
+    x = torch.arange(levels).double()[:, None]
+    points = (torch.arange(20_000) + 0.5) / 20_000 / levels
+    exact = torch.stack([density.log_prob((points + i / levels)[:, None]).logsumexp(0) for i in range(levels)])
+    return flow, x, exact - math.log(20_000 * levels)
+
+
+def test_many_draws_of_dequantization_give_the_integral_over_the_bin():
+    flow, x, exact = quantized_flow()
+    assert exact.exp().sum().item() == pytest.approx(1, abs=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(iwae(flow, x, 100_000), exact, atol=5e-3, rtol=0)
+        assert (elbo(flow, x, k=100_000) < exact).all()
+    with pytest.raises(ValueError, match="expects values in"):
+        flow.log_prob(torch.tensor([[4.0]]))
+    assert set(flow.sample(500).flatten().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+
+
+def test_beta_does_not_weigh_what_carries_the_data():
+    flow, x, _ = quantized_flow()
+    values = []
+    for beta in (0.0, 1.0, 5.0):
+        torch.manual_seed(0)
+        values.append(elbo(flow, x, k=3, beta=beta))
+    torch.testing.assert_close(values[0], values[1])
+    torch.testing.assert_close(values[2], values[1])
+    assert flow.is_bound and flow.trace(x).latent is None
+    with pytest.raises(TypeError, match="layer with a code"):
+        distortion_and_rate(flow.trace(x))
+
+
+def test_a_vae_behind_dequantization_has_its_own_rate():
+    pair = StochasticPair(ConditionalNormal((2,), MLP(3, (8,), 4)), ConditionalNormal((3,), MLP(2, (8,), 3), 0.3))
+    model = Flow([Dequantize((3,), 8), pair], StandardNormal((2,)))
+    x = torch.randint(8, (4, 3)).double()
+    trace = model.trace(x, k=3)
+    distortion, rate = distortion_and_rate(trace)
+    first, second = trace.steps
+    assert trace.latent == 1
+    torch.testing.assert_close(-distortion, second.log_p + first.log_p - first.log_q)
+    torch.testing.assert_close(first.log_q, torch.full((3, 4), 3 * math.log(8)))
+    q = second.q  # one row for each draw of each example
+    kl = 0.5 * (q.loc**2 + q.scale**2 - 1 - 2 * q.scale.log()).sum(1).view(3, 4)
+    torch.testing.assert_close(rate, kl)
+
+
+# -- codes -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_quantizer_has_the_same_bound_for_every_number_of_draws():
+    class Quantizer(Stochastic):
+        def __init__(self):
+            super().__init__()
+            self.event_shape, self.latent_shape = torch.Size((2,)), torch.Size((1, 2, 1))
+            self.book = nn.Parameter(torch.randn(5, 2))
+
+        def posterior(self, x, context=None):
+            return Delta(torch.cdist(x, self.book).topk(2, largest=False).indices.double().view(-1, 1, 2, 1))
+
+        def likelihood(self, z, context=None):
+            return ConditionalNormal((2,), nn.Identity(), 0.3).distribution(self.book[z.flatten(1)[:, 0].long()])
+
+    prior = MADE((1, 2, 1), hidden=(8,), levels=5).double()
+    model = Flow([Quantizer()], prior)
+    x = torch.randn(6, 2)
+    torch.testing.assert_close(iwae(model, x, 7), iwae(model, x, 1))
+    z = model.trace(x).z[0]
+    torch.testing.assert_close(iwae(model, x, 1), model.layers[0].likelihood(z).log_prob(x) + prior.log_prob(z))
+    assert model.sample(3).shape == (3, 2)
+
+
+def test_a_discrete_posterior_that_is_autoregressive():
+    """MADE as q and as p(z): evaluated without a gradient; under one, an estimator has to be asked for."""
+    encoder = MADE((3,), hidden=(16,), context=2).double()
+    decoder = ConditionalNormal((2,), nn.Linear(3, 2), 0.7)
+    model = Flow([StochasticPair(encoder, decoder)], MADE((3,), hidden=(8,)).double())
+    x = torch.randn(4, 2)
+    states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)))
+    joint = [decoder.distribution(s.expand(4, 3)).log_prob(x) + model.base.log_prob(s[None]) for s in states]
+    with torch.no_grad():
+        torch.testing.assert_close(iwae(model, x, 20_000), torch.stack(joint).logsumexp(0), atol=0.02, rtol=0)
+    with pytest.raises(TypeError, match="draw=draw_constant"):
+        model.log_weights(x, 2)
+    assert not Flow([], encoder).has_rsample
