@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from book._ext import timings
+from book._ext.cells import markdown, number, times
 from book._ext.numbering import chapter_number
 from book._ext.plan import CHAPTERS
 
@@ -39,53 +41,18 @@ Record = dict[str, Any]
 Chapter = Callable[[int], str]  # from its number to Markdown that names it
 
 
-# --- Numbers and tables as text ---------------------------------------------------------------------------------------
-
-
-def number(value: float, digits: int = 3) -> str:
-    """Return a number to so many significant digits, without an exponent.
-
-    >>> number(0.04137), number(8.7, 2), number(1234.5), number(16.04)
-    ('0.0414', '8.7', '1,234', '16.0')
-    """
-    if value == 0:
-        return "0"
-    places = digits - 1 - int(f"{value:e}".split("e")[1])
-    return f"{value:,.{max(places, 0)}f}"
-
-
-def times(ratio: float) -> str:
-    """Return how many times as long something takes.
-
-    >>> times(36.96), times(1.0312), times(0.97)
-    ('37\xa0×', '1.03\xa0×', '0.97\xa0×')
-    """
-    return f"{ratio:.0f}\N{NO-BREAK SPACE}×" if ratio >= 10 else f"{ratio:.2f}\N{NO-BREAK SPACE}×"
-
-
-def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
-    """Return a table in Markdown; the columns named in `right` hold numbers.
-
-    >>> print(markdown(["a", "b"], [["x", "1"]], right=[1]))
-    | a | b |
-    | --- | ---: |
-    | x | 1 |
-    """
-    rule = ["---:" if i in set(right) else "---" for i in range(len(head))]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
-
-
 def origin(record: Record) -> str:
     """Return the line that says how, where and when a benchmark was measured."""
     packages = [f"{name} {version}" for name, version in record["packages"].items()]
     beside = f", beside {', '.join(packages)}" if packages else ""
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    processor = f"{record['processor']}, " if record.get("processor") else ""
     commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
     timing = record["clock"].capitalize()
     if "repeats" in record:
         timing += f", medians of up to {record['repeats']} runs that took turns"
     return (
-        f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
+        f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {processor}{threads}, "
         f"PyTorch {record['torch']}{beside}{commit}. {timing}."
     )
 
@@ -98,13 +65,16 @@ def sampling(record: Record) -> str:
     rows = []
     for row in record["rows"]:
         settings = f"{row['settings']}; {row['parameters']:,} parameters"
-        rows.append([f"**{row['model']}**", f"lvmlib: {settings}", number(row["seconds"]["cached"]), ""])
+        cells = [number(row["seconds"]["cached"]), timings.spread(row, "cached"), ""]
+        rows.append([f"**{row['model']}**", f"lvmlib: {settings}", *cells])
         if "uncached" in row["seconds"]:
-            rows.append(["", "the same without the cache", number(row["seconds"]["uncached"]), times(row["ratio"])])
+            cells = [number(row["seconds"]["uncached"]), timings.spread(row, "uncached"), times(row["ratio"])]
+            rows.append(["", "the same without the cache", *cells])
         for rival in row["rivals"]:
             what = f"{rival['name']} (version {rival['version']}): {rival['settings']}"
-            rows.append(["", what, number(rival["seconds"]), times(rival["ratio"])])
-    return markdown(["Model", "What", "Seconds", "Times ours"], rows, right=[2, 3])
+            cells = [number(rival["seconds"]), timings.spread(row, rival["name"]), times(rival["ratio"])]
+            rows.append(["", what, *cells])
+    return markdown(["Model", "What", "Seconds", "Least to most", "Times ours"], rows, right=[2, 3, 4])
 
 
 def ratio_error(row: Record) -> float:
@@ -125,13 +95,12 @@ def ratio_error(row: Record) -> float:
 def training_step(record: Record) -> str:
     """Ours against plain PyTorch."""
     rows = [
-        [row["model"], row["settings"], number(row["ours_ms"]), number(row["plain_ms"]), times(row["ratio"])]
-        + [f"± {ratio_error(row):.2f}"]
+        [row["model"], row["settings"], number(row["ours_ms"]), timings.spread(row, "ours", "spread_ms")]
+        + [number(row["plain_ms"]), times(row["ratio"]), f"± {ratio_error(row):.2f}"]
         for row in record["rows"]
     ]
-    return markdown(
-        ["Model", "Settings", "lvmlib, ms", "Plain PyTorch, ms", "Ratio", "Its error"], rows, right=[2, 3, 4, 5]
-    )
+    head = ["Model", "Settings", "lvmlib, ms", "Least to most", "Plain PyTorch, ms", "Ratio", "Its error"]
+    return markdown(head, rows, right=[2, 3, 4, 5, 6])
 
 
 def speedup(record: Record) -> str:
@@ -155,9 +124,10 @@ def cost_per_position(record: Record) -> str:
         cost = row["cached_us"]
         quarter = max(1, len(cost) // 4)
         first, last = (sorted(part)[len(part) // 2] for part in (cost[:quarter], cost[-quarter:]))
-        rows.append([row["model"], number(first), number(last), number(row["uncached_us"])])
-    head = ["Model", "First quarter, µs", "Last quarter, µs", "A forward pass, µs"]
-    return markdown(head, rows, right=[1, 2, 3])
+        spread = timings.spread(row, "pass", "spread_us")
+        rows.append([row["model"], number(first), number(last), number(row["uncached_us"]), spread])
+    head = ["Model", "First quarter, µs", "Last quarter, µs", "A forward pass, µs", "Least to most"]
+    return markdown(head, rows, right=[1, 2, 3, 4])
 
 
 def three_ways(record: Record) -> str:
@@ -173,31 +143,29 @@ def three_ways(record: Record) -> str:
             number(row["kept_bytes"] / 1e6),
             f"{row['reach']:,}",
             number(1e3 * row["train_s"]),
+            timings.spread(row, "train_s", scale=1e3),
         ]
         for row in sorted(record["rows"], key=lambda row: row["length"])
         if row["length"] in shown
     ]
     head = ["Way", "Length", "Multiply-adds, millions", "Depth", "Kept, MB", "Reach", "Training step, ms"]
-    return markdown(head, rows, right=range(1, 7))
+    return markdown([*head, "Least to most"], rows, right=range(1, 8))
 
 
 def compression(record: Record) -> str:
     """Bits on disk beside the model's own code length, and how long the coder takes."""
     rows = [
         [row["model"], number(row["bits"], 4), number(row["nll_bits"], 4), f"{100 * row['excess']:.2f} %"]
-        + [number(row["encode_ms"]), number(row["decode_ms"])]
+        + [cell for way in ("encode_ms", "decode_ms") for cell in (number(row[way]), timings.spread(row, way))]
         for row in record["rows"]
     ]
-    head = ["Model", "On disk, bits", "Code length, bits", "Excess", "Encode, ms", "Decode, ms"]
-    return markdown(head, rows, right=range(1, 6))
+    head = ["Model", "On disk, bits", "Code length, bits", "Excess", "Encode, ms", "Least to most", "Decode, ms"]
+    return markdown([*head, "Least to most"], rows, right=range(1, 8))
 
 
 def quality(record: Record) -> str:
     """How well samples are told from test images."""
-    rows = [
-        [row["model"], f"{100 * row['recall_samples']:.1f} %", f"{100 * row['recall_test']:.1f} %"]
-        for row in record["rows"]
-    ]
+    rows = [[row["model"], *(timings.share(row, side) for side in ("samples", "test"))] for row in record["rows"]]
     return markdown(["Samples from", "Samples that say yes", "Test images that say yes"], rows, right=[1, 2])
 
 
@@ -209,6 +177,7 @@ TOPICS = {
     "three_ways": three_ways,
     "compression": compression,
     "quality": quality,
+    **timings.TOPICS,
 }
 
 
@@ -361,7 +330,7 @@ class BenchmarkDirective(ResultsDirective):
 
     def run(self) -> list[nodes.Node]:
         topic = self.arguments[0]
-        record = self.read(BENCHMARKS).get(topic)
+        record = self.read(BENCHMARKS).get(timings.FILES.get(topic, topic))
         if topic not in TOPICS or record is None:
             known = ", ".join(TOPICS)
             logger.warning(
