@@ -3,9 +3,8 @@
     python -m benchmarks.flow_step
 
 Eight affine couplings, each with a network of two hidden layers of 128 units, on batches of 256 rows: log-density,
-gradients, Adam with all updates in one kernel. All have the same number of parameters; how a scale comes of what the
-network says is left as each library does it by default. Ours is a prototype on `Flow` and `Transform`, until the library
-has its own couplings.
+gradients, Adam with all updates in one kernel. All have the same number of parameters; each makes its scales of what
+the network says as it does by default. Ours is a prototype on `Flow` and `Transform`, until the library has couplings.
 """
 
 from __future__ import annotations

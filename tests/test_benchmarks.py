@@ -439,6 +439,47 @@ def test_training_costs_what_plain_pytorch_costs(row):
     assert row["ratio"] <= 1.05 and 2 * error < 0.05
 
 
+def stored(topic: str) -> list:
+    """Rows of a file of measurements; the test is skipped where there is none yet."""
+    if topic not in RESULTS:
+        pytest.skip("not measured yet")
+    return RESULTS[topic]["rows"]
+
+
+def test_what_is_given_is_read_in_one_pass():
+    for row in stored("completion"):
+        assert row["passes"] <= 1.5, row["model"]
+
+
+def test_a_likelihood_costs_what_it_costs_in_plain_pytorch_and_memory_does_not_grow():
+    small, large = stored("likelihood")
+    for row in (small, large):
+        assert row["ratio"] <= 1.05
+    assert large["pictures"] >= 10 * small["pictures"]
+    for other in (small["memory_mb"]["ours"], large["memory_mb"]["plain"]):
+        assert large["memory_mb"]["ours"] < 2 * other + 10
+
+
+def test_no_library_of_flows_takes_a_faster_step():
+    for row in stored("flow_step"):
+        assert row["ratio"] <= 1 and len(set(row["parameters"].values())) == 1, row["model"]
+
+
+HEADLINES = ["sampling", "training_step", "flow_step", "likelihood", "completion"]
+
+
+@pytest.mark.parametrize("topic", HEADLINES)
+def test_every_headline_has_three_runs_and_their_spread(topic):
+    rows = stored(topic)
+    if "processor" not in RESULTS[topic]:
+        pytest.skip("measured before spreads were kept")
+    for row in rows:
+        runs = row.get("runs", row.get("runs_ms"))
+        spread = row.get("spread", row.get("spread_ms"))
+        for name, values in runs.items():
+            assert len(values) >= 3 and spread[name] == pytest.approx([min(values), max(values)], rel=1e-3), name
+
+
 @pytest.mark.parametrize("model", ["RNN", "WaveNet"])
 def test_a_position_costs_the_same_early_and_late(model):
     rows = [row for row in RESULTS.get("cost_per_position", {"rows": []})["rows"] if row["model"] == model]
