@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import rivals
-from benchmarks.common import digits, medians, options, spreads, take_turns, version, write
+from benchmarks.common import LEAST, digits, medians, options, spreads, take_turns, version, write
 from benchmarks.models import FOLLOWED, MODELS
 from benchmarks.plain_transformer import same_weights
 from benchmarks.prototypes import maf
@@ -183,7 +183,7 @@ def main() -> None:
         row = compare(name, settings, build(side), n, others.get(name, ()), repeats, uncached=name in FOLLOWED)
         rows.append(row)
         if name in FOLLOWED:
-            followed += [*along(name, sides, n, repeats), follow(name, row)]
+            followed += [*along(name, sides, n, min(repeats, LEAST)), follow(name, row)]
     if not args.quick:
         n = draws("VAE")
         rows.append(compare("VAE", f"784-200-200-50, one pass; {n} draws", vae_mnist(), n, (), repeats))
