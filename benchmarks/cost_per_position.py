@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 
-from benchmarks.common import clock, digits, options, write
+from benchmarks.common import clock, digits, options, spreads, write
 from benchmarks.models import FOLLOWED
 from lvmlib.autoregressive import Autoregressive
 
@@ -40,6 +41,11 @@ def forward_pass(model: Autoregressive, n: int) -> float:
     return clock() - start
 
 
+def by_quarter(values: Sequence[float]) -> list[float]:
+    """The median of each quarter of the positions."""
+    return [statistics.median(values[i * len(values) // 4 : (i + 1) * len(values) // 4]) for i in range(4)]
+
+
 def main() -> None:
     """Measure every model and write cost_per_position.json."""
     args = options(__doc__)
@@ -52,7 +58,9 @@ def main() -> None:
         each_position(model, n), forward_pass(model, n)  # to warm up
         runs = [(each_position(model, n), forward_pass(model, n)) for _ in range(repeats)]
         cached = [digits(1e6 * statistics.median(seconds), 3) for seconds in zip(*(steps for steps, _ in runs))]
-        uncached = digits(1e6 * statistics.median(forward for _, forward in runs))
+        passes = [1e6 * forward for _, forward in runs]
+        uncached = digits(statistics.median(passes))
+        quarters = [[1e6 * quarter for quarter in by_quarter(steps)] for steps, _ in runs]  # [repeats][4]
         rows.append(
             {
                 "model": name,
@@ -61,10 +69,12 @@ def main() -> None:
                 "position": list(range(model.dims)),
                 "cached_us": cached,
                 "uncached_us": uncached,
+                "spread_us": spreads(
+                    {"pass": passes, "first": [q[0] for q in quarters], "last": [q[3] for q in quarters]}
+                ),
             }
         )
-        quarters = [statistics.median(cached[i * len(cached) // 4 : (i + 1) * len(cached) // 4]) for i in range(4)]
-        shown = "  ".join(f"{quarter:.0f}" for quarter in quarters)
+        shown = "  ".join(f"{quarter:.0f}" for quarter in by_quarter(cached))
         print(f"{name:18} median of each quarter, us: {shown}   forward pass: {uncached:.0f}", flush=True)
     write(args.out, "cost_per_position", "Cost of each position while sampling", began, repeats=repeats, rows=rows)
 

@@ -4,13 +4,15 @@
 
 As many samples as test images lie in one heap. The nearest neighbour of each, itself left out, votes for its own side.
 Where the two sides have one distribution half of the votes are right, on each side for itself: their mean alone says
-little, because where all neighbours lie on one side it is a half as well. Needs the shipped weights.
+little, because where all neighbours lie on one side it is a half as well. Each share is of one set of samples, and
+beside it stands its standard error, taking the votes for independent: 0.02 for five hundred. Needs the shipped weights.
 
 Source: Lopez-Paz and Oquab 2017, *Revisiting Classifier Two-Sample Tests*.
 """
 
 from __future__ import annotations
 
+import math
 import time
 
 import torch
@@ -35,6 +37,16 @@ def votes(samples: Tensor, real: Tensor) -> tuple[float, float]:
     return own[sampled].float().mean().item(), own[~sampled].float().mean().item()
 
 
+def standard_error(share: float, n: int) -> float:
+    """Of a share of n votes; a share of 0 or 1 is taken for one vote from it, or its error would be 0.
+
+    >>> round(standard_error(0.5, 500), 4), round(standard_error(1.0, 500), 4)
+    (0.0224, 0.002)
+    """
+    p = min(max(share, 1 / n), 1 - 1 / n)
+    return math.sqrt(p * (1 - p) / n)
+
+
 def main() -> None:
     """Judge every shipped model of binary MNIST and write quality.json."""
     args = options(__doc__)
@@ -53,6 +65,8 @@ def main() -> None:
                 "n": n,
                 "recall_samples": digits(samples),
                 "recall_test": digits(own),
+                "error_samples": digits(standard_error(samples, n), 2),
+                "error_test": digits(standard_error(own, n), 2),
             }
         )
         print(f"{name:18} samples {samples:.3f}, test images {own:.3f}", flush=True)

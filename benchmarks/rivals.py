@@ -1,4 +1,4 @@
-"""Other libraries at the same job; each function builds a model and returns the call that samples from it.
+"""Other libraries at the same job: samplers, which are functions of the number of draws, and couplings to train.
 
 A rival is imported only when it is asked for. Sampling runs without gradient, which not all of them see to themselves.
 """
@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-Sampler = Callable[[], object]
+Sampler = Callable[[int], object]
+"""From a number of draws to the draws."""
 
 
 def load(name: str) -> Any:
@@ -24,25 +25,41 @@ def load(name: str) -> Any:
         raise SystemExit(f"{name} cannot be imported ({error}); `make benchmarks` installs it.") from error
 
 
-def zuko_maf(dims: int, hidden: int, layers: int, n: int) -> Sampler:
+def parameters(sampler: Sampler) -> int:
+    """How many weights the model behind a sampler has."""
+    return sum(p.numel() for p in sampler.net.parameters())  # type: ignore[attr-defined]
+
+
+def sampler(net: nn.Module, draw: Sampler) -> Sampler:
+    """`draw` without gradient, together with the network that it draws from."""
+
+    def run(n: int) -> object:
+        with torch.no_grad():
+            return draw(n)
+
+    run.net = net.eval()  # type: ignore[attr-defined]
+    return run
+
+
+def zuko_maf(dims: int, hidden: int, layers: int) -> Sampler:
     """A masked autoregressive flow whose layers each have two hidden layers."""
-    flow = load("zuko.flows").MAF(features=dims, transforms=layers, hidden_features=(hidden, hidden)).eval()
-    return torch.no_grad()(lambda: flow().sample((n,)))
+    flow = load("zuko.flows").MAF(features=dims, transforms=layers, hidden_features=(hidden, hidden))
+    return sampler(flow, lambda n: flow().sample((n,)))
 
 
-def nflows_maf(dims: int, hidden: int, layers: int, n: int) -> Sampler:
+def nflows_maf(dims: int, hidden: int, layers: int) -> Sampler:
     """The same of nflows: an input layer, one block of one layer, an output layer."""
     flow = load("nflows.flows").MaskedAutoregressiveFlow(
         dims, hidden, num_layers=layers, num_blocks_per_layer=1, use_residual_blocks=False
     )
-    flow.eval()
-    return torch.no_grad()(lambda: flow.sample(n))
+    return sampler(flow, lambda n: flow.sample(n))
 
 
-def pythae_pixelcnn(side: int, layers: int, n: int) -> Sampler:
-    """The sampler of pythae's PixelCNN, on binary pictures: as many 3 x 3 layers; their 64 channels are fixed.
+def pythae_pixelcnn(side: int, layers: int, channels: int = 64) -> Sampler:
+    """The sampler of pythae's PixelCNN, on binary pictures: as many 3 x 3 layers, of 64 channels or of fewer.
 
-    pythae samples the codes of a VQ-VAE. Here each pixel is its own code, and the decoder hands it through.
+    pythae samples the codes of a VQ-VAE. Here each pixel is its own code, and the decoder hands it through. Its width
+    is fixed at 64; for another one its layers are built again from the same parts.
     """
     models, samplers, parts = load("pythae.models"), load("pythae.samplers"), load("pythae.models.nn")
     output = load("pythae.models.base.base_utils").ModelOutput
@@ -55,16 +72,28 @@ def pythae_pixelcnn(side: int, layers: int, n: int) -> Sampler:
         def forward(self, z: torch.Tensor) -> Any:
             return output(reconstruction=z)
 
-    shape = (1, side, side)
-    config = models.VQVAEConfig(input_dim=shape, latent_dim=1, num_embeddings=2)
+    config = models.VQVAEConfig(input_dim=(1, side, side), latent_dim=1, num_embeddings=2)
     vqvae = models.VQVAE(config, encoder=Encoder(), decoder=Decoder())
-    sampler = samplers.PixelCNNSampler(vqvae, samplers.PixelCNNSamplerConfig(n_layers=layers + 1, kernel_size=3))
-    sampler.pixelcnn_model.eval()
-    sampler.is_fitted = True  # time does not depend on the weights
-    return torch.no_grad()(lambda: sampler.sample(num_samples=n, batch_size=n))
+    theirs = samplers.PixelCNNSampler(vqvae, samplers.PixelCNNSamplerConfig(n_layers=layers + 1, kernel_size=3))
+    if channels != 64:
+        theirs.pixelcnn_model.net = pythae_layers(layers + 1, channels)
+    theirs.is_fitted = True  # time does not depend on the weights
+    return sampler(theirs.pixelcnn_model, lambda n: theirs.sample(num_samples=n, batch_size=n))
 
 
-def transformers_gpt2(length: int, width: int, heads: int, layers: int, n: int) -> Sampler:
+def pythae_layers(layers: int, channels: int) -> nn.Sequential:
+    """What pythae's PixelCNN builds in its constructor, at another width: two values, one colour, kernels of 3 x 3."""
+    conv = load("pythae.models.normalizing_flows.pixelcnn.utils").MaskedConv2d
+    blocks = [
+        nn.Sequential(
+            conv("B" if i else "A", channels if i else 1, channels, 3, 1, 1), nn.BatchNorm2d(channels), nn.ReLU()
+        )
+        for i in range(layers)
+    ]
+    return nn.Sequential(*blocks, nn.Conv2d(channels, 2, 1))
+
+
+def transformers_gpt2(length: int, width: int, heads: int, layers: int) -> Sampler:
     """GPT-2 of Hugging Face's transformers in the size given, with its own key/value cache; binary tokens."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     transformers = load("transformers")
@@ -79,9 +108,62 @@ def transformers_gpt2(length: int, width: int, heads: int, layers: int, n: int) 
         pad_token_id=None,
     )
     model: nn.Module = transformers.GPT2LMHeadModel(config).eval()
-    begin = torch.full((n, 1), 2)
-    return torch.no_grad()(
-        lambda: model.generate(  # type: ignore[operator]
-            begin, do_sample=True, top_k=0, min_new_tokens=length, max_new_tokens=length, bad_words_ids=[[2]]
-        )
-    )
+
+    how = dict(do_sample=True, top_k=0, min_new_tokens=length, max_new_tokens=length, bad_words_ids=[[2]])
+    return sampler(model, lambda n: model.generate(torch.full((n, 1), 2), **how))  # type: ignore[operator]
+
+
+# --- Couplings: 8 of them, two hidden layers each, two parameters for each entry that moves --------------------------
+
+
+class ReLUs(nn.Sequential):
+    """Linear maps with rectifiers between them; nflows hands its networks a context, here always None."""
+
+    def __init__(self, *widths: int):
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:]):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        super().__init__(*layers[:-1])
+
+    def forward(self, x: torch.Tensor, context: None = None) -> torch.Tensor:
+        return super().forward(x)
+
+
+def nflows_realnvp(dims: int, layers: int, hidden: int) -> nn.Module:
+    """Every second entry moves, scaled by sigmoid(a + 2) + 0.001."""
+    transforms = load("nflows.transforms")
+    masks = [(torch.arange(dims) + i) % 2 * 2 - 1 for i in range(layers)]
+    couplings = [transforms.AffineCouplingTransform(m, lambda a, b: ReLUs(a, hidden, hidden, b)) for m in masks]
+    noise = load("nflows.distributions").StandardNormal([dims])
+    flow: nn.Module = load("nflows.flows").Flow(transforms.CompositeTransform(couplings), noise)
+    return flow
+
+
+def normflows_realnvp(dims: int, layers: int, hidden: int) -> nn.Module:
+    """The second half moves, scaled by exp(a); then the halves are exchanged."""
+    nf, chain = load("normflows"), []
+    for _ in range(layers):
+        net = nf.nets.MLP([dims // 2, hidden, hidden, dims])
+        chain += [nf.flows.AffineCouplingBlock(net), nf.flows.Permute(dims, mode="swap")]
+    noise = nf.distributions.DiagGaussian(dims, trainable=False)
+    flow: nn.Module = nf.NormalizingFlow(noise, chain[:-1])  # nothing to exchange after the last
+    return flow
+
+
+class ZukoRealNVP(nn.Module):
+    """Every second entry moves, scaled by exp(a / (1 + |a| / 6.9))."""
+
+    def __init__(self, dims: int, layers: int, hidden: int):
+        super().__init__()
+        self.flow = load("zuko.flows").RealNVP(dims, transforms=layers, hidden_features=(hidden, hidden))
+
+    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
+        log_prob: torch.Tensor = self.flow().log_prob(x)
+        return log_prob
+
+
+COUPLINGS: dict[str, Callable[[int, int, int], nn.Module]] = {
+    "nflows": nflows_realnvp,
+    "normflows": normflows_realnvp,
+    "zuko": ZukoRealNVP,
+}

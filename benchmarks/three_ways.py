@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node, saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.common import digits, medians, options, take_turns, write
+from benchmarks.common import digits, medians, options, spreads, take_turns, write
 
 WIDTH = 64
 # Nodes of the graph of gradients that stand for matrix products, and for how many one after another.
@@ -163,7 +163,8 @@ def measure(way: str, length: int, batch: int, repeats: int) -> dict[str, Any]:
         net(x).square().mean().backward()
         optimizer.step()
 
-    seconds = medians(take_turns({"forward_s": forward, "train_s": train}, repeats))
+    runs = take_turns({"forward_s": forward, "train_s": train}, repeats, shortest=0.01)
+    seconds = medians(runs)
     return {
         "way": way,
         "length": length,
@@ -172,6 +173,7 @@ def measure(way: str, length: int, batch: int, repeats: int) -> dict[str, Any]:
         "kept_bytes": kept_bytes(net, x) // batch,
         "reach": reach(net, x),
         **seconds,
+        "spread": spreads(runs),
         "tokens_per_s": digits(batch * length / seconds["train_s"], 3),
     }
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.training_step
 
-A step is: the mean negative log-likelihood of a batch, its gradients, Adam. The plain networks have masks over whole
-kernels, as they are usually written, and are timed in both layouts of memory; the faster one counts.
+A step is: the mean loss of a batch, its gradients, Adam with all updates in one kernel. Both sides start from the same
+weights where they have as many. Networks of convolutions are timed in both layouts of memory; the faster one counts.
+The last row compares the training loop: `fit` against a bare loop over the same model and the same loss.
 
 `make benchmarks` asks the C library to keep freed memory. Otherwise a quarter of a step goes into asking the system for
 the same pages again; how many depends on what ran before, and moves the ratio of one run against the next by a tenth.
@@ -12,43 +13,23 @@ the same pages again; how many depends on what ran before, and moves the ratio o
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.common import clock, digits, medians, options, write
+from benchmarks import plain, plain_vae
+from benchmarks.common import clock, digits, medians, options, spreads, write
 from lvmlib.autoregressive import MADE, PixelCNN
+from lvmlib.bounds import elbo, iwae
+from lvmlib.experiments.vae_mnist import vae_mnist
+from lvmlib.training import adam, fit
 
 Build = Callable[[], nn.Module]
-
-
-class PlainMaskedLinear(nn.Linear):
-    """A linear layer under a mask of zeros and ones."""
-
-    mask: Tensor
-
-    def __init__(self, mask: Tensor):
-        super().__init__(mask.shape[1], mask.shape[0])
-        self.register_buffer("mask", mask)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.mask * self.weight, self.bias)
-
-
-def plain_made(dims: int, hidden: int) -> nn.Module:
-    """MADE with two hidden layers, flat binary input, logits."""
-    inputs, units = torch.arange(1, dims + 1), torch.arange(hidden) * (dims - 1) // hidden + 1
-    return nn.Sequential(
-        nn.Flatten(),
-        PlainMaskedLinear((units[:, None] >= inputs).float()),
-        nn.ReLU(),
-        PlainMaskedLinear((units[:, None] >= units).float()),
-        nn.ReLU(),
-        PlainMaskedLinear((inputs[:, None] > units).float()),
-    )
+Loss = Callable[[Any, Tensor], Tensor]
+Way = Callable[[int], float]
+"""From a number of steps to the seconds that one of them took."""
 
 
 @torch.no_grad()
@@ -59,104 +40,90 @@ def same_start(plain: nn.Module, ours: nn.Module) -> nn.Module:
     return plain
 
 
-class PlainMaskedConv(nn.Conv2d):
-    """A convolution under mask A or B; one colour."""
+def bare(build: Build, loss: Loss, x: Tensor, channels_last: bool = False) -> Way:
+    """A new network that trains for some steps on one batch."""
+    x = x.to(memory_format=torch.channels_last) if channels_last else x
 
-    mask: Tensor
+    def run(steps: int) -> float:
+        net = build()
+        if channels_last:
+            net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = adam(net.parameters(), lr=1e-3)
+        for i in range(-max(1, steps // 5), steps):  # those below 0 warm up
+            if i == 0:
+                start = clock()
+            optimizer.zero_grad()
+            loss(net, x).mean().backward()
+            optimizer.step()
+        return (clock() - start) / steps
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, mask_type: str):
-        super().__init__(inputs, outputs, kernel, padding=kernel // 2)
-        mask = torch.ones(kernel, kernel)
-        mask[kernel // 2, kernel // 2 + (mask_type == "B") :] = 0
-        mask[kernel // 2 + 1 :] = 0
-        self.register_buffer("mask", mask)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.conv2d(x, self.mask * self.weight, self.bias, padding=self.padding)
-
-
-class PlainBlock(nn.Module):
-    """A residual block of 2h features: 1x1 to h, masked 3x3, 1x1 back to 2h."""
-
-    def __init__(self, h: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(2 * h, h, 1),
-            nn.ReLU(),
-            PlainMaskedConv(h, h, 3, "B"),
-            nn.ReLU(),
-            nn.Conv2d(h, 2 * h, 1),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+    return run
 
 
-class Signs(nn.Module):
-    """Bits as -1 and +1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 2 * x - 1
+def our_nll(model: Any, x: Tensor) -> Tensor:
+    """Minus the log-likelihood of one of our exact models, [B] nats."""
+    return -model.log_prob(x)
 
 
-def plain_pixelcnn(h: int, layers: int) -> nn.Module:
-    """PixelCNN of one colour: mask A 7x7, residual blocks, two layers of 1x1, logits."""
-    head = [nn.ReLU(), nn.Conv2d(2 * h, 2 * h, 1), nn.ReLU(), nn.Conv2d(2 * h, 2 * h, 1), nn.ReLU()]
-    return nn.Sequential(
-        Signs(),
-        PlainMaskedConv(1, 2 * h, 7, "A"),
-        *(PlainBlock(h) for _ in range(layers)),
-        *head,
-        nn.Conv2d(2 * h, 1, 1),
-    )
+def our_elbo(model: Any, x: Tensor) -> Tensor:
+    """What `fit` takes for its loss, [B] nats."""
+    return -elbo(model, x)
 
 
-def seconds_per_step(net: nn.Module, loss: Callable[[nn.Module, Tensor], Tensor], x: Tensor, steps: int) -> float:
-    """Train for some steps and return what one of them took."""
-    optimizer = torch.optim.Adam(net.parameters())
-    for i in range(-max(1, steps // 5), steps):  # those below 0 warm up
-        if i == 0:
-            start = clock()
-        optimizer.zero_grad()
-        loss(net, x).backward()
-        optimizer.step()
-    return (clock() - start) / steps
+def with_fit(build: Build, x: Tensor, batch: int) -> Way:
+    """`fit` on new weights, with what it does before the first step and after the last."""
+
+    def run(steps: int) -> float:
+        model = build()
+        fit(model, x, our_elbo, steps=max(1, steps // 5), batch_size=batch, progress=False)  # to warm up
+        start = clock()
+        fit(model, x, our_elbo, steps=steps, batch_size=batch, progress=False)
+        return (clock() - start) / steps
+
+    return run
 
 
-def our_loss(net: nn.Module, x: Tensor) -> Tensor:
-    """Mean negative log-likelihood of one of our models."""
-    return -net.log_prob(x).mean()  # type: ignore[operator]
+def with_loop(build: Build, x: Tensor, batch: int) -> Way:
+    """The loop that `fit` stands for: a new order of the examples in each pass, and nothing that is not training."""
+
+    def train(model: nn.Module, steps: int) -> None:
+        optimizer, order, at = adam(model.parameters(), lr=1e-3), torch.randperm(len(x)), 0
+        for _ in range(steps):
+            if at + batch > len(x):
+                order, at = torch.randperm(len(x)), 0
+            optimizer.zero_grad()
+            our_elbo(model, x[order[at : at + batch]]).mean().backward()
+            optimizer.step()
+            at += batch
+
+    def run(steps: int) -> float:
+        model = build()
+        train(model, max(1, steps // 5))  # to warm up
+        start = clock()
+        train(model, steps)
+        return (clock() - start) / steps
+
+    return run
 
 
-def plain_loss(net: nn.Module, x: Tensor) -> Tensor:
-    """The same of a network that returns logits."""
-    logits = net(x).flatten(1)
-    return F.binary_cross_entropy_with_logits(logits, x.flatten(1), reduction="none").sum(1).mean()
-
-
-def compare(name: str, settings: str, ours: Build, plain: Build, x: Tensor, rounds: int, steps: int) -> Any:
-    """Time both in turn; a row of the table.
+def in_turn(ways: dict[str, Way], rounds: int, steps: int) -> dict[str, list[float]]:
+    """Milliseconds of a step by each way, round after round; the first round warms up and does not count.
 
     Where its weights happen to lie in memory makes a network up to a tenth faster or slower for as long as it lives.
     So each round builds them anew, and the order of the runs turns round from one to the next.
     """
-    last = torch.channels_last
-    ways: dict[str, Callable[[], float]] = {
-        "ours": lambda: seconds_per_step(ours(), our_loss, x, steps),
-        "plain": lambda: seconds_per_step(plain(), plain_loss, x, steps),
-    }
-    if any(isinstance(module, nn.Conv2d) for module in plain().modules()):
-        pictures = x.to(memory_format=last)
+    runs: dict[str, list[float]] = {name: [] for name in ways}
+    for i in range(-1, rounds):
+        for name in list(ways)[:: 1 if i % 2 else -1]:
+            took = 1e3 * ways[name](steps if i >= 0 else 1)
+            if i >= 0:
+                runs[name].append(took)
+    return runs
 
-        def plain_last() -> nn.Module:
-            return plain().to(memory_format=last)  # type: ignore[call-overload]
 
-        ways["plain, channels last"] = lambda: seconds_per_step(plain_last(), plain_loss, pictures, steps)
-    runs: dict[str, list[float]] = {key: [] for key in ways}
-    for i in range(rounds):
-        for key in list(ways)[:: 1 if i % 2 else -1]:
-            runs[key].append(1e3 * ways[key]())
+def compare(name: str, settings: str, ways: dict[str, Way], sizes: Sequence[int], rounds: int, steps: int) -> Any:
+    """A row of the table: "ours" is one of the ways, and the fastest other one is compared with it."""
+    runs = in_turn(ways, rounds, steps)
     ms = medians(runs)
     fastest = min(value for key, value in ms.items() if key != "ours")
     ratio = digits(ms["ours"] / fastest)
@@ -164,52 +131,106 @@ def compare(name: str, settings: str, ours: Build, plain: Build, x: Tensor, roun
     return {
         "model": name,
         "settings": settings,
-        "parameters": sum(p.numel() for p in ours().parameters()),
-        "plain_parameters": sum(p.numel() for p in plain().parameters()),
+        "parameters": sizes[0],
+        "plain_parameters": sizes[1],
         "ours_ms": ms["ours"],
         "plain_ms": fastest,
         "ratio": ratio,
+        "spread_ms": spreads(runs),
         "runs_ms": {key: [digits(value) for value in values] for key, values in runs.items()},
     }
 
 
+class Pair(NamedTuple):
+    """The same network twice, each with its loss."""
+
+    name: str
+    settings: str
+    ours: Build
+    plain: Build
+    our_loss: Loss
+    plain_loss: Loss
+    x: Tensor
+    steps: int
+
+    def row(self, rounds: int, quick: bool) -> Any:
+        """Compare the two, a plain network of convolutions in both layouts."""
+        nets = self.ours(), self.plain()
+        ways = {"ours": bare(self.ours, self.our_loss, self.x), "plain": bare(self.plain, self.plain_loss, self.x)}
+        if any(isinstance(module, nn.Conv2d) for module in nets[1].modules()):
+            ways["plain, channels last"] = bare(self.plain, self.plain_loss, self.x, channels_last=True)
+        sizes = [sum(p.numel() for p in net.parameters()) for net in nets]
+        return compare(self.name, self.settings, ways, sizes, rounds, 1 if quick else self.steps)
+
+
+def autoregressive_pairs(quick: bool) -> list[Pair]:
+    """MADE and PixelCNN on batches of binary pictures."""
+    side, hidden, channels, layers, batch = (6, 16, 4, 2, 2) if quick else (28, 512, 32, 7, 64)
+    shape, x = (1, side, side), torch.randint(2, (batch, 1, side, side)).float()
+
+    def made() -> nn.Module:
+        return MADE(shape, hidden=(hidden, hidden))
+
+    def plain_made() -> nn.Module:
+        return same_start(plain.plain_made(side * side, hidden), made())
+
+    def pixelcnn() -> nn.Module:
+        return PixelCNN(shape, channels=channels, layers=layers)
+
+    def plain_pixelcnn() -> nn.Module:
+        return plain.plain_pixelcnn(channels, layers)
+
+    data = f"batch of {batch} binary {side} x {side} pictures"
+    units, blocks = f"{hidden} + {hidden} hidden units", f"{layers} residual layers of {channels} channels"
+    return [
+        Pair("MADE", f"{units}, {data}", made, plain_made, our_nll, plain.nll, x, 40),
+        Pair("PixelCNN", f"{blocks}, {data}", pixelcnn, plain_pixelcnn, our_nll, plain.nll, x, 3),
+    ]
+
+
+def latent_pairs(pictures: Tensor, k: int) -> list[Pair]:
+    """The VAE that the library ships, trained on the ELBO, and on the bound of k draws with a fifth of the pictures."""
+    few = pictures[: max(1, len(pictures) // 5)]
+
+    def plain_net() -> nn.Module:
+        return same_start(plain_vae.PlainVAE(), vae_mnist())
+
+    def our_iwae(model: Any, x: Tensor) -> Tensor:
+        return -iwae(model, x, k)
+
+    def plain_elbo(net: Any, x: Tensor) -> Tensor:
+        return -plain_vae.elbo(net, x)
+
+    def plain_iwae(net: Any, x: Tensor) -> Tensor:
+        return -plain_vae.iwae(net, x, k)
+
+    text = f"784-200-200-50 and back, ELBO with the KL term in closed form, batch of {len(pictures)}"
+    bound = f"the same network, k = {k}, batch of {len(few)}"
+    return [
+        Pair("VAE", text, vae_mnist, plain_net, our_elbo, plain_elbo, pictures, 100),
+        Pair("IWAE", bound, vae_mnist, plain_net, our_iwae, plain_iwae, few, 25),
+    ]
+
+
+def loops(x: Tensor, batch: int, rounds: int, steps: int) -> Any:
+    """`fit` against a bare loop; a row of the table."""
+    settings = f"`fit` against a bare loop over the same VAE and loss, batches of {batch} out of {len(x):,}"
+    ways = {"ours": with_fit(vae_mnist, x, batch), "plain": with_loop(vae_mnist, x, batch)}
+    size = sum(p.numel() for p in vae_mnist().parameters())
+    return compare("fit", settings, ways, (size, size), rounds, steps)
+
+
 def main() -> None:
-    """Measure both models and write training_step.json."""
+    """Measure all rows and write training_step.json."""
     args = options(__doc__)
     began = time.perf_counter()
-    side, hidden, channels, layers, batch = (6, 16, 4, 2, 2) if args.quick else (28, 512, 32, 7, 64)
     rounds = args.repeats if args.quick else 3 * args.repeats
-    x = torch.randint(2, (batch, 1, side, side)).float()
-    shape = (1, side, side)
-    rows = [
-        compare(
-            "MADE",
-            f"{hidden} + {hidden} hidden units, batch of {batch} binary {side} x {side} pictures",
-            lambda: MADE(shape, hidden=(hidden, hidden)),
-            lambda: same_start(plain_made(side * side, hidden), MADE(shape, hidden=(hidden, hidden))),
-            x,
-            rounds,
-            1 if args.quick else 40,
-        ),
-        compare(
-            "PixelCNN",
-            f"{layers} residual layers of {channels} channels, batch of {batch} binary {side} x {side} pictures",
-            lambda: PixelCNN(shape, channels=channels, layers=layers),
-            lambda: plain_pixelcnn(channels, layers),
-            x,
-            rounds,
-            1 if args.quick else 3,
-        ),
-    ]
-    write(
-        args.out,
-        "training_step",
-        "Milliseconds of a training step",
-        began,
-        repeats=3 * args.repeats,
-        batch=batch,
-        rows=rows,
-    )
+    batch, k = (2, 3) if args.quick else (100, 50)
+    x = torch.randint(2, (60 * batch, 1, 28, 28)).float()
+    pairs = [*autoregressive_pairs(args.quick), *latent_pairs(x[:batch], k)]
+    rows = [pair.row(rounds, args.quick) for pair in pairs]
+    rows.append(loops(x, batch, rounds, 1 if args.quick else 200))
+    write(args.out, "training_step", "Milliseconds of a training step", began, repeats=rounds, rows=rows)
 
 
 if __name__ == "__main__":

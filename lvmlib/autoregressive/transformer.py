@@ -181,7 +181,8 @@ class CausalTransformer(Autoregressive):
     position next, so any order will do, and the mask is the same triangle for all of them.
 
     Cached sampling keeps keys and values. A draw then costs the maps of one token, and attention over those before it,
-    which grows with the position; the whole of a sample costs one pass.
+    which grows with the position. A whole sample does the arithmetic of one pass, but in D steps that wait for one
+    another, and so takes the time of several.
 
     Args:
         event_shape: shape of one example, with D entries in all.

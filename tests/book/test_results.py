@@ -28,6 +28,7 @@ HEAD = {
     "threads": 2,
     "torch": "9.9",
     "date": "2031-01-31",
+    "processor": "Abacus 3000, beads",
     "packages": {"rival": "1.2"},
     "clock": "processor time",
     "repeats": 5,
@@ -41,6 +42,10 @@ ROWS: dict[str, dict[str, Any]] = {
         "n": 16,
         "seconds": {"cached": 0.2041, "uncached": 7.501},
         "ratio": 36.75,
+        "length": 784,
+        "pass_s": 0.0073,
+        "passes": 27.96,
+        "spread": {"cached": [0.2031, 0.2062], "uncached": [7.412, 7.618], "rival": [8.66, 8.9]},
         "rivals": [OTHER],
     },
     "training_step": {
@@ -50,9 +55,11 @@ ROWS: dict[str, dict[str, Any]] = {
         "plain_ms": 9.0,
         "ratio": 1.0137,
         "runs_ms": {"ours": [9.0, 9.123, 9.2], "plain": [8.9, 9.0, 9.1]},
+        "spread_ms": {"ours": [9.0, 9.2], "plain": [8.9, 9.1]},
     },
     "speedup": {"model": "MADE", "n": 16, "length": 784, "cached_s": 0.0412, "ratio": 36.75},
-    "cost_per_position": {"model": "MADE", "cached_us": [10.0, 20.0, 30.0, 40.0], "uncached_us": 1300.0},
+    "cost_per_position": {"model": "MADE", "cached_us": [10.0, 20.0, 30.0, 40.0], "uncached_us": 1300.0}
+    | {"spread_us": {"pass": [1290.0, 1344.0]}},
     "three_ways": {
         "way": "recurrence",
         "length": 64,
@@ -61,6 +68,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "kept_bytes": 131072,
         "reach": 63,
         "train_s": 0.0148,
+        "spread": {"train_s": [0.0141, 0.0162]},
     },
     "compression": {
         "model": "MADE",
@@ -69,17 +77,53 @@ ROWS: dict[str, dict[str, Any]] = {
         "excess": 0.0009,
         "encode_ms": 40.0,
         "decode_ms": 41.0,
+        "spread": {"encode_ms": [39.5, 40.5], "decode_ms": [40.8, 42.3]},
     },
-    "quality": {"model": "MADE", "recall_samples": 0.812, "recall_test": 0.648},
+    "quality": {
+        "model": "MADE",
+        "recall_samples": 0.812,
+        "recall_test": 0.648,
+        "error_samples": 0.017,
+        "error_test": 0.021,
+    },
+    "completion": {
+        "model": "MADE",
+        "n": 16,
+        "known": 783,
+        "length": 784,
+        "ms": 1.89,
+        "pass_ms": 1.5,
+        "passes": 1.26,
+        "spread_ms": {"complete": [1.85, 1.93], "pass": [1.48, 1.52]},
+    },
+    "flow_step": {
+        "model": "RealNVP, 6 dimensions",
+        "parameters": {"ours": 142384, "rival": 142385},
+        "ms": {"ours": 4.2, "rival": 5.04},
+        "spread_ms": {"ours": [4.11, 4.33], "rival": [4.97, 5.22]},
+    },
+    "likelihood": {
+        "pictures": 1000,
+        "seconds": {"ours": 3.62, "plain": 3.55},
+        "ratio": 1.02,
+        "spread": {"ours": [3.58, 3.71], "plain": [3.5, 3.6]},
+        "memory_mb": {"ours": 18.4, "plain": 16.1},
+    },
 }
+ROWS["passes"] = ROWS["sampling"]  # drawn from the same file
 SHOWN = {  # what a reader must find in the table of each topic
-    "sampling": ["lvmlib: s; 1,234,567 parameters", "0.204", "7.50", "37\xa0×", "rival (version 1.2): as it is"],
-    "training_step": ["MADE", "9.12", "9.00", "1.01\xa0×", "± 0.01"],
+    "sampling": ["lvmlib: s; 1,234,567 parameters", "0.204", "7.50", "37\xa0×", "rival (version 1.2): as it is"]
+    + ["0.203–0.206", "7.41–7.62", "8.66–8.90"],
+    "training_step": ["MADE", "9.12", "9.00–9.20", "9.00", "1.01\xa0×", "± 0.01"],
     "speedup": ["MADE, 16 at a time", "784 positions", "37\xa0×", "0.0412"],
-    "cost_per_position": ["MADE", "10.0", "40.0", "1,300"],
-    "three_ways": ["Recurrence", "64", "1.57", "0.131", "63", "14.8"],
-    "compression": ["122.5", "122.4", "0.09 %", "40.0", "41.0"],
-    "quality": ["81.2 %", "64.8 %"],
+    "cost_per_position": ["MADE", "10.0", "40.0", "1,300", "1,290–1,344"],
+    "three_ways": ["Recurrence", "64", "1.57", "0.131", "63", "14.8", "14.1–16.2"],
+    "compression": ["122.5", "122.4", "0.09 %", "40.0", "41.0", "39.5–40.5", "40.8–42.3"],
+    "quality": ["81.2 ± 1.7 %", "64.8 ± 2.1 %"],
+    "completion": ["MADE, 16 at a time", "783 of 784", "1.89", "1.85–1.93", "1.50", "1.26"],
+    "flow_step": ["lvmlib", "rival 1.2", "142,385", "4.20", "4.97–5.22", "1.20\xa0×"],
+    "likelihood": ["1,000", "lvmlib", "plain PyTorch", "3.62", "3.58–3.71", "1.02\xa0×", "18", "16"],
+    "passes": ["MADE", "16", "784", "204", "203–206", "7.30", "28"],
 }  # fmt: skip
 RECORD = {
     "command": "python -m lvmlib.experiments.binary_mnist made",
@@ -171,7 +215,8 @@ def test_benchmarks_are_shown_with_where_they_come_from(tmp_path: Path) -> None:
         assert [cell for cell in expected if cell not in cells] == [], topic
         assert len({len(row) for row in table}) == 1, topic
     line = re.sub(r"<.*?>", "", page)
-    said = "python -m benchmarks.x on 2031-01-31: 3-core CPU, abacus, 2 threads, PyTorch 9.9, beside rival 1.2"
+    machine = "3-core CPU, abacus, Abacus 3000, beads, 2 threads"
+    said = f"python -m benchmarks.x on 2031-01-31: {machine}, PyTorch 9.9, beside rival 1.2"
     taken = "Processor time, medians of up to 5 runs that took turns."
     assert line.count(f"{said} (commit 0123456). {taken}") == len(ROWS)
     assert 'class="results sampling' in page and page.count('<p class="measured">') == len(ROWS)
@@ -280,6 +325,6 @@ def test_stored_benchmarks_can_be_shown(path: Path) -> None:
 
 
 def test_examples() -> None:
-    for module in (results.benchmarks, results.text):
+    for module in (results.benchmarks, results.text, results.timings):
         found = doctest.testmod(module)
         assert found.attempted and not found.failed

@@ -24,6 +24,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from book._ext.numbering import chapter_number
 from book._ext.plan import CHAPTERS
+from book._ext.results import timings
 from book._ext.results.benchmarks import TOPICS, origin
 from book._ext.results.desiderata import desiderata
 from book._ext.results.likelihoods import likelihoods, others, strangers
@@ -79,7 +80,7 @@ class BenchmarkDirective(ResultsDirective):
 
     def run(self) -> list[nodes.Node]:
         topic = self.arguments[0]
-        record = self.read(BENCHMARKS).get(topic)
+        record = self.read(BENCHMARKS).get(timings.FILES.get(topic, topic))
         if topic not in TOPICS or record is None:
             known = ", ".join(TOPICS)
             logger.warning(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 
+from book._ext.results import timings
 from book._ext.results.text import Record, markdown, number, times
 
 
@@ -13,12 +14,13 @@ def origin(record: Record) -> str:
     packages = [f"{name} {version}" for name, version in record["packages"].items()]
     beside = f", beside {', '.join(packages)}" if packages else ""
     threads = f"{record['threads']} thread" + ("s" if record["threads"] > 1 else "")
+    processor = f"{record['processor']}, " if record.get("processor") else ""
     commit = f" (commit {record['commit'][:7]})" if record.get("commit") else ""
     timing = record["clock"].capitalize()
     if "repeats" in record:
         timing += f", medians of up to {record['repeats']} runs that took turns"
     return (
-        f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {threads}, "
+        f"Measured by `{record['command']}` on {record['date']}: {record['hardware']}, {processor}{threads}, "
         f"PyTorch {record['torch']}{beside}{commit}. {timing}."
     )
 
@@ -28,13 +30,16 @@ def sampling(record: Record) -> str:
     rows = []
     for row in record["rows"]:
         settings = f"{row['settings']}; {row['parameters']:,} parameters"
-        rows.append([f"**{row['model']}**", f"lvmlib: {settings}", number(row["seconds"]["cached"]), ""])
+        cells = [number(row["seconds"]["cached"]), timings.spread(row, "cached"), ""]
+        rows.append([f"**{row['model']}**", f"lvmlib: {settings}", *cells])
         if "uncached" in row["seconds"]:
-            rows.append(["", "the same without the cache", number(row["seconds"]["uncached"]), times(row["ratio"])])
+            cells = [number(row["seconds"]["uncached"]), timings.spread(row, "uncached"), times(row["ratio"])]
+            rows.append(["", "the same without the cache", *cells])
         for rival in row["rivals"]:
             what = f"{rival['name']} (version {rival['version']}): {rival['settings']}"
-            rows.append(["", what, number(rival["seconds"]), times(rival["ratio"])])
-    return markdown(["Model", "What", "Seconds", "Times ours"], rows, right=[2, 3])
+            cells = [number(rival["seconds"]), timings.spread(row, rival["name"]), times(rival["ratio"])]
+            rows.append(["", what, *cells])
+    return markdown(["Model", "What", "Seconds", "Least to most", "Times ours"], rows, right=[2, 3, 4])
 
 
 def ratio_error(row: Record) -> float:
@@ -55,13 +60,12 @@ def ratio_error(row: Record) -> float:
 def training_step(record: Record) -> str:
     """Ours against plain PyTorch."""
     rows = [
-        [row["model"], row["settings"], number(row["ours_ms"]), number(row["plain_ms"]), times(row["ratio"])]
-        + [f"± {ratio_error(row):.2f}"]
+        [row["model"], row["settings"], number(row["ours_ms"]), timings.spread(row, "ours", "spread_ms")]
+        + [number(row["plain_ms"]), times(row["ratio"]), f"± {ratio_error(row):.2f}"]
         for row in record["rows"]
     ]
-    return markdown(
-        ["Model", "Settings", "lvmlib, ms", "Plain PyTorch, ms", "Ratio", "Its error"], rows, right=[2, 3, 4, 5]
-    )
+    head = ["Model", "Settings", "lvmlib, ms", "Least to most", "Plain PyTorch, ms", "Ratio", "Its error"]
+    return markdown(head, rows, right=[2, 3, 4, 5, 6])
 
 
 def speedup(record: Record) -> str:
@@ -85,9 +89,10 @@ def cost_per_position(record: Record) -> str:
         cost = row["cached_us"]
         quarter = max(1, len(cost) // 4)
         first, last = (sorted(part)[len(part) // 2] for part in (cost[:quarter], cost[-quarter:]))
-        rows.append([row["model"], number(first), number(last), number(row["uncached_us"])])
-    head = ["Model", "First quarter, µs", "Last quarter, µs", "A forward pass, µs"]
-    return markdown(head, rows, right=[1, 2, 3])
+        spread = timings.spread(row, "pass", "spread_us")
+        rows.append([row["model"], number(first), number(last), number(row["uncached_us"]), spread])
+    head = ["Model", "First quarter, µs", "Last quarter, µs", "A forward pass, µs", "Least to most"]
+    return markdown(head, rows, right=[1, 2, 3, 4])
 
 
 def three_ways(record: Record) -> str:
@@ -103,31 +108,29 @@ def three_ways(record: Record) -> str:
             number(row["kept_bytes"] / 1e6),
             f"{row['reach']:,}",
             number(1e3 * row["train_s"]),
+            timings.spread(row, "train_s", scale=1e3),
         ]
         for row in sorted(record["rows"], key=lambda row: row["length"])
         if row["length"] in shown
     ]
     head = ["Way", "Length", "Multiply-adds, millions", "Depth", "Kept, MB", "Reach", "Training step, ms"]
-    return markdown(head, rows, right=range(1, 7))
+    return markdown([*head, "Least to most"], rows, right=range(1, 8))
 
 
 def compression(record: Record) -> str:
     """Bits on disk beside the model's own code length, and how long the coder takes."""
     rows = [
         [row["model"], number(row["bits"], 4), number(row["nll_bits"], 4), f"{100 * row['excess']:.2f} %"]
-        + [number(row["encode_ms"]), number(row["decode_ms"])]
+        + [cell for way in ("encode_ms", "decode_ms") for cell in (number(row[way]), timings.spread(row, way))]
         for row in record["rows"]
     ]
-    head = ["Model", "On disk, bits", "Code length, bits", "Excess", "Encode, ms", "Decode, ms"]
-    return markdown(head, rows, right=range(1, 6))
+    head = ["Model", "On disk, bits", "Code length, bits", "Excess", "Encode, ms", "Least to most", "Decode, ms"]
+    return markdown([*head, "Least to most"], rows, right=range(1, 8))
 
 
 def quality(record: Record) -> str:
     """How well samples are told from test images."""
-    rows = [
-        [row["model"], f"{100 * row['recall_samples']:.1f} %", f"{100 * row['recall_test']:.1f} %"]
-        for row in record["rows"]
-    ]
+    rows = [[row["model"], *(timings.share(row, side) for side in ("samples", "test"))] for row in record["rows"]]
     return markdown(["Samples from", "Samples that say yes", "Test images that say yes"], rows, right=[1, 2])
 
 
@@ -139,4 +142,5 @@ TOPICS = {
     "three_ways": three_ways,
     "compression": compression,
     "quality": quality,
+    **timings.TOPICS,
 }

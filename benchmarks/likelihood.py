@@ -1,0 +1,103 @@
+"""The log-likelihood of a VAE by importance sampling, ours against plain PyTorch: seconds, and how much memory.
+
+    python -m benchmarks.likelihood
+
+Both take 500 draws for each picture in pieces of a thousand draws times pictures; plain PyTorch runs the encoder once
+and nothing besides what the number needs. Memory is that of a process of its own: by how much the most that it ever
+held rises above what it held after one picture. A second size shows whether it stays bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import plain_vae
+from benchmarks.common import digits, medians, options, spreads, take_turns, write
+from benchmarks.training_step import same_start
+from lvmlib.bounds import log_likelihood
+from lvmlib.experiments.vae_mnist import vae_mnist
+
+
+def estimators() -> dict[str, Callable[[Tensor, int], Tensor]]:
+    """Ours and the plain one, of the same weights: from pictures and draws to [B] nats."""
+    ours = vae_mnist().eval()
+    plain = same_start(plain_vae.PlainVAE(), ours)
+    return {
+        "ours": lambda x, k: log_likelihood(ours, x, k=k),
+        "plain": lambda x, k: plain_vae.log_likelihood(plain, x, k),  # type: ignore[arg-type]
+    }
+
+
+def pictures(count: int) -> Tensor:
+    """Binary noise; what it costs does not depend on what it shows."""
+    return torch.randint(2, (count, 1, 28, 28)).float()
+
+
+def most_memory() -> float:
+    """Megabytes of the most that this process has held so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux what getrusage says begins with what the parent held
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2 ** (20 if sys.platform == "darwin" else 10)  # bytes there, kilobytes elsewhere
+
+
+def memory_here(way: str, count: int, k: int) -> float:
+    """Megabytes by which one call raises the peak of this process."""
+    torch.set_num_threads(1)
+    estimate, x = estimators()[way], pictures(count)
+    estimate(x[:1], 2)  # what libraries load on first use is none of the estimate's
+    before = most_memory()
+    estimate(x, k)
+    return most_memory() - before
+
+
+def memory(way: str, count: int, k: int) -> float:
+    """The same in a new process, with the allocator as it comes: one that keeps what is freed would hide the peak."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    code = f"from benchmarks.likelihood import memory_here; print(memory_here({way!r}, {count}, {k}))"
+    run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    return digits(float(run.stdout), 3)
+
+
+def measure(count: int, k: int, repeats: int) -> dict[str, Any]:
+    """Time and memory of both; a row of the table."""
+    x, ways = pictures(count), estimators()
+    tasks = {way: lambda estimate=estimate: estimate(x, k) for way, estimate in ways.items()}
+    runs = take_turns(tasks, repeats)
+    seconds = medians(runs)
+    row = {
+        "pictures": count,
+        "k": k,
+        "seconds": seconds,
+        "ratio": digits(seconds["ours"] / seconds["plain"]),
+        "spread": spreads(runs),
+        "runs": {way: [digits(value) for value in values] for way, values in runs.items()},
+        "memory_mb": {way: memory(way, count, k) for way in ways},
+    }
+    print("  ".join(f"{key} {row[key]}" for key in ("pictures", "k", "seconds", "ratio", "memory_mb")), flush=True)
+    return row
+
+
+def main() -> None:
+    """Measure a small and a large batch and write likelihood.json."""
+    args = options(__doc__)
+    began = time.perf_counter()
+    sizes = [(3, 5), (10, 5)] if args.quick else [(100, 500), (1000, 500)]
+    rows = [measure(count, k, args.repeats) for count, k in sizes]
+    title = "Log-likelihood of a VAE by importance sampling"
+    write(args.out, "likelihood", title, began, repeats=args.repeats, rows=rows)
+
+
+if __name__ == "__main__":
+    main()
