@@ -76,7 +76,14 @@ class Flow(Density):
         Returns:
             [B], nats.
         """
-        return self.log_weights(x, 1, context)[0]
+        if self.is_bound:
+            return self.log_weights(x, 1, context)[0]
+        with entrance(self, x, context):
+            z, paid = x, cast(Tensor, 0.0)
+            for layer in self.layers:
+                z, log_det = layer(z, context)
+                paid = paid + log_det
+            return paid + self.end.log_prob(z, context)
 
     def log_weights(self, x: Tensor, k: int, context: Tensor | None = None) -> Tensor:
         r"""Log importance weights :math:`\log p(x, z) - \log q(z \mid x)` of `k` draws; no step of the way is kept.
@@ -85,6 +92,8 @@ class Flow(Density):
             [k, B], nats. For an exact flow all rows are the log-likelihood.
         """
         k = check_count(k)
+        if not self.is_bound:
+            return super().log_weights(x, k, context)
         with entrance(self, x, context):
             walk = Walk(x, context, k)
             paid: Any = sum(step.paid for step in walk.through(self.layers, draw))
