@@ -39,7 +39,7 @@ from lvmlib.autoregressive import (
 from lvmlib.base import Density, Flow, Stochastic, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
-from lvmlib.compression import arithmetic_decode, arithmetic_encode
+from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
@@ -55,7 +55,6 @@ from lvmlib.information import (
     entropy,
     gaussian_entropy,
     gaussian_kl,
-    huffman_code,
     js_divergence,
     kl_divergence,
     mutual_information,
