@@ -274,12 +274,34 @@ def test_a_header_that_announces_too_much_is_refused_before_memory_is_asked_for(
             arithmetic_decode(model, data[1:], length=n)
 
 
+def test_decoding_stops_soon_after_the_data_end(monkeypatch):
+    """Zeros go on for ever, and uniform symbols take bits: what follows the end must not be decoded to the end."""
+    calls = 0
+
+    def fair(prefix):
+        nonlocal calls
+        calls += 1
+        assert calls < 1000
+        return [0.5, 0.5]
+
+    with pytest.raises(ValueError, match="cut short"):
+        arithmetic_decode(fair, varint(10**12) + bytes(10))
+    model, groups, steps = sequential("made"), [], MADE.steps
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    monkeypatch.setattr(MADE, "steps", lambda self, n, c=None: (groups.append(n), steps(self, n, c))[1])
+    with pytest.raises(ValueError, match="cut short"):
+        arithmetic_decode(model, bytes(1000), length=8000)
+    assert sum(groups) <= 1024  # 12 bits each
+
+
 def test_many_examples_go_through_the_model_in_groups(monkeypatch):
-    model, groups, steps = sequential("made", context=3), [], MADE.steps
+    model, groups, contexts, steps = sequential("made", context=3), [], [], MADE.steps
 
     def watched(self, n, context=None):
-        assert context is None or len(context) == n
         groups.append(n)
+        contexts.append(context)
         return steps(self, n, context)
 
     monkeypatch.setattr(MADE, "steps", watched)
@@ -287,6 +309,7 @@ def test_many_examples_go_through_the_model_in_groups(monkeypatch):
     for context in (None, labels):
         data = arithmetic_encode(model, x, context=context)
         assert torch.equal(arithmetic_decode(model, data, context=context).long(), x)
+    assert torch.equal(torch.cat(contexts[6:]).argmax(1), torch.cat([labels, labels]))  # each with its own
     assert groups == [256, 256, 88] * 4
     groups.clear()
     with pytest.raises(ValueError, match="another model"):  # the length allows it, what follows does not

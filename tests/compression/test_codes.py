@@ -73,6 +73,8 @@ def test_prefix_decode_rejects():
         prefix_decode("01", {"a": "0", "b": "01"})
     with pytest.raises(ValueError, match="not a prefix code"):
         prefix_decode("01", {"a": "0", "b": "0"})
+    with pytest.raises(ValueError, match="not a prefix code"):
+        prefix_decode("", {"a": ""})
     with pytest.raises(ValueError, match="left over after 1"):
         prefix_decode("10", {"a": "00", "b": "01", "c": "1"})
     with pytest.raises(ValueError, match="left over"):

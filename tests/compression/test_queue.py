@@ -171,6 +171,12 @@ def test_written_counts_what_is_settled():
     assert 92 <= encoder.written <= len(encoder.finish())
 
 
+def test_past_the_end_there_are_zeros():
+    tables = slots([[1 / 256] * 256] * 5)
+    np.testing.assert_array_equal(Decoder(b"\x80").pop(tables), [128, 0, 0, 0, 0])
+    np.testing.assert_array_equal(Decoder(b"").pop(tables), [0] * 5)
+
+
 def test_errors():
     table = slots([0.5, 0.5])
     encoder = Encoder()
