@@ -98,7 +98,7 @@ def arithmetic_encode(
     encoder = Encoder()
     prefix: list[int] = []
     for position, symbol in enumerate(symbols):
-        starts = slots(model(prefix))
+        starts = _table(model, prefix)
         if not 0 <= symbol < len(starts) - 1:
             raise ValueError(
                 f"symbol {symbol} at position {position} is not in 0..{len(starts) - 2}, the model's alphabet"
@@ -152,7 +152,7 @@ def arithmetic_decode(
     encoder, decoder = Encoder(), Decoder(data)
     prefix: list[int] = []
     for _ in range(length):
-        starts = slots(model(prefix))
+        starts = _table(model, prefix)
         symbol = int(decoder.pop(starts)[0])
         encoder.push(symbol, starts)
         prefix.append(symbol)
@@ -171,6 +171,14 @@ def _check_function(model: Any, context: Tensor | None) -> None:
         )
     if context is not None:
         raise ValueError("a context is for Autoregressive models; let the function itself hold it")
+
+
+def _table(model: Model, prefix: list[int]) -> np.ndarray:
+    starts = slots(model(prefix))
+    if starts.ndim != 1:
+        shape = [*starts.shape[:-1], starts.shape[-1] - 1]
+        raise ValueError(f"the model must return probabilities of shape [K], got {shape}")
+    return starts
 
 
 def _symbols(x: Any) -> list[int]:

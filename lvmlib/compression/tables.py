@@ -65,8 +65,7 @@ def weights(starts: Any) -> np.ndarray:
     Raises:
         ValueError: if a row is no table of slots.
     """
-    starts = np.asarray(starts)
-    starts = starts[None] if starts.ndim == 1 else starts
+    starts = np.atleast_2d(np.asarray(starts))
     sizes = starts[:, 1:] - starts[:, :-1]
     if not (starts.ndim == 2 and starts.dtype.kind in "iu" and 1 <= sizes.shape[1] <= MOST and _cuts(starts, sizes)):
         raise ValueError(
@@ -88,7 +87,10 @@ def indices(symbols: Any, rows: np.ndarray) -> np.ndarray:
         raise ValueError(f"expected one symbol for each of {n} tables, got {len(symbols)}")
     if n and not 0 <= symbols.min() <= symbols.max() < size:
         raise ValueError(f"symbols must lie in 0..{size - 1}, these reach from {symbols.min()} to {symbols.max()}")
-    return symbols.astype(np.int32)
+    whole = symbols.astype(np.int32)
+    if (whole != symbols).any():
+        raise ValueError(f"symbols must be whole numbers, got {symbols[whole != symbols][0]}")
+    return whole
 
 
 def engine() -> Any:

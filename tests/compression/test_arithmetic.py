@@ -149,6 +149,9 @@ def test_errors():
         arithmetic_encode(fixed([0.5, 0.5]), [-1])
     with pytest.raises(ValueError, match="sum to 1"):
         arithmetic_encode(fixed([0.5, 0.6]), [0])
+    for attempt in (arithmetic_encode, arithmetic_decode):
+        with pytest.raises(ValueError, match=r"must return probabilities of shape \[K\], got \[1, 2\]"):
+            attempt(fixed([[0.5, 0.5]]), bytes([1, 0]))
     for bad in ([0.5], [[0, 1]], "text"):
         with pytest.raises(ValueError, match="integer symbols"):
             arithmetic_encode(fixed([0.5, 0.5]), bad)

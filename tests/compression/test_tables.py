@@ -177,6 +177,7 @@ def test_what_is_no_table_is_refused():
         [0, TOTAL, half, TOTAL],
         [0],
         [[[0, TOTAL]]],
+        5,
     ]
     bad += [np.array([0.0, half, TOTAL]), np.arange(0, TOTAL + 1, TOTAL // 2**17), np.zeros((0, 1), dtype=int)]
     for table in bad:
@@ -192,6 +193,8 @@ def test_symbols_that_do_not_fit_are_refused():
     for bad in ([0, 2], [-1, 0], [2**32, 0]):
         with pytest.raises(ValueError, match=r"must lie in 0\.\.1"):
             indices(bad, rows)
+    with pytest.raises(ValueError, match=r"whole numbers, got 0\.5"):
+        indices([0.5, 0], rows)
     for bad in (0, [0], [0, 0, 0]):
         with pytest.raises(ValueError, match="one symbol for each of 2 tables"):
             indices(bad, rows)
