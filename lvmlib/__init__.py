@@ -41,7 +41,7 @@ from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
-from lvmlib.compression import arithmetic_decode, arithmetic_encode
+from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
@@ -58,7 +58,6 @@ from lvmlib.information import (
     entropy,
     gaussian_entropy,
     gaussian_kl,
-    huffman_code,
     js_divergence,
     kl_divergence,
     mutual_information,

@@ -1,10 +1,8 @@
-"""Oracles: scipy, torch.distributions, quadrature, enumeration; for Huffman, all lengths that satisfy Kraft."""
+"""Oracles: scipy, torch.distributions, quadrature, enumeration."""
 
 from __future__ import annotations
 
-import itertools
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -229,83 +227,14 @@ def test_gaussian_gradients():
     assert torch.autograd.gradcheck(lambda m, s: info.gaussian_kl(m, s.exp(), diagonal=True), (mean, log_var))
 
 
-# --- symbol codes -----------------------------------------------------------------------------------------------------
-
-
-def shortest_by_brute_force(p):
-    """The least mean length over all lengths with Kraft sum at most one (none above K - 1 is ever needed)."""
-    best = math.inf
-    for lengths in itertools.product(range(1, len(p)), repeat=len(p)):
-        if sum(Fraction(1, 2**n) for n in lengths) <= 1:
-            best = min(best, sum(pi * n for pi, n in zip(p, lengths, strict=True)))
-    return best
-
-
-@pytest.mark.parametrize("seed", range(12))
-def test_huffman_is_optimal(seed):
-    size = 2 + seed % 4
-    p = dirichlet(size, seed=seed, alpha=[0.3, 1.0, 10.0][seed % 3])
-    code = info.huffman_code(p)
-    mean_length = sum(p[s] * len(w) for s, w in code.items())
-    assert mean_length == pytest.approx(shortest_by_brute_force(p), rel=1e-12)
-    assert info.kraft_sum(len(w) for w in code.values()) == 1
-    assert info.entropy(p) - 1e-12 <= mean_length < info.entropy(p) + 1
-
-
-@pytest.mark.parametrize("size", [2, 3, 10, 257, 1000])
-def test_huffman_codewords_are_prefix_free_and_decode(size):
-    p = dirichlet(size, seed=size, alpha=1.0)
-    code = info.huffman_code(p)
-    assert not any(a != b and b.startswith(a) for a, b in itertools.pairwise(sorted(code.values())))
-    symbols = np.random.default_rng(0).choice(size, p=p, size=500).tolist()
-    assert info.prefix_decode("".join(code[s] for s in symbols), code) == symbols
-    assert info.entropy(p) <= sum(p[s] * len(w) for s, w in code.items()) < info.entropy(p) + 1
-
-
-def test_huffman_corner_cases():
-    assert info.huffman_code([1.0]) == {0: ""}
-    assert info.huffman_code({"only": 1.0}) == {"only": ""}
-    assert info.huffman_code([0.0, 1.0, 0.0]) == {1: ""}
-    assert info.huffman_code([0.5, 0.0, 0.5]) == {0: "0", 2: "1"}
-    assert info.huffman_code([0.25] * 4) == {0: "00", 1: "01", 2: "10", 3: "11"}  # ties
-    assert info.huffman_code(torch.tensor([0.25, 0.5, 0.25])) == {0: "10", 1: "0", 2: "11"}
-    assert list(info.huffman_code({"z": 0.1, "a": 0.9})) == ["z", "a"]
-    skewed = info.huffman_code([2.0**-i for i in range(1, 20)] + [2.0**-19])
-    assert [len(w) for w in skewed.values()] == [*range(1, 20), 19]
-
-
-def test_kraft():
-    assert info.kraft_sum([1, 2, 3, 3]) == 1 and info.kraft_sum([]) == 0
-    for lengths in itertools.product(range(4), repeat=4):
-        if sum(2.0**-n for n in lengths) > 1:
-            with pytest.raises(ValueError, match="Kraft sum"):
-                info.prefix_code(lengths)
-        else:
-            words = list(info.prefix_code(lengths).values())
-            assert [len(w) for w in words] == list(lengths)
-            assert not any(i != j and b.startswith(a) for i, a in enumerate(words) for j, b in enumerate(words))
-
-
-def test_prefix_decode_rejects():
-    with pytest.raises(ValueError, match="not a prefix code"):
-        info.prefix_decode("01", {"a": "0", "b": "01"})
-    with pytest.raises(ValueError, match="not a prefix code"):
-        info.prefix_decode("01", {"a": "0", "b": "0"})
-    with pytest.raises(ValueError, match="left over after 1"):
-        info.prefix_decode("10", {"a": "00", "b": "01", "c": "1"})
-    with pytest.raises(ValueError, match="left over"):
-        info.prefix_decode("2", {"a": "0", "b": "1"})
-
-
 # --- errors at the door -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [np.asarray, lambda p: torch.tensor(p, dtype=torch.float64)], ids=["numpy", "torch"])
 @pytest.mark.parametrize("bad", [[0.5, 0.6], [-0.5, 1.5], [math.nan, 1.0], [0.2, 0.2], [3.0, 4.0], []])
 def test_no_distribution(kind, bad):
-    for function in (info.entropy, info.huffman_code):
-        with pytest.raises(ValueError, match="probabilities"):
-            function(kind(bad))
+    with pytest.raises(ValueError, match="probabilities"):
+        info.entropy(kind(bad))
     with pytest.raises(ValueError, match="probabilities"):
         info.cross_entropy(kind([0.5, 0.5]), kind(bad))
     with pytest.raises(ValueError, match="probabilities"):
@@ -334,10 +263,6 @@ def test_other_errors():
     for counts, message in (([0, 0], "all zero"), ([-1, 2], "not negative"), (3, "at least one axis")):
         with pytest.raises(ValueError, match=message):
             info.entropy_from_counts(counts)
-    with pytest.raises(ValueError, match="negative"):
-        info.kraft_sum([-1, 2])
-    with pytest.raises(ValueError, match="vector"):
-        info.huffman_code([[0.5, 0.5]])
     assert info.entropy(torch.softmax(torch.randn(100_000), -1)) > 0  # float32's rounding of the sum is forgiven
 
 

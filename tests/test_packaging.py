@@ -93,7 +93,7 @@ def test_installed_wheel_works_by_itself(wheel, tmp_path):
 
 
 def test_import_leaves_heavy_packages_alone():
-    heavy = ["sklearn", "scipy", "matplotlib", "torchdiffeq", "IPython", "sympy", "torch._dynamo"]
+    heavy = ["sklearn", "scipy", "matplotlib", "torchdiffeq", "constriction", "IPython", "sympy", "torch._dynamo"]
     code = "import sys, torch; old = set(sys.modules); import lvmlib; print(*(set(sys.modules) - old))"
     brought = set(python(code).split())
     assert brought & set(heavy) == set()

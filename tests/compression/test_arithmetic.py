@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
 
-from lvmlib import compression
 from lvmlib.autoregressive import FVSBN, MADE, RNN, OrderingMixture
-from lvmlib.compression import TOTAL, Decoder, Encoder, arithmetic_decode, arithmetic_encode, slots
+from lvmlib.compression import Encoder, arithmetic_decode, arithmetic_encode, examples, slots
+from lvmlib.compression.framing import varint
 from lvmlib.data import load
 from lvmlib.distributions import StandardNormal
 from lvmlib.training import fit
@@ -38,19 +37,21 @@ class Counting:
 
 def code(model, symbols):
     """Bits of the code, and -log2 of the probability that the model gives to the stream."""
-    encoder, ideal = Encoder(), 0.0
+    encoder, ideal, least = Encoder(), 0.0, 0.0
     for i, symbol in enumerate(symbols):
         p = np.array(model(symbols[:i]))
         ideal -= math.log2(p[symbol]) if p[symbol] > 0 else -math.inf
-        c = slots(p)
-        encoder.push(int(c[symbol]), int(c[symbol + 1] - c[symbol]))
+        table = slots(p)
+        least -= math.log2((table[symbol + 1] - table[symbol]) / 2**24)
+        encoder.push(symbol, table)
     data = encoder.finish()
+    assert encoder.bits >= least - 1e-6  # no code is shorter than its slots say
     return encoder.bits, ideal, data
 
 
 def bound(n, size):
     """What integers may cost at most beyond -log2 P + 2: the last term of the file's bound."""
-    return -n * (math.log2(1 - size / 2**32) + math.log2(1 - 2**-24))
+    return -n * (math.log2(1 - size / 2**24) + math.log2(1 - 2**-8))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 27, 256, 5000])
@@ -68,7 +69,7 @@ def test_round_trip_and_length(size, alpha):
             assert len(data) - len(unframed) == (1 if n < 128 else 2)
             bits, ideal, coded = code(model, symbols.tolist())
             assert coded == unframed and len(coded) == -(-bits // 8)
-            assert bits <= ideal + 2 + bound(n, size) and bits >= ideal - 1e-6
+            assert bits <= ideal + 2 + bound(n, size)
 
 
 @pytest.mark.parametrize("p", [1e-9, 1e-6, 1e-3, 0.5, 1 - 1e-6, 1 - 1e-12])
@@ -86,84 +87,10 @@ def test_skewed(p, stream):
     np.testing.assert_array_equal(arithmetic_decode(model, arithmetic_encode(model, x)), x)
 
 
-@pytest.mark.parametrize("p", [[0.5, 0.5], [0.999, 0.001], [0.7, 0.2, 0.1]])
-def test_long_streams(p):
-    symbols = np.random.default_rng(1).choice(len(p), p=p, size=100_000).tolist()
-    c = slots(p).tolist()
-    encoder = Encoder()
-    for s in symbols:
-        encoder.push(c[s], c[s + 1] - c[s])
-    data = encoder.finish()
-    ideal = -np.log2(np.array(p)[symbols]).sum()
-    assert ideal - 0.1 < encoder.bits <= ideal + 2 + bound(100_000, len(p))
-    assert bound(100_000, len(p)) < 0.01
-    decoder = Decoder(data)
-    for s in symbols:
-        assert c[s] <= decoder.target() < c[s + 1]
-        decoder.pop(c[s], c[s + 1] - c[s])
-
-
-def test_the_shortest_codes_by_brute_force():
-    """No shorter string of bits names an interval inside that of the stream: try them all."""
-    for symbols in np.ndindex(2, 2, 2, 2):
-        low, length = 0.0, 1.0
-        for s in symbols:
-            low, length = low + 0.7 * length * s, length * (0.3 if s else 0.7)
-        needed = next(
-            n for n in range(20) if any(low <= i / 2**n and (i + 1) / 2**n <= low + length for i in range(2**n))
-        )
-        encoder = Encoder()
-        for s in symbols:
-            encoder.push(7 * s, 3 if s else 7, total=10)
-        encoder.finish()
-        assert encoder.bits == needed
-
-
-def test_codes_of_equally_many_symbols_are_prefix_free():
-    model, words = fixed([0.6, 0.3, 0.1]), []
-    for symbols in np.ndindex(3, 3, 3, 3, 3):
-        bits, _, data = code(model, list(symbols))
-        words.append("".join(f"{byte:08b}" for byte in data)[:bits])
-    words.sort()
-    assert not any(b.startswith(a) for a, b in zip(words, words[1:], strict=False))
-    assert sum(2.0 ** -len(w) for w in words) <= 1
-
-
-def test_carry_runs_back_through_many_bytes():
-    """The middle half of the middle half of ... straddles 1/2: low is 0.0111...1 in binary until the last symbol."""
-    runs = [(1, 2)] * 200 + [(3, 1)]
-    encoder, low, length = Encoder(), Fraction(0), Fraction(1)
-    for start, size in runs:
-        before = bytes(encoder._written)
-        encoder.push(start, size, total=4)
-        low, length = low + length * start / 4, length * size / 4
-    data = encoder.finish()
-    assert before == b"\x7f" + b"\xff" * (len(before) - 1) and len(before) > 15
-    assert data[:16] == b"\x80" + bytes(15)
-    value = Fraction(int.from_bytes(data, "big"), 2 ** (8 * len(data)))
-    assert low <= value < value + Fraction(1, 2**encoder.bits) <= low + length
-    decoder = Decoder(data)
-    for start, size in runs:
-        assert start <= decoder.target(4) < start + size
-        decoder.pop(start, size, total=4)
-
-
-def test_slots():
-    rng = np.random.default_rng(0)
-    for size in (1, 2, 100, 65_536):
-        p = rng.dirichlet(np.full(size, 0.01) + (size == 1))
-        c = slots(p)
-        assert c[0] == 0 and c[-1] == TOTAL and (np.diff(c) >= 1).all() and c.dtype == np.int64
-        assert (np.diff(c) / TOTAL >= p * (1 - size / TOTAL) - 1e-18).all()
-    np.testing.assert_array_equal(slots(torch.tensor([0.25, 0.75])), slots([0.25, 0.75]))
-    float32 = torch.softmax(torch.randn(1000, generator=torch.Generator().manual_seed(0)), -1)
-    assert slots(float32)[-1] == TOTAL
-
-
-def test_impossible_symbols_cost_32_bits():
+def test_impossible_symbols_cost_24_bits():
     model = fixed([1.0, 0.0])
     bits, _, _ = code(model, [1] * 10)
-    assert 320 <= bits <= 322
+    assert 240 <= bits <= 242
     np.testing.assert_array_equal(arithmetic_decode(model, arithmetic_encode(model, [1] * 10)), [1] * 10)
 
 
@@ -220,27 +147,14 @@ def test_errors():
         arithmetic_encode(fixed([0.5, 0.5]), [0, 2])
     with pytest.raises(ValueError, match="symbol -1"):
         arithmetic_encode(fixed([0.5, 0.5]), [-1])
-    for bad in ([0.5, 0.6], [-0.1, 1.1], [math.nan, 1.0]):
-        with pytest.raises(ValueError, match="sum to 1"):
-            slots(bad)
-    for bad in ([], [[1.0]], np.full(70_000, 1 / 70_000)):
-        with pytest.raises(ValueError, match="vector"):
-            slots(bad)
+    with pytest.raises(ValueError, match="sum to 1"):
+        arithmetic_encode(fixed([0.5, 0.6]), [0])
+    for attempt in (arithmetic_encode, arithmetic_decode):
+        with pytest.raises(ValueError, match=r"must return probabilities of shape \[K\], got \[1, 2\]"):
+            attempt(fixed([[0.5, 0.5]]), bytes([1, 0]))
     for bad in ([0.5], [[0, 1]], "text"):
         with pytest.raises(ValueError, match="integer symbols"):
             arithmetic_encode(fixed([0.5, 0.5]), bad)
-    encoder = Encoder()
-    for run in ((0, 0, 4), (3, 2, 4), (-1, 1, 4), (0, 1, 2**33)):
-        with pytest.raises(ValueError, match="slots"):
-            encoder.push(*run)
-    encoder.finish()
-    with pytest.raises(RuntimeError, match="finished"):
-        encoder.push(0, 1, 2)
-    assert encoder.finish() == encoder.finish()
-    with pytest.raises(ValueError, match="point at slot"):
-        Decoder(b"\0").pop(1, 1, 2)
-    with pytest.raises(ValueError, match="outside every symbol"):
-        Decoder(b"\xff" * 8).target(3)
     with pytest.raises(ValueError, match="framed=False"):
         arithmetic_decode(fixed([1.0]), b"")
 
@@ -273,7 +187,8 @@ def test_examples_come_back_and_take_what_the_model_says(kind, n, family):
         ideal = -model.double().log_prob(x, context).sum().item() / math.log(2)
         model.float()
         header = 1 if n < 64 else 2
-        rounding = 2 + 7 + n * model.dims * model.levels / 2**31 + 1e-5 * ideal  # the last: float32 against float64
+        rounding = 2 + 7 + n * model.dims * (2e-4 + model.levels / 2**23)
+        rounding += 1e-5 * ideal  # float32 against float64
         assert ideal - 1e-5 * ideal <= 8 * (len(data) - header) - 7 <= ideal + rounding  # 7 bits of the seal
         bare = arithmetic_encode(model, x, framed=False, context=context)
         assert bare == data[header:]
@@ -339,19 +254,133 @@ def test_examples_with_another_model_or_broken_data_are_found_out():
         arithmetic_decode(model, arithmetic_encode(model, x), context=labels)
     with pytest.raises(ValueError, match="one row per example"):
         arithmetic_decode(model, data, context=labels[:5])
-    with pytest.raises(ValueError, match="not 1 to 65536"):  # ten to the twelve examples announced
+    with pytest.raises(ValueError, match="which hold 1 to"):  # ten to the twelve examples announced
         arithmetic_decode(model, b"\x80\xa0\x94\xa5\x8d\x1d" + data[1:])
     with pytest.raises(ValueError, match="framed=False"):
         arithmetic_decode(model, b"")
 
 
+def refuse_to_start(self, n, context=None):
+    raise AssertionError(f"the cache of {n} examples was asked for")
+
+
+@pytest.mark.parametrize("announced", [65_535, 10**12])
+def test_a_header_that_announces_too_much_is_refused_before_memory_is_asked_for(monkeypatch, announced):
+    model, x = sequential("made"), torch.randint(2, (30, 1, 3, 4))
+    data = arithmetic_encode(model, x)
+    monkeypatch.setattr(MADE, "steps", refuse_to_start)
+    for forged in (varint(2 * announced) + data[1:], varint(2 * announced), b"\0" + data[1:]):
+        with pytest.raises(ValueError, match="which hold 1 to"):
+            arithmetic_decode(model, forged)
+    for n in (announced, 0, -1):
+        with pytest.raises(ValueError, match="which hold 1 to"):
+            arithmetic_decode(model, data[1:], length=n)
+
+
+def test_decoding_stops_soon_after_the_data_end(monkeypatch):
+    """Zeros go on for ever, and uniform symbols take bits: what follows the end must not be decoded to the end."""
+    calls = 0
+
+    def fair(prefix):
+        nonlocal calls
+        calls += 1
+        assert calls < 1000
+        return [0.5, 0.5]
+
+    with pytest.raises(ValueError, match="cut short"):
+        arithmetic_decode(fair, varint(10**12) + bytes(10))
+    model, groups, steps = sequential("made"), [], MADE.steps
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+    monkeypatch.setattr(MADE, "steps", lambda self, n, c=None: (groups.append(n), steps(self, n, c))[1])
+    with pytest.raises(ValueError, match="cut short"):
+        arithmetic_decode(model, bytes(1000), length=8000)
+    assert sum(groups) <= 1024  # 12 bits each
+
+
+def test_many_examples_go_through_the_model_in_groups(monkeypatch):
+    model, groups, contexts, steps = sequential("made", context=3), [], [], MADE.steps
+
+    def watched(self, n, context=None):
+        groups.append(n)
+        contexts.append(context)
+        return steps(self, n, context)
+
+    monkeypatch.setattr(MADE, "steps", watched)
+    x, labels = torch.randint(2, (600, 1, 3, 4)), torch.randint(3, (600,))
+    for context in (None, labels):
+        data = arithmetic_encode(model, x, context=context)
+        assert torch.equal(arithmetic_decode(model, data, context=context).long(), x)
+    assert torch.equal(torch.cat(contexts[6:]).argmax(1), torch.cat([labels, labels]))  # each with its own
+    assert groups == [256, 256, 88] * 4
+    groups.clear()
+    with pytest.raises(ValueError, match="another model"):  # the length allows it, what follows does not
+        arithmetic_decode(model, varint(2 * 1000) + data[2:] + data)
+    assert sum(groups) < 1300
+
+
+def test_examples_that_cost_nothing_take_one_bit_each():
+    """So that a long list of them does not look like a corrupt header."""
+    model = sequential("made")
+    with torch.no_grad():
+        model.net.output.weight.zero_()
+        model.net.output.bias.fill_(-30)
+    for n in (1, 8, 9, 500):
+        x = torch.zeros(n, 1, 3, 4)
+        data = arithmetic_encode(model, x, framed=False)
+        assert len(data) == -(-n // 8) if n > 16 else len(data) in (1, 2)  # the seal and the ending take up to 9 bits
+        assert torch.equal(arithmetic_decode(model, data, length=n), x)
+        for broken in (data[:-1], data + b"\0"):
+            with pytest.raises(ValueError, match="corrupt"):
+                arithmetic_decode(model, broken, length=n)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("family", [{}, {"levels": 256}, {"levels": 6, "logistics": 2}], ids=["binary", "table", "mix"])
+def test_lossless_whatever_dtype_the_weights_have(dtype, family):
+    model = sequential("made", **family).to(dtype)
+    x = torch.randint(model.levels, (40, 1, 3, 4))
+    out = arithmetic_decode(model, arithmetic_encode(model, x))
+    assert out.dtype == dtype and torch.equal(out.long(), x)
+
+
+def test_values_that_the_weights_cannot_hold_are_refused():
+    model = MADE((3,), hidden=(4,), levels=300).to(torch.bfloat16)
+    with pytest.raises(ValueError, match="cannot hold all values"):
+        arithmetic_encode(model, torch.tensor([[257, 0, 0]]))
+    x = torch.tensor([[256, 0, 299 - 1]])
+    assert torch.equal(arithmetic_decode(model, arithmetic_encode(model, x)).long(), x)
+
+
+def test_another_kernel_decodes_exactly_or_is_refused(monkeypatch):
+    """Probabilities that differ in their last bits, as those of another processor do."""
+    model, x = sequential("made", levels=6), torch.randint(6, (40, 1, 3, 4))
+    data, steps, same, refused = arithmetic_encode(model, x), MADE.steps, 0, 0
+    for seed in range(60):
+        noise = torch.Generator().manual_seed(seed)
+
+        def other(self, n, context=None, noise=noise, size=10.0 ** -(5 + seed % 6)):
+            step = steps(self, n, context)
+            return lambda t, known: (y := step(t, known)) + size * torch.randn(y.shape, generator=noise)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(MADE, "steps", other)
+            try:
+                assert torch.equal(arithmetic_decode(model, data).long(), x)
+                same += 1
+            except ValueError:
+                refused += 1
+    assert same > 5 and refused > 5
+
+
 def test_a_wrong_seal_is_found_out(monkeypatch):
     """A code that is right in all but its checksum."""
     model, x = sequential("made"), torch.randint(2, (3, 1, 3, 4))
-    data, seal = arithmetic_encode(model, x), compression._seal
+    data, seal = arithmetic_encode(model, x), examples.seal
     for off_by in (1, 64, 127):
         with monkeypatch.context() as patch:
-            patch.setattr(compression, "_seal", lambda symbols, off=off_by: (seal(symbols) + off) % 128)
+            patch.setattr(examples, "seal", lambda symbols, off=off_by: (seal(symbols) + off) % 128)
             forged = arithmetic_encode(model, x)
         assert len(forged) <= len(data) + 1
         with pytest.raises(ValueError, match="another model"):
@@ -364,8 +393,8 @@ def test_what_cannot_be_coded_is_refused():
         arithmetic_encode(model, torch.full((2, 1, 3, 4), 2))
     with pytest.raises(ValueError, match="must have shape"):
         arithmetic_encode(model, torch.zeros(2, 3, 4))
-    with pytest.raises(ValueError, match="at most 65536"):
-        arithmetic_encode(RNN((1,), hidden=1), torch.zeros(65537, 1))
+    with pytest.raises(ValueError, match="empty batch"):
+        arithmetic_encode(model, torch.zeros(0, 1, 3, 4))
     with pytest.raises(ValueError, match="built without a context"):
         arithmetic_encode(model, torch.zeros(2, 1, 3, 4), context=torch.zeros(2, 3))
     for attempt in (
