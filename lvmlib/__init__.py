@@ -6,7 +6,7 @@ The floors, from the ground up; a file imports only from floors below its own or
 floor  modules                                                      what for
 ====== ============================================================ ====================================
 0      ``information``                                              pure functions of probabilities
-1      ``base``, ``data``, ``downloads``                            what everything shares
+1      ``base``, ``checks``, ``data``, ``downloads``                what everything shares
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers

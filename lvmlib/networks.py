@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -196,18 +196,16 @@ class MaskedMLP(nn.Module):
         Returns:
             [B, P, D].
         """
-        h = x
-        for i, layer in enumerate(self.layers):
-            z = self.activation(layer(h) if i or context is None else layer(h) + self._context(context))
-            h = h + z if self.residual and i else z
-        y = self.output(h)
+        y = self.output([x, *self._hidden(x, context)][-1])
         if self.direct is not None:
             y = y + self.direct(x)
         if context is not None and not self.hidden:
             y = y + self._context(context)
         return y.view(-1, self.outputs, self.dims)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Callable[[int, Tensor | None], Tensor]:
+    def steps(
+        self, n: int, context: Tensor | None = None, x: Tensor | None = None
+    ) -> Callable[[int, Tensor | None], Tensor]:
         """The same position by position, computing each hidden unit once.
 
         Once the first t inputs of the order are known, so are all units of degree t. Sorted by degree they lie side by
@@ -217,10 +215,11 @@ class MaskedMLP(nn.Module):
         Args:
             n: number of rows.
             context: [n, C] or None.
+            x: [n, m], the inputs at the first m positions of the order, which are read in one pass; None for none.
 
         Returns:
-            ``step(t, last)`` for t = 0, 1, ..., D - 1 in turn, where `last` [n] is the input at ``order[t - 1]`` (None
-            for t = 0). It returns the outputs [n, P] of position ``order[t]``.
+            ``step(t, last)`` for t = m, m + 1, ..., D - 1 in turn, where `last` [n] is the input at ``order[t - 1]``
+            (None for t = 0). It returns the outputs [n, P] of position ``order[t]``.
         """
         order, P, D = self.order, self.outputs, self.dims
         degrees = self._hidden_degrees()
@@ -241,6 +240,11 @@ class MaskedMLP(nn.Module):
             straight = self.direct.weight.view(P, D, D)[:, order][:, :, order].movedim(1, 0).contiguous()  # [D, P, D]
         drawn = self.output.weight.new_zeros(n, D)
         states = [drawn.new_zeros(n, width) for width in self.hidden]
+        if x is not None:
+            drawn[:, : x.shape[1]] = x
+            whole = torch.zeros_like(drawn).index_copy_(1, order[: x.shape[1]], x)  # as the inputs are stored
+            for state, h, by_degree in zip(states, self._hidden(whole, context), units[1:]):
+                state.copy_(h[:, by_degree])  # units of higher degrees are computed anew when their turn comes
         layers = list(zip(weights, offsets, ends, states))
 
         def step(t: int, last: Tensor | None) -> Tensor:
@@ -258,6 +262,13 @@ class MaskedMLP(nn.Module):
             return y if straight is None else torch.addmm(y, drawn[:, :t], straight[t, :, :t].t())
 
         return step
+
+    def _hidden(self, x: Tensor, context: Tensor | None) -> Iterator[Tensor]:
+        """The hidden layers one after another, [B, width] each."""
+        for i, layer in enumerate(self.layers):
+            z = self.activation(layer(x) if i or context is None else layer(x) + self._context(context))
+            x = x + z if self.residual and i else z
+            yield x
 
     def _context(self, context: Tensor) -> Tensor:
         if self.context_map is None:

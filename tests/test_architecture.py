@@ -11,7 +11,7 @@ import lvmlib
 ROOT = Path(lvmlib.__file__).parent
 FLOORS = [
     {"information"},
-    {"base", "data", "downloads"},
+    {"base", "checks", "data", "downloads"},
     {"distributions", "networks", "toys"},
     {"autoregressive", "flows"},
     {"latent"},

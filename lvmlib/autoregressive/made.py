@@ -100,15 +100,16 @@ class MADE(Autoregressive):
         Most bits are 0 in the pictures of this book, and an input of 0 moves no weight: with -1 in its place each of
         hundreds of empty pixels would act as one more bias, and training goes far worse.
         """
-        return x if self.levels == 2 else super().encode(x)
+        return x.to(self.dtype) if self.levels == 2 else super().encode(x)
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass through the masked network."""
         return self.net(self.encode(x.flatten(1)), context).unflatten(2, self.event_shape)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """Each hidden unit once, as soon as its inputs are drawn; see `MaskedMLP.steps`."""
-        forward, order = self.net.steps(n, context), self.order.tolist()
+        given = None if x is None else self.encode(x[:, self.order[:known]])
+        forward, order = self.net.steps(n, context, given), self.order.tolist()
 
         def step(t: int, x: Tensor) -> Tensor:
             return forward(t, self.encode(x[:, order[t - 1]]) if t else None)

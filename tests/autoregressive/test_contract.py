@@ -92,6 +92,60 @@ def test_cached_parameters_are_those_of_the_one_pass(name, shape):
 
 
 @pytest.mark.parametrize(("name", "shape"), EVERY_SHAPE)
+def test_steps_may_begin_behind_any_known_positions(name, shape):
+    """The parameters are those of the one pass, wherever the steps begin, and whatever stands at later positions."""
+    model = build(name, shape, levels=5, context=3)
+    x, context = examples(model, 3), torch.randn(3, 3).double()
+    expected, flat = model.predict(x, context).flatten(2), x.flatten(1)
+    with torch.no_grad():
+        for known in range(model.dims):
+            later = flat.clone()
+            later[:, model.order[known:]] = 4 - flat[:, model.order[known:]]
+            step = model.steps(3, context, later, known)
+            for t, position in list(enumerate(model.order.tolist()))[known:]:
+                torch.testing.assert_close(step(t, later), expected[:, :, position], rtol=1e-9, atol=1e-9)
+                later[:, position] = flat[:, position]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_beginning_is_read_in_one_pass(name, monkeypatch):
+    """Whole passes and steps are counted: a row or a patch at most is walked again, and nothing without the cache."""
+    shape = CASES[name].shapes[-1]
+    model = build(name, shape)
+    x, passes, steps = examples(model, 2), [], []
+    predict, begin = model.predict, model.steps
+
+    def counted(*args):
+        step = begin(*args)
+        return lambda t, x: steps.append(t) or step(t, x)
+
+    monkeypatch.setattr(model, "predict", lambda *args: passes.append(1) or predict(*args))
+    monkeypatch.setattr(model, "steps", counted)
+    for rest in (1, 2, 5):
+        for cache in (True, False):
+            passes.clear()
+            steps.clear()
+            model.complete(x, model.dims - rest, cache=cache)
+            if cache and rest > 1:
+                assert len(passes) <= 1 and steps == list(range(model.dims - rest, model.dims))
+            else:
+                assert len(passes) == rest and not steps
+    passes.clear()
+    assert torch.equal(model.complete(x, model.dims), x) and not passes  # nothing to draw, nothing to compute
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_uniform_numbers_are_used_behind_a_prefix(name):
+    """A draw completed from its own beginning, with the same seed, is the same draw."""
+    model = build(name, CASES[name].shapes[0], levels=5)
+    torch.manual_seed(3)
+    whole = model.sample(4)
+    for known in range(0, model.dims + 1, 3):
+        torch.manual_seed(3)
+        assert torch.equal(model.complete(whole, known), whole)
+
+
+@pytest.mark.parametrize(("name", "shape"), EVERY_SHAPE)
 def test_completion_keeps_what_is_known_and_uses_the_cache(name, shape):
     model = build(name, shape)
     x, known = examples(model, 4), model.dims // 2
@@ -133,8 +187,9 @@ def test_contexts(name):
     by_label = model.log_prob(x, labels)
     torch.testing.assert_close(by_label, model.log_prob(x, torch.nn.functional.one_hot(labels, 3)))
     assert not torch.allclose(by_label, model.log_prob(x, (labels + 1) % 3))
-    assert model.log_prob(x).shape == (4,)  # None is a context that every density accepts
-    torch.testing.assert_close(model.log_prob(x), model.log_prob(x, torch.zeros(4, 3)))
+    for call in (model.log_prob, model.conditionals, lambda x: model.sample(4), lambda x: model.complete(x, 2)):
+        with pytest.raises(ValueError, match="built with a context of shape"):
+            call(x)
     draws = []
     for cache in (True, False):
         torch.manual_seed(3)
@@ -169,7 +224,8 @@ def test_shapes_gradients_dtypes_and_pickles(name, family):
     assert type(model).__name__ in repr(model)
     single = model.float()
     torch.testing.assert_close(single.log_prob(x, context).double(), log_prob, rtol=1e-4, atol=1e-4)
-    assert single.sample(2).dtype == torch.float32 and not single.sample(2).requires_grad
+    drawn = single.sample(3, context)
+    assert drawn.dtype == torch.float32 and not drawn.requires_grad
     assert torch.equal(single.log_prob(x.to(torch.uint8), context), single.log_prob(x, context))
 
 

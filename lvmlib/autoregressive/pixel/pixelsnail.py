@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step
-from lvmlib.autoregressive.pixel_head import PixelHead
-from lvmlib.autoregressive.pixelcnnpp import context_channels
-from lvmlib.autoregressive.shifted_conv import (
-    GatedPixel,
-    GatedResnet,
-    PatchCache,
-    RowCache,
-    ShiftedConv2d,
-    as_map,
-    unit_variance_,
-)
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.pixel.pixel_head import PixelHead
+from lvmlib.autoregressive.pixel.pixel_model import rows_known
+from lvmlib.autoregressive.pixel.resolution import context_channels
+from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet, ShiftedConv2d, as_map, unit_variance_
+from lvmlib.autoregressive.pixel.shifted_steps import GatedPixel, PatchCache, RowCache, late
+from lvmlib.autoregressive.watching import Take, watching
 
 
 class PixelSNAIL(Autoregressive):
@@ -98,7 +94,7 @@ class PixelSNAIL(Autoregressive):
             v = block(v, z, place, context)
         return self.head(F.elu(v), x)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """One new pixel for each convolution, one new key and value for each attention."""
         colours, height, width = self.event_shape
         pixels, context = height * width, as_map(context)
@@ -109,6 +105,11 @@ class PixelSNAIL(Autoregressive):
         one_row, left = RowCache(self.row_above, n, width), PatchCache(self.left, n, width)
         assert self.left.bias is not None
         bias, before = self.left.bias.detach(), self.left.weight.new_zeros(n, colours + 1, width)
+        i, start = rows_known(self, known)
+        if x is not None and i:
+            rows = [(one_row.conv, partial(one_row.start, i=i - 1)), (left.conv, partial(late, left, i=i))]
+            with watching([*rows, *(pair for block in blocks for pair in block.caches(i))]):
+                self.predict(x.view(n, *self.event_shape), context)
         first: tuple[Tensor, ...] = ()
         outputs: Iterator[Tensor] = iter(())
 
@@ -139,7 +140,7 @@ class PixelSNAIL(Autoregressive):
                 outputs = self.head.each_channel(F.elu(v), lambda b: x[:, b * pixels + i])
             return next(outputs)
 
-        return step
+        return step if x is None else caught_up(step, x, start, known)
 
 
 class Block(nn.Module):
@@ -221,6 +222,18 @@ class BlockSteps:
         self.scale = each**-0.5
         self.last = place.new_zeros(0)
 
+    def caches(self, i: int) -> Iterator[tuple[nn.Module, Take]]:
+        """Each layer that a cache looks at, and how it gets to the end of row i - 1 when one pass reads the picture."""
+        for layer in self.near:
+            for cache in (layer.first, layer.second):
+                yield cache.conv, partial(cache.start, i=i)
+        yield self.block.key_value, partial(self.take_offers, pixels=i * self.width)
+
+    def take_offers(self, _: Tensor, offers: Tensor, pixels: int) -> None:
+        """Keys and values of the first pixels, from those of all [n, H * W, 2 * found]."""
+        key, value = (self.block.split(t).flatten(0, 1) for t in offers[:, :pixels].chunk(2, -1))
+        self.keys[:, :, 1 : pixels + 1], self.values[:, 1 : pixels + 1] = key.transpose(1, 2), value
+
     def next_row(self) -> None:
         """Begin a row."""
         for layer in self.near:
@@ -232,7 +245,7 @@ class BlockSteps:
         for layer in self.near:
             v = layer(r, c, v)
         i = r * self.width + c
-        if i:
+        if len(self.last):  # else one pass has read all before, or there is nothing
             key, value = self.block.offers(*(t[:, None] for t in (self.last, colours, self.place[i - 1])))
             self.keys[:, :, i] = key.flatten(0, 2)
             self.values[:, i] = value.flatten(0, 2)

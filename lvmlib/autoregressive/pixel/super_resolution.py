@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import map_shape
+from lvmlib.autoregressive.pixel.context_map import map_shape
 from lvmlib.base import Density, check_batch, check_context
 
 

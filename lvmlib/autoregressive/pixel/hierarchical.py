@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import map_shape
+from lvmlib.autoregressive.pixel.context_map import map_shape
 from lvmlib.base import Density, check_batch
 
 

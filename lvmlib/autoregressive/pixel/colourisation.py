@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
+from lvmlib.autoregressive.pixel.context_map import looking_everywhere, map_shape
 from lvmlib.base import Density, check_batch, check_context
 
 BRIGHTNESS = (0.299, 0.587, 0.114)

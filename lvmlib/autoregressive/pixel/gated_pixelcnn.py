@@ -9,17 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step
-from lvmlib.autoregressive.masked_conv import (
-    MaskedConv2d,
-    PixelModel,
-    PixelSteps,
-    RowsAbove,
-    RowSteps,
-    in_rows,
-    offsets,
-    plus,
-)
+from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, RowsAbove, in_rows, plus
+from lvmlib.autoregressive.pixel.masked_steps import PixelSteps, RowSteps, offsets
+from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
 
 
 class GatedPixelCNN(PixelModel):
@@ -110,7 +103,7 @@ class GatedPixelCNN(PixelModel):
         added = self.added(context)  # for the vertical stack, for the horizontal one, for the next layer's vertical one
         return zip(self.vertical, self.horizontal, self.link, self.mix, zip(added, added, strict=True), strict=True)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """The vertical stack runs one row at a time, when a row begins; the horizontal one pixel by pixel."""
         C, H, W = self.event_shape
         parts = list(self.parts(context))
@@ -121,6 +114,12 @@ class GatedPixelCNN(PixelModel):
         mix = [PixelSteps(conv, n, H, W) for *_, conv, _ in parts]
         tail = [PixelSteps(conv, n, H, W) for conv in (self.head, self.last)]
         order = self.order.tolist()
+        i, start = rows_known(self, known)
+        if x is not None and i:  # of all that is above, only the vertical stack is ever looked at again
+            v = in_rows(self.encode(x.view(n, C, H, W)))
+            for l, (conv, *_, (to_v, _)) in enumerate(parts):
+                vertical[l].start(v, i if l else i - 1)  # the picture lags behind: it is read when a row begins
+                v = gate(plus(conv(v), to_v))
 
         def begin_row(i: int, x: Tensor) -> None:
             below: Tensor | None = None  # of the map that the next kernel looks at: the row that it has not seen yet
@@ -156,7 +155,7 @@ class GatedPixelCNN(PixelModel):
                 skip = steps.at(j, c)
             return skip
 
-        return step
+        return step if x is None else caught_up(step, x, start, known)
 
 
 def gate(a: Tensor, dim: int = 1) -> Tensor:

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from lvmlib.autoregressive import GatedPixelCNN, PixelCNN, PixelRNN
-from tests.autoregressive.pixels import check_cached_parameters, check_seen, livened, offsets_from, work_of_sampling
+from tests.autoregressive.pixel.pictures import (
+    check_cached_parameters,
+    check_seen,
+    livened,
+    offsets_from,
+    work_of_sampling,
+)
 
 BOTH = [PixelCNN, GatedPixelCNN]
 
