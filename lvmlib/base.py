@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -163,6 +163,44 @@ class Density(nn.Module):
             raise TypeError(f"{type(self).__name__} cannot draw with gradient: {distribution} has no rsample.")
         x = distribution.rsample() if distribution.batch_shape else distribution.rsample(torch.Size((n,)))
         return x, distribution.log_prob(x)
+
+
+class Given(Density):
+    r"""A conditional density whose context passes through a network first.
+
+    .. math:: p(x \mid c) = p(x \mid h = \text{network}(c))
+
+    Args:
+        density: takes what the network gives as its context.
+        network: a module from contexts to contexts.
+
+    Example:
+        >>> from lvmlib.distributions import ConditionalNormal
+        >>> density = Given(ConditionalNormal(nn.Linear(3, 4), (2,)), nn.Linear(5, 3))
+        >>> density.log_prob(torch.zeros(7, 2), torch.zeros(7, 5)).shape
+        torch.Size([7])
+    """
+
+    def __init__(self, density: Density, network: nn.Module):
+        super().__init__(density.event_shape)
+        self.density, self.network, self.support = density, network, density.support
+
+    @property
+    def is_bound(self) -> bool:  # type: ignore[override]
+        return self.density.is_bound
+
+    def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        """Log-density of each example given its context; [B], nats."""
+        return self.density.log_prob(x, self.network(context))
+
+    @torch.no_grad()
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, **options: Any) -> Tensor:
+        """Draw one example for each context; `options` go on to the density."""
+        return self.density.sample(n, self.network(context), temperature, **options)  # type: ignore[call-arg]
+
+    def rsample_with_log_prob(self, n: int, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Draw with gradient, one example for each context: x [n, \\*event_shape], log_prob [n]."""
+        return self.density.rsample_with_log_prob(n, self.network(context))
 
 
 class Transform(nn.Module):
