@@ -39,6 +39,8 @@ class GatedPixelCNN(PixelModel):
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map; it enters the gates of both
             stacks in all layers, through 1x1 convolutions K without a bias.
+        embedding: levels are codes, such as the indices of a codebook, and not magnitudes: each enters as a learned
+            vector with as many features as a layer.
 
     Raises:
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
@@ -61,16 +63,26 @@ class GatedPixelCNN(PixelModel):
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
+        embedding: bool = False,
     ):
-        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        super().__init__(
+            event_shape,
+            levels,
+            logistics,
+            context,
+            channels * embedding,
+            channels=channels,
+            layers=layers,
+            kernel=kernel,
+        )
         C, p = self.colours, channels
         later = range(layers - 1)
         self.vertical = nn.ModuleList(
-            [RowsAbove(C, 2 * p, kernel), *(RowsAbove(p, 2 * p, 3, own_row=True) for _ in later)]
+            [RowsAbove(self.inputs, 2 * p, kernel), *(RowsAbove(p, 2 * p, 3, own_row=True) for _ in later)]
         )
         self.horizontal = nn.ModuleList(
             [
-                MaskedConv2d(C, 2 * p, (1, kernel), "A", C, copies=2),
+                MaskedConv2d(self.inputs, 2 * p, (1, kernel), "A", C, copies=2),
                 *(MaskedConv2d(p, 2 * p, (1, 3), "B", C, copies=2) for _ in later),
             ]
         )

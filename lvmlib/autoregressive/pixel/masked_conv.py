@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvmlib.checks import looks_at_values
+
 
 def group_sizes(channels: int, groups: int) -> list[int]:
     """Share `channels` out among `groups` colours as evenly as they go, the later ones first.
@@ -166,6 +168,8 @@ def plus(maps: Tensor, extra: Tensor | None) -> Tensor:
 
 def in_rows(maps: Tensor) -> Tensor:
     """The features of a pixel next to one another in memory, in which convolutions are fastest on a CPU."""
+    if not (looks_at_values(maps) or torch.compiler.is_compiling()):
+        return maps  # under vmap and func.grad a tensor has no such thing as its place in memory
     if maps.shape[1] > 1:
         return maps.contiguous(memory_format=torch.channels_last)
     # A map of one feature lies in memory either way; only its strides tell a convolution which way to write.

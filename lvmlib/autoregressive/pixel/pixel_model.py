@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.pixel.masked_conv import in_rows, plus
+from lvmlib.autoregressive.tokens import TokenEmbedding
 
 
 class PixelModel(Autoregressive):
@@ -19,6 +20,7 @@ class PixelModel(Autoregressive):
         event_shape: (C, H, W).
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a context vector, or the shape (c, H, W) of a map.
+        embedding: how many features stand for a level that is a code; 0 where levels are magnitudes.
         sizes: the sizes of the model by name, to check that each is a whole number, 1 or more.
 
     Raises:
@@ -33,6 +35,7 @@ class PixelModel(Autoregressive):
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
+        embedding: int = 0,
         **sizes: int,
     ):
         name = type(self).__name__
@@ -43,12 +46,22 @@ class PixelModel(Autoregressive):
                 raise ValueError(f"{key} must be a whole number, 1 or more, but it is {size}.")
         super().__init__(event_shape, levels, logistics, context)
         self.colours, self.height, self.width = self.event_shape
+        if embedding and logistics:
+            raise ValueError("embedding=True says that levels are codes, but a mixture of logistics takes magnitudes.")
+        self.values = TokenEmbedding(embedding, self.family) if embedding else None
+        self.inputs = self.colours * max(1, embedding)  # features of a pixel in the picture that the layers see
         shape = self.context_shape
         if shape is not None and len(shape) != 1 and (len(shape) != 3 or shape[1:] != self.event_shape[1:]):
             raise ValueError(
                 f"The context of {name} must be a vector or a map of shape (c, {self.height}, {self.width}), "
                 f"but it is {tuple(shape)}."
             )
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Levels [B, C, ...] as numbers in [-1, 1] [B, C, ...], or codes as features [B, C * features, ...]."""
+        if self.values is None:
+            return super().encode(x)
+        return self.values(x).movedim(-1, 2).flatten(1, 2)  # those of a colour one after another
 
     def add_maps(self, sizes: list[int], positions: bool) -> None:
         """Make the 1x1 convolutions from the context, and from two planes of coordinates, to features in some places.

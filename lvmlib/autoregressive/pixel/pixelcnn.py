@@ -38,6 +38,8 @@ class PixelCNN(PixelModel):
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map. It is added to each masked
             convolution through a 1x1 convolution without a bias.
+        embedding: levels are codes, such as the indices of a codebook, and not magnitudes: each enters as a learned
+            vector with as many features as a layer.
 
     Raises:
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
@@ -60,10 +62,20 @@ class PixelCNN(PixelModel):
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
+        embedding: bool = False,
     ):
-        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        super().__init__(
+            event_shape,
+            levels,
+            logistics,
+            context,
+            channels * embedding,
+            channels=channels,
+            layers=layers,
+            kernel=kernel,
+        )
         C, h = self.colours, channels
-        self.first = MaskedConv2d(C, 2 * h, kernel, "A", C)
+        self.first = MaskedConv2d(self.inputs, 2 * h, kernel, "A", C)
         self.reduce = nn.ModuleList(MaskedConv2d(2 * h, h, 1, "B", C) for _ in range(layers))
         self.spread = nn.ModuleList(MaskedConv2d(h, h, 3, "B", C) for _ in range(layers))
         self.expand = nn.ModuleList(MaskedConv2d(h, 2 * h, 1, "B", C) for _ in range(layers))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import in_rows
 from lvmlib.autoregressive.pixel.pixel_head import PixelHead
 from lvmlib.autoregressive.pixel.pixel_model import rows_known
 from lvmlib.autoregressive.pixel.resolution import Resolution, ResolutionSteps, context_channels, pyramid
@@ -81,7 +81,7 @@ class PixelCNNpp(Autoregressive):
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass through the two streams."""
         z = F.pad(self.encode(x), (0, 0, 0, 0, 0, 1), value=1.0)  # a channel of ones tells the picture from its border
-        z = z.contiguous(memory_format=torch.channels_last)
+        z = in_rows(z)
         u, v = self.above(z), self.row_above(z) + self.left(z)
         _, v = self.net(u, v, pyramid(context, self.halvings))
         return self.head(F.elu(v), x)

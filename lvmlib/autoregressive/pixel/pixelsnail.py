@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import in_rows
 from lvmlib.autoregressive.pixel.pixel_head import PixelHead
 from lvmlib.autoregressive.pixel.pixel_model import rows_known
 from lvmlib.autoregressive.pixel.resolution import context_channels
@@ -88,7 +89,7 @@ class PixelSNAIL(Autoregressive):
         """One pass through all blocks."""
         z, context = self.encode(x), as_map(context)
         place = self.place.expand(len(x), -1, -1, -1)
-        inputs = F.pad(z, (0, 0, 0, 0, 0, 1), value=1.0).contiguous(memory_format=torch.channels_last)
+        inputs = in_rows(F.pad(z, (0, 0, 0, 0, 0, 1), value=1.0))
         v = self.row_above(inputs) + self.left(inputs)
         for block in self.blocks:
             v = block(v, z, place, context)
@@ -180,7 +181,7 @@ class Block(nn.Module):
         key, value = F.pad(key[:, :, :-1], (0, 0, 1, 0)), F.pad(value[:, :, :-1], (0, 0, 1, 0))
         found = F.scaled_dot_product_attention(query, key, value, is_causal=True)  # [B, heads, H * W, found / heads]
         found = found.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
-        return self.mix(v, found.contiguous(memory_format=torch.channels_last), context=context)
+        return self.mix(v, in_rows(found), context=context)
 
     def offers(self, v: Tensor, z: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of pixels: features [B, N, F], colours [B, N, C], places [B, N, 2] -> [B, heads, N, .]."""

@@ -150,3 +150,20 @@ def test_the_border_is_no_black_pixel():
     maps = model.first(model.encode(torch.zeros(1, 1, 9, 9))).detach()[0]
     assert (maps[:, 0, 0] - maps[:, 8, 4]).abs().max() > 0.1
     torch.testing.assert_close(maps[:, 7, 4], maps[:, 8, 4])  # away from the border all places are alike
+
+
+@pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
+def test_embedded_codes_have_no_order(kind):
+    """Another alphabet, with the rows of the embedding and of the outputs to match, is the same model."""
+    model = livened(kind((2, 4, 3), channels=6, layers=2, kernel=3, levels=7, embedding=True))
+    x, new = torch.randint(7, (5, 2, 4, 3)), torch.tensor([3, 0, 6, 1, 5, 2, 4])  # code k is called new[k] from now on
+    expected, told_by_size = model.log_prob(x), model.log_prob(new[x])
+    assert not torch.allclose(expected, told_by_size)
+    old = new.argsort()
+    with torch.no_grad():
+        model.values.weight.copy_(model.values.weight[old])
+        for parameter in (model.last.weight, model.last.bias):
+            parameter.copy_(parameter.unflatten(0, (2, 7))[:, old].flatten(0, 1))
+    torch.testing.assert_close(model.log_prob(new[x]), expected)
+    with pytest.raises(ValueError, match="levels are codes"):
+        kind((1, 4, 4), levels=16, logistics=2, embedding=True)
