@@ -43,6 +43,8 @@ class Autoregressive(Density):
     """
 
     order: Tensor
+    start_costs_a_pass = True
+    """Whether `steps` behind known positions begins with a pass; a model that only looks at them says False."""
 
     def __init__(
         self,
@@ -211,8 +213,8 @@ class Autoregressive(Density):
         some_kept, order = kept.any(0).tolist(), self.order.tolist()
         drawn = (~kept).any(0)[self.order].tolist()  # [D], in the order of drawing: whether it is for any example
         places = [t for t, some in enumerate(drawn) if some]
-        if len(places) < 2:
-            cache = False  # a single position needs one pass and nothing kept for others
+        if len(places) < 2 and self.start_costs_a_pass:
+            cache = False  # a single position needs that pass and nothing kept for others
         first = places[0] if places else 0
         given = (x, first) if first else ()
         with without_dropout(self):
@@ -228,6 +230,8 @@ class Autoregressive(Density):
         self, x: Tensor, known: int, context: Tensor | None = None, temperature: float = 1.0, cache: bool = True
     ) -> Tensor:
         """Keep the first `known` positions (in the model's order) of each example and draw the others.
+
+        What is kept is read in one pass, and in a pixel model the row in which it ends is walked again.
 
         Args:
             x: [B, \\*event_shape].

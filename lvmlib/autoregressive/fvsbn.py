@@ -30,6 +30,7 @@ class FVSBN(Autoregressive):
     """
 
     mask: Tensor
+    start_costs_a_pass = False
 
     def __init__(
         self,
