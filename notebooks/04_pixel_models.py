@@ -1132,7 +1132,7 @@ assert torch.equal(depends, torch.ones(12, 12).tril(-1))
 
 # %%
 from lvmlib.autoregressive.families import family_of
-from lvmlib.autoregressive.pixel_head import PixelHead
+from lvmlib.autoregressive.pixel.pixel_head import PixelHead
 
 
 def P(x, centre, scale, K=8):

@@ -1,21 +1,21 @@
 """Models whose likelihood is exact because they draw one position after another."""
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, raster_order
-from lvmlib.autoregressive.colourisation import Colourisation
 from lvmlib.autoregressive.fvsbn import FVSBN
-from lvmlib.autoregressive.gated_pixelcnn import GatedPixelCNN
-from lvmlib.autoregressive.hierarchical import HierarchicalPixelModel
-from lvmlib.autoregressive.inpainting import Inpainting
 from lvmlib.autoregressive.made import MADE, OrderingMixture
-from lvmlib.autoregressive.masked_conv import MaskedConv2d
-from lvmlib.autoregressive.multi_scale import MultiScale
 from lvmlib.autoregressive.patch_transformer import PatchTransformer
-from lvmlib.autoregressive.pixelcnn import PixelCNN
-from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
-from lvmlib.autoregressive.pixelrnn import PixelRNN
-from lvmlib.autoregressive.pixelsnail import PixelSNAIL
+from lvmlib.autoregressive.pixel.colourisation import Colourisation
+from lvmlib.autoregressive.pixel.gated_pixelcnn import GatedPixelCNN
+from lvmlib.autoregressive.pixel.hierarchical import HierarchicalPixelModel
+from lvmlib.autoregressive.pixel.inpainting import Inpainting
+from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d
+from lvmlib.autoregressive.pixel.multi_scale import MultiScale
+from lvmlib.autoregressive.pixel.pixelcnn import PixelCNN
+from lvmlib.autoregressive.pixel.pixelcnnpp import PixelCNNpp
+from lvmlib.autoregressive.pixel.pixelrnn import PixelRNN
+from lvmlib.autoregressive.pixel.pixelsnail import PixelSNAIL
+from lvmlib.autoregressive.pixel.super_resolution import SuperResolution
 from lvmlib.autoregressive.rnn import RNN
-from lvmlib.autoregressive.super_resolution import SuperResolution
 from lvmlib.autoregressive.transformer import CausalTransformer
 from lvmlib.autoregressive.wavenet import WaveNet
 

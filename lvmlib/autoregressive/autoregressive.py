@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lvmlib.autoregressive.families import family_of
+from lvmlib.autoregressive.reading import check_draws, check_levels, check_prefix, read_context, read_order
+from lvmlib.autoregressive.watching import without_dropout
 from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context
+from lvmlib.checks import check_batch
 
 Step = Callable[[int, Tensor], Tensor]
 """``step(t, x) -> [n, P]``: parameters of position ``order[t]`` from ``x`` [n, D], which is filled in before it."""
@@ -43,6 +44,8 @@ class Autoregressive(Density):
     """
 
     order: Tensor
+    start_costs_a_pass = True
+    """Whether `steps` behind known positions begins with a pass; a model that only looks at them says False."""
 
     def __init__(
         self,
@@ -61,7 +64,8 @@ class Autoregressive(Density):
         else:
             self.context_shape = torch.Size((context,) if isinstance(context, int) else tuple(context))
         # The default follows from the shape; left out, weights that do not depend on the length fit any length.
-        self.register_buffer("order", _checked_order(order, self.event_shape), persistent=order is not None)
+        flat = raster_order(self.event_shape) if order is None else read_order(order, self.event_shape)
+        self.register_buffer("order", flat, persistent=order is not None)
 
     @property
     def dims(self) -> int:
@@ -70,11 +74,19 @@ class Autoregressive(Density):
 
     # -- what a subclass defines -------------------------------------------------------------------------------------
 
+    def encode(self, x: Tensor) -> Tensor:
+        """Bring whole numbers into [-1, 1], the range that the networks see.
+
+        No bit is 0 then, so that a convolution can tell the zeros around a picture from the black pixels in it. Fully
+        connected networks have no border, and choose other numbers.
+        """
+        return (x * (2 / (self.levels - 1)) - 1).to(self.dtype)
+
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Parameters of all conditionals in one pass; those of a position depend on the positions before it only.
 
         Args:
-            x: [B, \\*event_shape], whole numbers in the dtype of the weights.
+            x: [B, \\*event_shape], whole numbers in the dtype of the weights (float32 where that is shorter).
             context: [B, \\*context_shape] in that dtype, or None.
 
         Returns:
@@ -82,11 +94,17 @@ class Autoregressive(Density):
         """
         raise TypeError(f"{type(self).__name__} does not define predict(x, context).")
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
-        """Begin `n` examples and return ``step(t, x)``, to be called for t = 0, 1, ..., D - 1 in this order.
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
+        """Begin `n` examples and return ``step(t, x)``, to be called for t = known, known + 1, ..., D - 1 in turn.
 
         Each call returns the parameters [n, P] of position ``order[t]``, reading ``x`` [n, D] at the positions before
         it. A subclass keeps what it has computed between the calls; this one computes everything anew.
+
+        Args:
+            n: how many.
+            context: [n, \\*context_shape], or None.
+            x: [n, D], flat, which holds the values of the positions that are known at the beginning; None for none.
+            known: how many there are, the first of the order. A subclass reads them in one pass and not step by step.
         """
         order = self.order.tolist()
 
@@ -147,16 +165,19 @@ class Autoregressive(Density):
             prefix: [n, m], values of the first m positions of the order, which are kept.
 
         Returns:
-            [n, \\*event_shape], whole numbers in the dtype of the weights.
+            [n, \\*event_shape], whole numbers in the dtype of the weights (float32 where that is shorter).
 
         Raises:
             ValueError: a temperature that is not positive, or a prefix of another shape or range.
         """
-        known = self._check_prefix(prefix, n)
-        values = torch.zeros(n, self.dims, dtype=self.dtype, device=self.order.device)
+        check_draws(n)
+        prefix = torch.zeros(n, 0) if prefix is None else prefix
+        check_prefix(prefix, n, self.dims)
+        self.check_values(prefix, "prefix")
+        values = torch.zeros(n, self.dims, dtype=self.value_dtype, device=self.order.device)
         kept = torch.zeros_like(values, dtype=torch.bool)
-        start = self.order[: known.shape[1]]
-        values[:, start], kept[:, start] = known, True
+        start = self.order[: prefix.shape[1]]
+        values[:, start], kept[:, start] = prefix.to(values), True
         return self.fill(values, kept, context, temperature, cache)
 
     @torch.no_grad()
@@ -184,27 +205,34 @@ class Autoregressive(Density):
         Returns:
             [n, \\*event_shape].
         """
-        n = len(values)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, but it is {temperature}.")
+        n = len(values)
         context = self.read_context(context, n)
-        step = self.steps(n, context) if cache else Autoregressive.steps(self, n, context)
-        x = torch.zeros_like(values)
+        x = values.to(self.value_dtype).where(kept, 0)  # may hold later values: no parameter depends on them
         u = torch.rand(self.dims, n, 2, dtype=x.dtype, device=x.device)
-        all_kept, any_kept = kept.all(0).tolist(), kept.any(0).tolist()
-        for t, position in enumerate(self.order.tolist()):
-            outputs = step(t, x)
-            if all_kept[position]:
-                x[:, position] = values[:, position]
-                continue
-            drawn = self.family.draw(outputs, u[t], temperature)
-            x[:, position] = drawn.where(~kept[:, position], values[:, position]) if any_kept[position] else drawn
+        some_kept, order = kept.any(0).tolist(), self.order.tolist()
+        drawn = (~kept).any(0)[self.order].tolist()  # [D], in the order of drawing: whether it is for any example
+        places = [t for t, some in enumerate(drawn) if some]
+        if len(places) < 2 and self.start_costs_a_pass:
+            cache = False  # a single position needs that pass and nothing kept for others
+        first = places[0] if places else 0
+        given = (x, first) if first else ()
+        with without_dropout(self):
+            step = self.steps(n, context, *given) if cache else Autoregressive.steps(self, n, context)
+            for t in range(first, places[-1] + 1) if cache else places:
+                outputs = step(t, x)
+                if drawn[t]:
+                    here, value = order[t], self.family.draw(outputs, u[t], temperature)
+                    x[:, here] = x[:, here].where(kept[:, here], value) if some_kept[here] else value
         return x.view(n, *self.event_shape)
 
     def complete(
         self, x: Tensor, known: int, context: Tensor | None = None, temperature: float = 1.0, cache: bool = True
     ) -> Tensor:
         """Keep the first `known` positions (in the model's order) of each example and draw the others.
+
+        What is kept is read in one pass, and in a pixel model the row in which it ends is walked again.
 
         Args:
             x: [B, \\*event_shape].
@@ -227,87 +255,45 @@ class Autoregressive(Density):
     # -- what both share ---------------------------------------------------------------------------------------------
 
     def _outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
-        """What `predict` gives for checked examples, in the dtype of the weights: autocast computes in bfloat16."""
-        return self.predict(x, self.read_context(context, len(x))).to(self.dtype)
+        """What `predict` gives for checked examples, at the precision of the values: autocast computes in bfloat16."""
+        return self.predict(x, self.read_context(context, len(x))).to(self.value_dtype)
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type that the model computes in."""
+        """The floating-point type of the weights."""
         return next(p.dtype for p in self.parameters())
 
+    @property
+    def value_dtype(self) -> torch.dtype:
+        """The type that values and log-probabilities have: that of the weights, but float32 at least."""
+        return torch.promote_types(self.dtype, torch.float32)
+
     def check(self, x: Tensor) -> Tensor:
-        """Raise unless `x` holds examples of this model; return them in the dtype of the weights."""
+        """Raise unless `x` holds examples of this model; return them in the type of values."""
         check_batch(x, self.event_shape)
         self.check_values(x, "x")
-        return x.to(self.order.device, self.dtype)
+        return x.to(self.order.device, self.value_dtype)
 
     def check_values(self, x: Tensor, name: str) -> None:
         """Raise `ValueError` unless all values are whole numbers from 0 to levels - 1."""
-        # The common case in few passes, since this runs in every step of training: x - x^2 = 0 for bits alone.
-        if x.is_floating_point():
-            if self.levels == 2:
-                fits = not torch.addcmul(x, x, x, value=-1).count_nonzero()
-            else:
-                fits = torch.equal(x, x.round().clamp_(0, self.levels - 1))
-            if fits:
-                return
-        outside = (x < 0) | (x > self.levels - 1)
-        if x.is_floating_point():
-            outside = outside | (x != x.round())  # nan is unequal to itself
-        if outside.any():
-            hint = " Load the data with binarize='stochastic' or 'static'." if self.levels == 2 else ""
-            raise ValueError(
-                f"{name} must hold whole numbers from 0 to {self.levels - 1}, but {int(outside.sum())} of {x.numel()} "
-                f"values are others, such as {x[outside][0].item():g}.{hint}"
-            )
-
-    def encode(self, x: Tensor) -> Tensor:
-        """Bring whole numbers into [-1, 1], the range that the networks see.
-
-        No bit is 0 then, so that a convolution can tell the zeros around a picture from the black pixels in it. Fully
-        connected networks have no border, and choose other numbers.
-        """
-        return x * (2 / (self.levels - 1)) - 1
+        check_levels(x, self.levels, name)
 
     def read_context(self, context: Tensor | None, rows: int) -> Tensor | None:
         """Check a context and bring it into the dtype of the weights; class labels become one-hot rows.
 
         Raises:
-            ValueError: another shape than the model was built for, labels out of range, or a context for a model
-                without one.
+            ValueError: another shape than the model was built for, labels out of range, no context for a model that
+                was built with one, or a context for a model without.
         """
-        if context is None:
-            return None
-        check_context(context, rows)
-        if self.context_shape is None:
-            raise ValueError(
-                f"This {type(self).__name__} was built without a context; pass context=<number of classes or shape>."
-            )
-        if context.dim() == 1 and not context.is_floating_point() and len(self.context_shape) == 1:
-            classes = self.context_shape[0]
-            if context.min() < 0 or context.max() >= classes:
-                raise ValueError(
-                    f"Class labels must be 0 to {classes - 1}, but they reach from {context.min()} to {context.max()}."
-                )
-            context = F.one_hot(context.long(), classes)
-        if context.shape[1:] != self.context_shape:
-            raise ValueError(
-                f"context must have shape [{rows}, {', '.join(map(str, self.context_shape))}], or hold class labels, "
-                f"but it has {list(context.shape)}."
-            )
-        return context.to(self.order.device, self.dtype)
+        context = read_context(context, self.context_shape, rows, type(self).__name__)
+        return None if context is None else context.to(self.order.device, self.dtype)
 
-    def _check_prefix(self, prefix: Tensor | None, n: int) -> Tensor:
-        if not (n >= 1 and n % 1 == 0):
-            raise ValueError(f"n counts draws and must be a whole number, 1 or more, but it is {n}.")
-        if prefix is None:
-            prefix = torch.zeros(n, 0)
-        if prefix.dim() != 2 or len(prefix) != n or prefix.shape[1] > self.dims:
-            raise ValueError(
-                f"prefix must have shape [{n}, m] with m at most {self.dims}, but it has {list(prefix.shape)}."
-            )
-        self.check_values(prefix, "prefix")
-        return prefix.to(self.order.device, self.dtype)
+
+def caught_up(step: Step, x: Tensor, start: int, known: int) -> Step:
+    """Take the steps from `start` on that are already known, where a cache could only begin there."""
+    for t in range(start, known):
+        step(t, x)
+    return step
 
 
 def raster_order(event_shape: Sequence[int]) -> Tensor:
@@ -323,13 +309,3 @@ def raster_order(event_shape: Sequence[int]) -> Tensor:
     if len(event_shape) != 3:
         return positions
     return positions.view(*event_shape).permute(1, 2, 0).flatten()
-
-
-def _checked_order(order: Sequence[int] | Tensor | None, event_shape: Sequence[int]) -> Tensor:
-    if order is None:
-        return raster_order(event_shape)
-    order = torch.as_tensor(order).long()
-    dims = math.prod(event_shape)
-    if order.dim() != 1 or sorted(order.tolist()) != list(range(dims)):
-        raise ValueError(f"order must name each of the {dims} positions 0..{dims - 1} once, but it is {order}.")
-    return order

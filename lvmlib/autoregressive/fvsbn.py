@@ -30,6 +30,7 @@ class FVSBN(Autoregressive):
     """
 
     mask: Tensor
+    start_costs_a_pass = False
 
     def __init__(
         self,
@@ -48,7 +49,7 @@ class FVSBN(Autoregressive):
 
     def encode(self, x: Tensor) -> Tensor:
         """Bits stay 0 and 1, so that a pixel of 0 adds nothing to the logits; more levels span [-1, 1]."""
-        return x if self.levels == 2 else super().encode(x)
+        return x.to(self.dtype) if self.levels == 2 else super().encode(x)
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One masked linear map."""
@@ -62,15 +63,17 @@ class FVSBN(Autoregressive):
             return self.bias[None]
         return self.bias + self.context_map(context).view(-1, *self.bias.shape)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """Position t takes the t products that the masked map has in its row t; together they are that one map."""
-        offset, rows = self.offset(context), self.weight.movedim(1, 0).contiguous()  # [D, P, D]
+        offset, rows = self.offset(context), self.weight[:, known:].movedim(1, 0).contiguous()  # [D - known, P, D]
         drawn = torch.zeros(n, self.dims, dtype=self.dtype, device=self.order.device)
+        if x is not None and known:
+            drawn[:, :known] = self.encode(x[:, self.order[:known]])
         order = self.order.tolist()
 
         def step(t: int, x: Tensor) -> Tensor:
             if t:
                 drawn[:, t - 1] = self.encode(x[:, order[t - 1]])
-            return F.linear(drawn[:, :t], rows[t, :, :t]) + offset[:, :, t]
+            return F.linear(drawn[:, :t], rows[t - known, :, :t]) + offset[:, :, t]
 
         return step

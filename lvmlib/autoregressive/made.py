@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
 from lvmlib.base import Density
 from lvmlib.networks import MaskedMLP
+
+FEW, LITTLE = 8, 300_000  # positions, and rows times weights, up to which drawing without a cache was measured faster
 
 
 class MADE(Autoregressive):
@@ -22,11 +25,12 @@ class MADE(Autoregressive):
     .. math:: \log p(x) = \sum_t \log p(x_{o_t} \mid \theta_t(x_{o_1}, \dots, x_{o_{t-1}}))
 
     The network sees levels spread over [-1, 1], one number for each entry. That suits values with an order, such as
-    grey levels; for symbols without one take a model that embeds them, such as `RNN`.
+    grey levels; for codes without one take a model that embeds them, such as `RNN`, or `PixelCNN` with `embedding`.
 
     With several mask sets the same weights serve many orderings and connectivities: in training mode each call of
     `log_prob` goes on to the next set, and a step of training sees one of them. In evaluation mode the set stays as it
-    is, until `use` chooses another. `OrderingMixture` averages over all of them.
+    is, until `use` chooses another. `OrderingMixture` averages over all of them. Where that is what will be used,
+    early stopping must look at it too, and not at the set that training happened to stand at: `mixture_loss`.
 
     Args:
         event_shape: shape of one example, with D entries in all.
@@ -54,6 +58,7 @@ class MADE(Autoregressive):
     Source: Germain et al. 2015, *MADE: Masked Autoencoder for Distribution Estimation*.
     """
 
+    @torch.inference_mode(False)  # as above all of weights: a MADE built for inference can be trained afterwards
     def __init__(
         self,
         event_shape: Sequence[int],
@@ -91,8 +96,9 @@ class MADE(Autoregressive):
         Raises:
             ValueError: there is no such set.
         """
-        self.net.use(mask_set)
-        self.order = self.net.order
+        with torch.inference_mode(False):  # masks made in inference mode could never be trained with
+            self.net.use(mask_set)
+            self.order = self.net.order
 
     def encode(self, x: Tensor) -> Tensor:
         """Bits stay 0 and 1, more levels span [-1, 1].
@@ -100,18 +106,26 @@ class MADE(Autoregressive):
         Most bits are 0 in the pictures of this book, and an input of 0 moves no weight: with -1 in its place each of
         hundreds of empty pixels would act as one more bias, and training goes far worse.
         """
-        return x if self.levels == 2 else super().encode(x)
+        return x.to(self.dtype) if self.levels == 2 else super().encode(x)
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass through the masked network."""
         return self.net(self.encode(x.flatten(1)), context).unflatten(2, self.event_shape)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
-        """Each hidden unit once, as soon as its inputs are drawn; see `MaskedMLP.steps`."""
-        forward, order = self.net.steps(n, context), self.order.tolist()
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
+        """Each hidden unit once, as soon as its inputs are drawn; see `MaskedMLP.steps`.
+
+        For few positions and little arithmetic whole passes are faster than the preparations for anything else.
+        """
+        if self.dims <= FEW and n * sum(p.numel() for p in self.net.parameters()) <= LITTLE:
+            return super().steps(n, context)
+        forward, order, seen = self.net.steps(n, context), self.order.tolist(), 0
 
         def step(t: int, x: Tensor) -> Tensor:
-            return forward(t, self.encode(x[:, order[t - 1]]) if t else None)
+            nonlocal seen
+            new = x[:, order[seen]] if t == seen + 1 else x[:, self.order[seen:t]]  # at first, all that is known
+            seen = t
+            return forward(t, self.encode(new) if t else None)
 
         return step
 
@@ -120,6 +134,25 @@ class MADE(Autoregressive):
         if self.training and self.masks > 1:
             self.use((int(self.net.mask_set) + 1) % self.masks)
         return super().log_prob(x, context)
+
+
+def mixture_loss(made: MADE, batch: Any) -> Tensor:
+    """Minus the log-probability under the mixture of all mask sets: what `fit` validates with, as its `valid_loss`.
+
+    Args:
+        made: a `MADE` with several mask sets.
+        batch: x [B, \\*event_shape], or (x, context).
+
+    Returns:
+        [B], nats.
+
+    Example:
+        >>> made = MADE((1, 8, 8), hidden=(32,), masks=4)
+        >>> mixture_loss(made, torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5])
+    """
+    x, context = batch if isinstance(batch, (tuple, list)) else (batch, None)
+    return -OrderingMixture(made).log_prob(x, context)
 
 
 def _follow_masks(made: MADE, _: object) -> None:
@@ -187,7 +220,7 @@ class OrderingMixture(Density):
         context = self.made.read_context(context, n)
         device = self.made.order.device
         chosen = torch.randint(self.made.masks, (n,), device=device)
-        x = torch.empty(n, *self.event_shape, dtype=self.made.dtype, device=device)
+        x = torch.empty(n, *self.event_shape, dtype=self.made.value_dtype, device=device)
         for s in self._sets():
             rows = (chosen == s).nonzero()[:, 0]
             if len(rows):

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step
-from lvmlib.autoregressive.transformer import TransformerBlocks, position_embedding
+from lvmlib.autoregressive.attention import TransformerBlocks
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.transformer import position_embedding
 from lvmlib.networks import MaskedMLP
 
 
@@ -90,16 +91,22 @@ class PatchTransformer(Autoregressive):
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass over the patches, moved back by one, and one over the pixels of all patches at once."""
         drawn = self.encode(x.flatten(1)[:, self.order]).unflatten(1, (self.patches, -1))  # [B, patches, m]
-        h = F.pad(self.value(drawn[:, :-1]), (0, 0, 1, 0)) + self.places(context)
-        states = self.blocks(h)  # [B, patches, C]
+        states = self.blocks(self.tokens(drawn, context))  # [B, patches, C]
         outputs = self.inner(drawn.flatten(0, 1), states.flatten(0, 1))  # [B * patches, P, m]
         outputs = outputs.unflatten(0, (len(x), -1)).transpose(1, 2).flatten(2)  # [B, P, D]
         return outputs[:, :, self.order.argsort()].unflatten(2, self.event_shape)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def tokens(self, drawn: Tensor, context: Tensor | None) -> Tensor:
+        """What the blocks read, moved back by one patch: [B, patches, m] -> [B, patches, C]."""
+        return F.pad(self.value(drawn[:, :-1]), (0, 0, 1, 0)) + self.places(context)
+
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """The transformer keeps keys and values; the masked network begins anew with each patch."""
         order, entries = self.order.tolist(), self.entries
-        advance, places = self.blocks.steps(n, self.patches), self.places(context).expand(n, -1, -1)
+        whole, past = known // entries, None  # patches that are known to the last pixel
+        if x is not None and whole:
+            past = self.tokens(self.encode(x[:, self.order]).unflatten(1, (self.patches, -1)), context)[:, :whole]
+        advance, places = self.blocks.steps(n, self.patches, past), self.places(context).expand(n, -1, -1)
         inner_step: Callable[[int, Tensor | None], Tensor]
 
         def step(t: int, x: Tensor) -> Tensor:
@@ -112,7 +119,7 @@ class PatchTransformer(Autoregressive):
                 inner_step = self.inner.steps(n, advance(k, h))
             return inner_step(j, self.encode(x[:, order[t - 1]]) if j else None)
 
-        return step
+        return step if x is None else caught_up(step, x, whole * entries, known)
 
 
 def patch_order(event_shape: Sequence[int], patch: int) -> Tensor:

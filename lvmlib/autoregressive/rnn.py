@@ -83,11 +83,15 @@ class RNN(Autoregressive):
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of the network over the sequence."""
-        before = self.values(x.flatten(1)[:, self.order[:-1]])  # [B, D - 1, H]
-        h, _ = self.rnn(F.pad(before, (0, 0, 1, 0)) + self._beside(context))  # [B, D, H]
+        h, _ = self.rnn(self.inputs(x.flatten(1), context))  # [B, D, H]
         return self.output(h).mT[:, :, self.order.argsort()].unflatten(2, self.event_shape)
 
-    def _beside(self, context: Tensor | None) -> Tensor:
+    def inputs(self, x: Tensor, context: Tensor | None) -> Tensor:
+        """What the network reads, first drawn first, moved back by one position: flat x [B, D] -> [B, D, H]."""
+        before = self.values(x[:, self.order[:-1]])  # [B, D - 1, H]
+        return F.pad(before, (0, 0, 1, 0)) + self.told(context)
+
+    def told(self, context: Tensor | None) -> Tensor:
         """What each step knows beside the values, from position and context: [1 or B, 1 or D, 1 or H]."""
         total = torch.zeros(1, 1, 1, dtype=self.dtype, device=self.order.device)
         if self.positions is not None:
@@ -96,17 +100,20 @@ class RNN(Autoregressive):
             total = total + self.context_map(context)[:, None]
         return total
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """One step of the recurrence; what is kept is its state alone."""
         advance = CELLS[self.cell][1]
         weights = [list(layer) for layer in self.rnn.all_weights]
-        given = self._beside(context).expand(-1, self.dims, self.rnn.hidden_size)
+        told = self.told(context).expand(-1, self.dims, self.rnn.hidden_size)
         empty = torch.zeros(n, self.rnn.hidden_size, dtype=self.dtype, device=self.order.device)
         states: list[Any] = [(empty, empty) if self.cell == "lstm" else empty for _ in weights]
+        if x is not None and known:
+            last = self.rnn(self.inputs(x, context)[:, :known])[1]  # of each layer, after what is known
+            states = list(zip(*last, strict=True)) if self.cell == "lstm" else list(last)
         order = self.order.tolist()
 
         def step(t: int, x: Tensor) -> Tensor:
-            h = given[:, t] + (self.values(x[:, order[t - 1]]) if t else empty)
+            h = told[:, t] + (self.values(x[:, order[t - 1]]) if t else empty)
             for i, (w_in, w_state, b_in, b_state) in enumerate(weights):
                 states[i] = advance(h, states[i], w_in, w_state, b_in, b_state)
                 h = states[i][0] if self.cell == "lstm" else states[i]

@@ -38,11 +38,11 @@ class TokenEmbedding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Whole numbers [...] -> [..., C]."""
         if self.bias is not None:
-            return (x * (2 / (self.levels - 1)) - 1)[..., None] * self.weight[0] + self.bias
+            return (x * (2 / (self.levels - 1)) - 1).to(self.bias.dtype)[..., None] * self.weight[0] + self.bias
         if x.requires_grad:
             # Hats over the whole numbers are one-hot there, and have a slope: a Jacobian sees what a table hides.
             values = torch.arange(self.levels, device=x.device)
-            return (1 - (x[..., None] - values).abs()).clamp(min=0) @ self.weight
+            return (1 - (x[..., None] - values).abs()).clamp(min=0).to(self.weight.dtype) @ self.weight
         return F.embedding(x.long(), self.weight)
 
 

@@ -141,11 +141,7 @@ class WaveNet(Autoregressive):
 
     def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """One pass of convolutions over the sequence, moved back by one position."""
-        drawn = self.embed(x.flatten(1)[:, self.order])  # [B, D, C], first drawn first
-        h = F.pad(drawn[:, :-1], (0, 0, 1, 0))
-        if self.positions is not None:
-            h = h + self.positions()[self.order]
-        h = h.transpose(1, 2)[:, :, None]  # [B, C, 1, D], and the channels stay stored last
+        h = self.inputs(x.flatten(1))
         total = self.skip_bias[:, None, None]
         for layer in self.layers:
             h, skip = layer(h, context)
@@ -153,7 +149,15 @@ class WaveNet(Autoregressive):
         outputs = self.head(total[:, :, 0].transpose(1, 2))  # [B, D, P]
         return outputs[:, self.order.argsort()].transpose(1, 2).unflatten(2, self.event_shape)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the first layer reads, moved back by one position: flat x [B, D] -> [B, C, 1, D]."""
+        drawn = self.embed(x[:, self.order])  # [B, D, C], first drawn first
+        h = F.pad(drawn[:, :-1], (0, 0, 1, 0))
+        if self.positions is not None:
+            h = h + self.positions()[self.order]
+        return h.transpose(1, 2)[:, :, None]  # the channels stay stored last
+
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """Each layer reads its earlier taps from a ring of its past inputs and writes the new one over the oldest."""
         order, head, embed, skip_bias = self.order.tolist(), self.head, self.embed, self.skip_bias
         start = skip_bias.new_zeros(n, len(skip_bias))
@@ -163,6 +167,12 @@ class WaveNet(Autoregressive):
             gaps = range(layer.memory, 0, -layer.dilation)  # how far back the taps lie, the oldest first
             residual = None if layer.residual is None else layer.residual.weight[:, :, 0, 0].T.contiguous()
             layers.append((start.new_zeros(layer.memory, *start.shape), gaps, *layer.taps(context), residual))
+        if x is not None and known:
+            h = self.inputs(x)[..., :known]
+            for layer, (ring, *_) in zip(self.gated_layers, layers, strict=True):
+                times = torch.arange(max(0, known - len(ring)), known)
+                ring[times % len(ring)] = h[:, :, 0, times].permute(2, 0, 1)
+                h, _ = layer(h, context)
         channels = len(skip_bias)
         skip = torch.cat([layer.skip.weight[:, :, 0, 0] for layer in self.gated_layers], 1).T.contiguous()
 

@@ -60,6 +60,12 @@ CASES = {
     "PixelCNN positions": Case(
         partial(PixelCNN, channels=6, layers=2, kernel=5, positions=True), PICTURES, COLOUR, ordered=False
     ),
+    "PixelCNN embedding": Case(
+        partial(PixelCNN, channels=6, layers=2, kernel=3, embedding=True), PICTURES, COLOUR, ordered=False
+    ),
+    "GatedPixelCNN embedding": Case(
+        partial(GatedPixelCNN, channels=6, layers=2, kernel=3, embedding=True), PICTURES, COLOUR, ordered=False
+    ),
     "GatedPixelCNN": Case(partial(GatedPixelCNN, channels=6, layers=3, kernel=5), PICTURES, COLOUR, ordered=False),
     "GatedPixelCNN positions": Case(
         partial(GatedPixelCNN, channels=6, layers=2, kernel=3, positions=True), PICTURES, COLOUR, ordered=False

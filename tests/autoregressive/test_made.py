@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lvmlib.autoregressive import MADE, OrderingMixture
+from lvmlib.autoregressive.made import mixture_loss
 from lvmlib.training import fit
 
 
@@ -118,7 +119,9 @@ def test_the_mixture_takes_contexts_and_refuses_a_single_mask():
         model.use(mask_set)
         each.append(model.log_prob(x, labels).exp())
     torch.testing.assert_close(mixture.log_prob(x, labels).exp(), torch.stack(each).mean(0))
-    assert not torch.allclose(mixture.log_prob(x, labels), mixture.log_prob(x))
+    assert not torch.allclose(mixture.log_prob(x, labels), mixture.log_prob(x, (labels + 1) % 4))
+    with pytest.raises(ValueError, match="built with a context"):
+        mixture.log_prob(x)
     certain = copy.deepcopy(model)
     with torch.no_grad():  # the label alone decides each pixel
         for p in certain.parameters():
@@ -182,3 +185,60 @@ def test_trained_with_several_orderings_it_learns_under_each():
         model.use(mask_set)
         assert -model.log_prob(x).mean().item() < 0.75  # it began at 6 log 2 = 4.16
     assert (OrderingMixture(model).sample(50).float().var(1) == 0).float().mean() > 0.9
+
+
+def test_a_rare_value_is_as_rare_with_short_weights():
+    model = MADE((50,), hidden=(4,))
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        model.net.output.bias.fill_(math.log(0.001 / 0.999))
+    model.bfloat16()
+    p = torch.sigmoid(model.net.output.bias[0].double()).item()  # of the rounded log-odds
+    torch.manual_seed(0)
+    n = 2000 * 50
+    ones = model.sample(2000).sum().item()
+    assert abs(ones - n * p) < 5 * (n * p * (1 - p)) ** 0.5
+
+
+@pytest.mark.parametrize("masks", [1, 3])
+def test_what_was_built_or_loaded_for_inference_can_be_trained(masks):
+    ordinary = MADE((6,), hidden=(8,), masks=masks, direct=True)
+    with torch.inference_mode():
+        built = MADE((6,), hidden=(8,), masks=masks, direct=True, seed=5)
+        built.load_state_dict(ordinary.state_dict())
+        ordinary.load_state_dict(built.state_dict())
+        ordinary.use(masks - 1)
+        ordinary.log_prob(torch.zeros(2, 6))
+    for model in (built, ordinary):
+        assert not any(t.is_inference() for t in [*model.parameters(), *model.buffers()])
+        model.train().log_prob(torch.ones(2, 6)).sum().backward()
+        assert all(p.grad is not None for p in model.parameters())
+
+
+def test_few_positions_are_drawn_without_a_cache():
+    """Whole passes were measured to be faster there, so the cached way is the other one."""
+    for model, n, whole in [
+        (MADE((8,), hidden=(32, 32)), 4, True),
+        (MADE((8,), hidden=(32, 32)), 4000, False),
+        (MADE((9,), hidden=(32, 32)), 4, False),
+    ]:
+        passes = []
+        model.net.register_forward_hook(lambda *_, passes=passes: passes.append(1))
+        model.sample(n)
+        assert len(passes) == (model.dims if whole else 0)
+
+
+def test_the_mixture_can_be_validated_with():
+    """The value does not depend on the mask set that training stands at, and leaves it where it is."""
+    model = MADE((6,), hidden=(16,), masks=3, context=2)
+    x, context = torch.randint(2, (4, 6)).float(), torch.randn(4, 2)
+    values = []
+    for mask_set in range(3):
+        model.use(mask_set)
+        values.append(mixture_loss(model.eval(), (x, context)))
+        assert int(model.net.mask_set) == mask_set
+        single = -model.log_prob(x, context)
+        assert not torch.allclose(single, values[0])
+    assert torch.equal(values[0], values[1]) and torch.equal(values[0], values[2])
+    torch.testing.assert_close(values[0], -OrderingMixture(model).log_prob(x, context))

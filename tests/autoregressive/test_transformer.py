@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lvmlib.autoregressive import CausalTransformer
+from lvmlib.autoregressive.attention import CausalAttention, TransformerBlock, TransformerBlocks
 from lvmlib.autoregressive.tokens import PositionEmbedding, PositionWaves
-from lvmlib.autoregressive.transformer import CausalAttention, TransformerBlock, TransformerBlocks
 
 
 def small(event_shape=(3, 4), seed=0, **options) -> CausalTransformer:

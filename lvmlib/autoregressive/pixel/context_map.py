@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
+from lvmlib.base import Given
 
 
 def map_shape(model: Autoregressive) -> tuple[int, int, int]:
@@ -28,3 +31,14 @@ def looking_everywhere(inputs: int, width: int, layers: int, outputs: int) -> nn
     for layer in range(layers):
         blocks += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=2**layer, dilation=2**layer)]
     return nn.Sequential(*blocks, nn.SiLU(), nn.Conv2d(width, outputs, 1))
+
+
+def name_parts_as_given(model: Given) -> None:
+    """Let weights be loaded that were saved when the parts were called `model` and `features`."""
+    model._register_load_state_dict_pre_hook(_rename)  # the public name of this is younger than torch 2.3
+
+
+def _rename(weights: dict[str, Any], prefix: str, *_: Any) -> None:
+    for old, new in (("model.", "density."), ("features.", "network.")):
+        for key in [key for key in weights if key.startswith(prefix + old)]:
+            weights[prefix + new + key.removeprefix(prefix + old)] = weights.pop(key)

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step
-from lvmlib.autoregressive.pixel_head import PixelHead
-from lvmlib.autoregressive.pixelcnnpp import context_channels
-from lvmlib.autoregressive.shifted_conv import (
-    GatedPixel,
-    GatedResnet,
-    PatchCache,
-    RowCache,
-    ShiftedConv2d,
-    as_map,
-    unit_variance_,
-)
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import in_rows
+from lvmlib.autoregressive.pixel.pixel_head import PixelHead
+from lvmlib.autoregressive.pixel.pixel_model import rows_known
+from lvmlib.autoregressive.pixel.resolution import context_channels
+from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet, ShiftedConv2d, as_map, unit_variance_
+from lvmlib.autoregressive.pixel.shifted_steps import GatedPixel, PatchCache, RowCache, late
+from lvmlib.autoregressive.watching import Take, watching
 
 
 class PixelSNAIL(Autoregressive):
@@ -92,13 +89,13 @@ class PixelSNAIL(Autoregressive):
         """One pass through all blocks."""
         z, context = self.encode(x), as_map(context)
         place = self.place.expand(len(x), -1, -1, -1)
-        inputs = F.pad(z, (0, 0, 0, 0, 0, 1), value=1.0).contiguous(memory_format=torch.channels_last)
+        inputs = in_rows(F.pad(z, (0, 0, 0, 0, 0, 1), value=1.0))
         v = self.row_above(inputs) + self.left(inputs)
         for block in self.blocks:
             v = block(v, z, place, context)
         return self.head(F.elu(v), x)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """One new pixel for each convolution, one new key and value for each attention."""
         colours, height, width = self.event_shape
         pixels, context = height * width, as_map(context)
@@ -109,6 +106,11 @@ class PixelSNAIL(Autoregressive):
         one_row, left = RowCache(self.row_above, n, width), PatchCache(self.left, n, width)
         assert self.left.bias is not None
         bias, before = self.left.bias.detach(), self.left.weight.new_zeros(n, colours + 1, width)
+        i, start = rows_known(self, known)
+        if x is not None and i:
+            rows = [(one_row.conv, partial(one_row.start, i=i - 1)), (left.conv, partial(late, left, i=i))]
+            with watching([*rows, *(pair for block in blocks for pair in block.caches(i))]):
+                self.predict(x.view(n, *self.event_shape), context)
         first: tuple[Tensor, ...] = ()
         outputs: Iterator[Tensor] = iter(())
 
@@ -139,7 +141,7 @@ class PixelSNAIL(Autoregressive):
                 outputs = self.head.each_channel(F.elu(v), lambda b: x[:, b * pixels + i])
             return next(outputs)
 
-        return step
+        return step if x is None else caught_up(step, x, start, known)
 
 
 class Block(nn.Module):
@@ -179,7 +181,7 @@ class Block(nn.Module):
         key, value = F.pad(key[:, :, :-1], (0, 0, 1, 0)), F.pad(value[:, :, :-1], (0, 0, 1, 0))
         found = F.scaled_dot_product_attention(query, key, value, is_causal=True)  # [B, heads, H * W, found / heads]
         found = found.transpose(2, 3).flatten(1, 2).unflatten(2, (height, width))
-        return self.mix(v, found.contiguous(memory_format=torch.channels_last), context=context)
+        return self.mix(v, in_rows(found), context=context)
 
     def offers(self, v: Tensor, z: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of pixels: features [B, N, F], colours [B, N, C], places [B, N, 2] -> [B, heads, N, .]."""
@@ -221,6 +223,18 @@ class BlockSteps:
         self.scale = each**-0.5
         self.last = place.new_zeros(0)
 
+    def caches(self, i: int) -> Iterator[tuple[nn.Module, Take]]:
+        """Each layer that a cache looks at, and how it gets to the end of row i - 1 when one pass reads the picture."""
+        for layer in self.near:
+            for cache in (layer.first, layer.second):
+                yield cache.conv, partial(cache.start, i=i)
+        yield self.block.key_value, partial(self.take_offers, pixels=i * self.width)
+
+    def take_offers(self, _: Tensor, offers: Tensor, pixels: int) -> None:
+        """Keys and values of the first pixels, from those of all [n, H * W, 2 * found]."""
+        key, value = (self.block.split(t).flatten(0, 1) for t in offers[:, :pixels].chunk(2, -1))
+        self.keys[:, :, 1 : pixels + 1], self.values[:, 1 : pixels + 1] = key.transpose(1, 2), value
+
     def next_row(self) -> None:
         """Begin a row."""
         for layer in self.near:
@@ -232,7 +246,7 @@ class BlockSteps:
         for layer in self.near:
             v = layer(r, c, v)
         i = r * self.width + c
-        if i:
+        if len(self.last):  # else one pass has read all before, or there is nothing
             key, value = self.block.offers(*(t[:, None] for t in (self.last, colours, self.place[i - 1])))
             self.keys[:, :, i] = key.flatten(0, 2)
             self.values[:, i] = value.flatten(0, 2)

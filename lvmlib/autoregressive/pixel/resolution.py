@@ -1,133 +1,19 @@
-"""PixelCNN++: shifted convolutions, a U-net between resolutions, and a mixture of logistics for each pixel."""
+"""The U-net of PixelCNN++: two streams of features that go down through the resolutions and up again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from functools import partial
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step
-from lvmlib.autoregressive.pixel_head import PixelHead
-from lvmlib.autoregressive.shifted_conv import (
-    GatedPixel,
-    GatedResnet,
-    GatedRow,
-    PatchCache,
-    RowCache,
-    ShiftedConv2d,
-    as_map,
-    unit_variance_,
-)
-
-
-class PixelCNNpp(Autoregressive):
-    r"""PixelCNN++ for pictures (C, H, W), drawn pixel by pixel and channel by channel.
-
-    .. math:: p(x) = \prod_{i} \sum_m \pi_m(x_{<i}) \prod_{c} P\big(x_{ic} \mid \mu_{cm}(x_{<i}, x_{i,<c}),
-        s_{cm}(x_{<i})\big)
-
-    Two streams of features, one of the rows above a pixel and one of the pixels to its left as well, go down through
-    the resolutions and up again with shortcuts between equals. `PixelHead` turns them into the parameters of each
-    channel.
-
-    Sampling keeps what it has computed: the stream of the rows above is known for a whole row when the row begins, and
-    at half the resolution the other stream changes at every other pixel of every other row only. Together all steps
-    do the work of one forward pass.
-
-    Args:
-        event_shape: (C, H, W); H and W must be divisible by 2 as often as `halvings` says.
-        channels: features of each stream.
-        layers: residual blocks of each stream at each resolution on the way down; on the way up there is one more.
-        halvings: how often height and width are halved.
-        dropout: probability with which features are set to 0 while training.
-        levels: number of values of one entry.
-        logistics: components of the mixture; 0 for a free table of the values.
-        context: number of entries of a context vector, number of classes, or the shape (c, H, W) of a context map.
-
-    Raises:
-        ValueError: another event shape, sizes below 1, or a picture that cannot be halved so often.
-
-    Example:
-        >>> model = PixelCNNpp((3, 8, 8), channels=8, layers=1, halvings=1)
-        >>> model.sample(2).shape
-        torch.Size([2, 3, 8, 8])
-
-    Source: Salimans et al. 2017, *PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood and
-    Other Modifications*. Weights are not normalised here; blocks start close to the identity instead.
-    """
-
-    def __init__(
-        self,
-        event_shape: Sequence[int],
-        channels: int = 32,
-        layers: int = 2,
-        halvings: int = 2,
-        dropout: float = 0.0,
-        levels: int = 256,
-        logistics: int = 5,
-        context: int | Sequence[int] | None = None,
-    ):
-        super().__init__(event_shape, levels, logistics, context)
-        _check_sizes(self.event_shape, halvings, channels=channels, layers=layers)
-        inputs, width = self.event_shape[0] + 1, channels
-        maps = context_channels(self)
-        self.above = ShiftedConv2d(inputs, width, (2, 3), shift=(1, 0))
-        self.row_above = ShiftedConv2d(inputs, width, (1, 3), shift=(1, 0))
-        self.left = ShiftedConv2d(inputs, width, (2, 1), left=True, shift=(0, 1))
-        for layer in (self.above, self.row_above, self.left):
-            unit_variance_(layer)
-        self.halvings = halvings
-        self.net = Resolution(width, layers, halvings, maps, dropout)
-        self.head = PixelHead(width, self.event_shape[0], self.family)
-
-    def predict(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """One pass through the two streams."""
-        z = F.pad(self.encode(x), (0, 0, 0, 0, 0, 1), value=1.0)  # a channel of ones tells the picture from its border
-        z = z.contiguous(memory_format=torch.channels_last)
-        u, v = self.above(z), self.row_above(z) + self.left(z)
-        _, v = self.net(u, v, pyramid(context, self.halvings))
-        return self.head(F.elu(v), x)
-
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
-        """The stream of the rows above once a row, the other once a pixel, the head once a channel."""
-        channels, height, width = self.event_shape
-        pixels = height * width
-        net = ResolutionSteps(self.net, n, (height, width), pyramid(context, self.halvings))
-        above, left = RowCache(self.above, n, width), PatchCache(self.left, n, width)
-        one_row = RowCache(self.row_above, n, width)
-        assert self.left.bias is not None
-        bias, zero = self.left.bias.detach(), self.left.weight.new_zeros(n, channels + 1, width)
-        first: tuple[Tensor, ...] = ()
-        outputs: Iterator[Tensor] = iter(())
-
-        def begin_row(r: int, picture: Tensor) -> None:
-            nonlocal first
-            last = zero if r == 0 else F.pad(self.encode(picture[:, :, r - 1]), (0, 0, 0, 1), value=1.0)
-            above.push(last)
-            one_row.push(last)
-            left.next_row()
-            first = (one_row.read() + bias[:, None]).permute(2, 0, 1).contiguous().unbind(0)  # [n, F] for each column
-            net.row(r, above.read())
-
-        def step(t: int, x: Tensor) -> Tensor:
-            nonlocal outputs
-            (r, c), channel = divmod(t // channels, width), t % channels
-            if channel == 0:
-                picture = x.view(n, channels, height, width)
-                if c == 0:
-                    begin_row(r, picture)
-                else:
-                    slot = left.slot(c)
-                    slot[:, :channels] = self.encode(picture[:, :, r, c - 1])
-                    slot[:, channels] = 1
-                v = net.pixel(r, c, left.read(c, first[c]))
-                outputs = self.head.each_channel(F.elu(v), lambda b: x[:, b * pixels + r * width + c])
-            return next(outputs)
-
-        return step
+from lvmlib.autoregressive.autoregressive import Autoregressive
+from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet, ShiftedConv2d, as_map, unit_variance_
+from lvmlib.autoregressive.pixel.shifted_steps import GatedPixel, GatedRow, PatchCache, RowCache
+from lvmlib.autoregressive.watching import Take
 
 
 class Resolution(nn.Module):
@@ -224,6 +110,24 @@ class ResolutionSteps:
             self.grow_bias = net.grow_v.bias.detach().repeat(4)
             self.rows_u = self.rows_v = net.grow_v.weight.new_zeros(2, width, n, net.grow_v.out_channels)
 
+    def caches(self, i: int) -> Iterator[tuple[nn.Module, Take]]:
+        """Each convolution, and how its cache gets to the end of row i - 1 when one pass reads the picture."""
+        for block_u, block_v in [*self.down, *self.up]:
+            for cache in (block_u.first, block_u.second, block_v.first, block_v.second):
+                yield cache.conv, partial(cache.start, i=i)
+        if self.lower is not None:
+            yield self.shrink_u.conv, partial(self.shrink_u.start, i=i)
+            yield self.shrink_v.conv, partial(self.shrink_v.start, i=i)
+            if i % 2:  # row i hangs on the row below that began with row i - 1
+                yield self.net.grow_u, partial(self.keep, "rows_u", i=i)
+                yield self.net.grow_v, partial(self.keep, "rows_v", i=i)
+            yield from self.lower.caches((i + 1) // 2)
+
+    def keep(self, name: str, _: Tensor, grown: Tensor, i: int) -> None:
+        """Take rows i - 1 and i of maps that were made from half the resolution."""
+        pair = grown[:, :, i - 1 : i + 1]  # [n, F, 2, width]
+        setattr(self, name, pair if name == "rows_u" else pair.permute(2, 3, 0, 1).contiguous())
+
     def row(self, r: int, u: Tensor) -> Tensor:
         """Row r of the first stream, u [n, F, width] -> the same, and all that it means for the second stream."""
         shortcuts = [u]
@@ -289,16 +193,3 @@ def context_channels(model: Autoregressive) -> int:
             f"the picture, but it is {tuple(shape)}."
         )
     return shape[0]
-
-
-def _check_sizes(event_shape: Sequence[int], halvings: int, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, but it is {size}.")
-    if halvings < 0:
-        raise ValueError(f"halvings must be 0 or more, but it is {halvings}.")
-    if len(event_shape) != 3 or any(size % 2**halvings for size in event_shape[1:]):
-        raise ValueError(
-            f"PixelCNNpp takes pictures (C, H, W) with H and W divisible by {2**halvings} for halvings={halvings}, but "
-            f"event_shape is {tuple(event_shape)}. Pad the pictures, or halve them less often."
-        )

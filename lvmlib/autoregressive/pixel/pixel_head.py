@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.families import Family, LogisticFamily
-from lvmlib.autoregressive.shifted_conv import concat_elu
+from lvmlib.autoregressive.families import Family, LogisticFamily, at_least_float32
+from lvmlib.autoregressive.pixel.shifted_conv import concat_elu
 from lvmlib.distributions import DiscretizedLogistic
 
 
@@ -76,7 +76,7 @@ class PixelHead(nn.Module):
         Runs in the dtype of the weights, also under autocast: half precision would blur a location by half a level.
         """
         with torch.autocast(features.device.type, enabled=False):
-            features = features.permute(0, 2, 3, 1).to(x.dtype)
+            features = features.permute(0, 2, 3, 1).to(self.inner.weight.dtype)
             out = torch.stack(list(self.each_channel(features, lambda c: x[:, c])), 3)  # [B, H, W, C, P]
         return out.permute(0, 4, 3, 1, 2)
 
@@ -93,7 +93,7 @@ class PixelHead(nn.Module):
         return iter((raw,)) if self.channels == 1 else self._tables(raw, read)
 
     def _mixtures(self, raw: Tensor, read: Callable[[int], Tensor], family: LogisticFamily) -> Iterator[Tensor]:
-        logits, loc, log_scale, coupling = raw.split(self.sizes, -1)
+        logits, loc, log_scale, coupling = at_least_float32(raw).split(self.sizes, -1)
         loc, log_scale = (t.unflatten(-1, (self.channels, -1)) for t in (loc, log_scale))  # [..., C, M]
         coupling = coupling.tanh()
         known: list[Tensor] = []  # channels before this one, spread over [-1, 1], [..., 1]
@@ -117,5 +117,5 @@ class PixelHead(nn.Module):
             if c:
                 known.append(read(c - 1)[..., None] * (2 / (self.family.levels - 1)) - 1)
                 first = c * (c - 1) // 2
-                h = h + torch.cat(known, -1) @ self.coupling[first : first + c]
+                h = h + torch.cat(known, -1).to(h.dtype) @ self.coupling[first : first + c]
             yield self.outputs[c](concat_elu(h, -1))

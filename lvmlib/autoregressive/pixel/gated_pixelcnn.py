@@ -9,17 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step
-from lvmlib.autoregressive.masked_conv import (
-    MaskedConv2d,
-    PixelModel,
-    PixelSteps,
-    RowsAbove,
-    RowSteps,
-    in_rows,
-    offsets,
-    plus,
-)
+from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, RowsAbove, in_rows, plus
+from lvmlib.autoregressive.pixel.masked_steps import PixelSteps, RowSteps, offsets
+from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
 
 
 class GatedPixelCNN(PixelModel):
@@ -46,6 +39,8 @@ class GatedPixelCNN(PixelModel):
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map; it enters the gates of both
             stacks in all layers, through 1x1 convolutions K without a bias.
+        embedding: levels are codes, such as the indices of a codebook, and not magnitudes: each enters as a learned
+            vector with as many features as a layer.
 
     Raises:
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
@@ -68,16 +63,26 @@ class GatedPixelCNN(PixelModel):
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
+        embedding: bool = False,
     ):
-        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        super().__init__(
+            event_shape,
+            levels,
+            logistics,
+            context,
+            channels * embedding,
+            channels=channels,
+            layers=layers,
+            kernel=kernel,
+        )
         C, p = self.colours, channels
         later = range(layers - 1)
         self.vertical = nn.ModuleList(
-            [RowsAbove(C, 2 * p, kernel), *(RowsAbove(p, 2 * p, 3, own_row=True) for _ in later)]
+            [RowsAbove(self.inputs, 2 * p, kernel), *(RowsAbove(p, 2 * p, 3, own_row=True) for _ in later)]
         )
         self.horizontal = nn.ModuleList(
             [
-                MaskedConv2d(C, 2 * p, (1, kernel), "A", C, copies=2),
+                MaskedConv2d(self.inputs, 2 * p, (1, kernel), "A", C, copies=2),
                 *(MaskedConv2d(p, 2 * p, (1, 3), "B", C, copies=2) for _ in later),
             ]
         )
@@ -110,7 +115,7 @@ class GatedPixelCNN(PixelModel):
         added = self.added(context)  # for the vertical stack, for the horizontal one, for the next layer's vertical one
         return zip(self.vertical, self.horizontal, self.link, self.mix, zip(added, added, strict=True), strict=True)
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """The vertical stack runs one row at a time, when a row begins; the horizontal one pixel by pixel."""
         C, H, W = self.event_shape
         parts = list(self.parts(context))
@@ -121,6 +126,12 @@ class GatedPixelCNN(PixelModel):
         mix = [PixelSteps(conv, n, H, W) for *_, conv, _ in parts]
         tail = [PixelSteps(conv, n, H, W) for conv in (self.head, self.last)]
         order = self.order.tolist()
+        i, start = rows_known(self, known)
+        if x is not None and i:  # of all that is above, only the vertical stack is ever looked at again
+            v = in_rows(self.encode(x.view(n, C, H, W)))
+            for l, (conv, *_, (to_v, _)) in enumerate(parts):
+                vertical[l].start(v, i if l else i - 1)  # the picture lags behind: it is read when a row begins
+                v = gate(plus(conv(v), to_v))
 
         def begin_row(i: int, x: Tensor) -> None:
             below: Tensor | None = None  # of the map that the next kernel looks at: the row that it has not seen yet
@@ -156,7 +167,7 @@ class GatedPixelCNN(PixelModel):
                 skip = steps.at(j, c)
             return skip
 
-        return step
+        return step if x is None else caught_up(step, x, start, known)
 
 
 def gate(a: Tensor, dim: int = 1) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import map_shape
+from lvmlib.autoregressive.pixel.context_map import map_shape
 from lvmlib.base import Density
 from lvmlib.checks import check_batch
 
@@ -69,7 +69,7 @@ class HierarchicalPixelModel(Density):
             [B], nats; its gradient trains encoder and auxiliary decoder.
         """
         outputs = self.auxiliary(2 * self.codes(x) - 1).unflatten(1, (self.pixels.family.size, self.event_shape[0]))
-        return -self.pixels.family.log_prob(outputs.to(self.pixels.dtype), x.to(self.pixels.dtype))
+        return -self.pixels.family.log_prob(outputs.to(self.pixels.value_dtype), x.to(self.pixels.value_dtype))
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """The bound, with no gradient into the encoder.
@@ -98,7 +98,8 @@ class HierarchicalPixelModel(Density):
     def decode(self, codes: Tensor, temperature: float = 1.0) -> Tensor:
         """Draw a picture for each row of codes: [B, b, h, w] -> [B, C, H, W]."""
         check_batch(codes, self.prior.event_shape, "codes")
-        return self.pixels.sample(len(codes), self.features(2 * self.prior.check(codes) - 1), temperature)
+        signs = (2 * self.prior.check(codes) - 1).to(self.pixels.dtype)
+        return self.pixels.sample(len(codes), self.features(signs), temperature)
 
 
 def _grow(bits: int, channels: int, outputs: int, doublings: int) -> nn.Sequential:

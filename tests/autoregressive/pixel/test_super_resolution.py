@@ -1,9 +1,11 @@
 import itertools
+import pickle
 
 import pytest
 import torch
 
 from lvmlib.autoregressive import FVSBN, GatedPixelCNN, SuperResolution
+from lvmlib.base import Given
 
 
 def small() -> SuperResolution:
@@ -49,6 +51,31 @@ def test_gradients_reach_the_features():
     model = small()
     model.log_prob(torch.randint(2, (5, 1, 2, 4))).sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model.features.parameters())
+
+
+def test_weights_of_the_time_when_the_parts_had_other_names_fit():
+    model, other = small(), small()
+    x = torch.randint(2, (3, 1, 2, 4)).double()
+    expected = model.log_prob(x)
+    old = {
+        key.replace("density.", "model.", 1).replace("network.", "features.", 1): 2 * value
+        for key, value in model.state_dict().items()
+    }
+    assert {key.split(".")[0] for key in old} == {"model", "features"}
+    other.load_state_dict(old)
+    assert all(torch.equal(2 * a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values()))
+    holder = torch.nn.ModuleDict({"inner": other})
+    holder.load_state_dict({f"inner.{key}": value / 2 for key, value in old.items()})
+    assert torch.equal(pickle.loads(pickle.dumps(other)).log_prob(x), expected)
+
+
+def test_it_is_the_pixel_model_given_what_a_network_makes_of_the_small_picture():
+    model = small()
+    x, told = torch.randint(2, (3, 1, 2, 4)).double(), torch.rand(3, 1, 1, 2).double()
+    assert isinstance(model, Given)
+    assert torch.equal(model.log_prob(x, told), model.model.log_prob(x, model.features(told)))
+    prefix = torch.tensor([[1.0, 0.0]] * 3)
+    assert torch.equal(model.sample(3, told, prefix=prefix).flatten(1)[:, :2].float(), prefix)
 
 
 def test_the_door():

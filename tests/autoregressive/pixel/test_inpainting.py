@@ -76,3 +76,12 @@ def test_the_door():
         model.sample(2, x)
     with pytest.raises(ValueError, match="whole numbers"):
         model.fill(x + 3, torch.ones_like(x))
+
+
+def test_codes_can_be_missing_too():
+    pixels = GatedPixelCNN((1, 4, 4), channels=4, layers=1, kernel=3, levels=9, embedding=True, context=(2, 4, 4))
+    model, x = Inpainting(pixels, width=4, layers=1), torch.randint(9, (3, 1, 4, 4)).float()
+    known = torch.zeros(3, 1, 4, 4)
+    known[..., :2] = 1
+    assert torch.equal(model.fill(x, known)[..., :2], x[..., :2])
+    assert model.log_prob(x, known).shape == (3,)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
+from lvmlib.autoregressive.pixel.context_map import looking_everywhere, map_shape
 from lvmlib.base import Density
 from lvmlib.checks import check_batch, check_context
 
@@ -39,7 +39,8 @@ class Inpainting(Density):
         super().__init__(model.event_shape)
         features, _, _ = map_shape(model)
         self.model, self.support = model, model.support
-        self.features = looking_everywhere(self.event_shape[0] + 1, width, layers, features)
+        encoded = getattr(model, "inputs", self.event_shape[0])  # more than the colours where these are embedded codes
+        self.features = looking_everywhere(encoded + 1, width, layers, features)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-probability of the missing pixels given the known ones.
@@ -53,7 +54,7 @@ class Inpainting(Density):
         """
         known = self._known(context, x)
         conditionals = self.model.conditionals(x, self._map(x, known))
-        each = conditionals.base_dist.log_prob(x.to(self.model.dtype))  # type: ignore[attr-defined]  # [B, C, H, W]
+        each = conditionals.base_dist.log_prob(x.to(self.model.value_dtype))  # type: ignore[attr-defined]  # [B, C, H, W]
         return (each * (1 - known)).flatten(1).sum(1)
 
     @torch.no_grad()
@@ -70,7 +71,7 @@ class Inpainting(Density):
             [B, C, H, W].
         """
         known = self._known(known, x)
-        x = torch.where(known.bool(), x.to(self.model.dtype), 0)
+        x = torch.where(known.bool(), x.to(self.model.value_dtype), 0)
         kept = known.bool().expand_as(x).flatten(1)
         return self.model.fill(self.model.check(x).flatten(1), kept, self._map(x, known), temperature, cache)
 
@@ -85,7 +86,7 @@ class Inpainting(Density):
             raise ValueError(
                 "sample draws whole pictures and takes no context; to keep known pixels, use fill(x, known)."
             )
-        x = torch.zeros(n, *self.event_shape, dtype=self.model.dtype, device=self.model.order.device)
+        x = torch.zeros(n, *self.event_shape, dtype=self.model.value_dtype, device=self.model.order.device)
         return self.fill(x, x[:, :1], temperature)
 
     def _known(self, known: Tensor | None, x: Tensor) -> Tensor:
@@ -96,8 +97,8 @@ class Inpainting(Density):
         check_batch(known, (1, *self.event_shape[1:]), "known")
         if not ((known == 0) | (known == 1)).all():
             raise ValueError("known must be 1 where a pixel is known and 0 where it is missing; it holds other values.")
-        return known.to(self.model.order.device, self.model.dtype)
+        return known.to(self.model.order.device, self.model.value_dtype)
 
     def _map(self, x: Tensor, known: Tensor) -> Tensor:
-        x = x.to(known.device, known.dtype)
-        return self.features(torch.cat([self.model.encode(x) * known, known], 1))
+        seen, told = self.model.encode(x.to(known)), known.to(self.model.dtype)
+        return self.features(torch.cat([seen * told, told], 1))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lvmlib.autoregressive.pixelcnnpp import PixelCNNpp
+from lvmlib.autoregressive.pixel.pixelcnnpp import PixelCNNpp
 from lvmlib.distributions import DiscretizedLogistic
 
 

@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from lvmlib.autoregressive import MaskedConv2d
-from lvmlib.autoregressive.masked_conv import PixelSteps, RowsAbove, RowSteps, group_ends, group_index
+from lvmlib.autoregressive.pixel.masked_conv import RowsAbove, group_ends, group_index
+from lvmlib.autoregressive.pixel.masked_steps import PixelSteps, RowSteps
 
 KINDS = [
     # inputs, outputs, kernel, mask type, colours, copies

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lvmlib.autoregressive.pixelsnail import Block, PixelSNAIL
+from lvmlib.autoregressive.pixel.pixelsnail import Block, PixelSNAIL
 
 
 def perturbed(event_shape, seed=0, **options):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import looking_everywhere, map_shape
-from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context
+from lvmlib.autoregressive.pixel.context_map import looking_everywhere, map_shape, name_parts_as_given
+from lvmlib.base import Given
+from lvmlib.checks import check_batch, looks_at_values
 
 BRIGHTNESS = (0.299, 0.587, 0.114)
 """What red, green and blue give to the brightness, by ITU-R Recommendation BT.601."""
 
 
-class Colourisation(Density):
+class Colourisation(Given):
     r"""A pixel model that is told of the grey picture through a map of features.
 
     .. math:: \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y))
@@ -42,18 +45,27 @@ class Colourisation(Density):
     """
 
     def __init__(self, model: Autoregressive, width: int = 32, layers: int = 4):
-        super().__init__(model.event_shape)
         features, height, width_of_x = map_shape(model)
-        if self.event_shape[0] != 3:
-            raise ValueError(f"Colourisation draws red, green and blue, but the event shape is {(*self.event_shape,)}.")
-        self.model, self.support = model, model.support
-        self.grey_shape = torch.Size((1, height, width_of_x))
-        self.features = looking_everywhere(1, width, layers, features)
+        if model.event_shape[0] != 3:
+            shape = tuple(model.event_shape)
+            raise ValueError(f"Colourisation draws red, green and blue, but the event shape is {shape}.")
+        super().__init__(model, GreyReader((1, height, width_of_x), width, layers, features))
+        name_parts_as_given(self)
+
+    @property
+    def model(self) -> Autoregressive:
+        """The pixel model."""
+        return cast("Autoregressive", self.density)
+
+    @property
+    def features(self) -> nn.Module:
+        """What makes the map of features from a grey picture."""
+        return self.network
 
     def grey(self, x: Tensor) -> Tensor:
         """The brightness of colour pictures, spread over [-1, 1]: [B, 3, H, W] in {0..levels-1} -> [B, 1, H, W]."""
         check_batch(x, self.event_shape)
-        weights = torch.tensor(BRIGHTNESS, dtype=self.model.dtype, device=x.device)[:, None, None]
+        weights = torch.tensor(BRIGHTNESS, dtype=self.model.value_dtype, device=x.device)[:, None, None]
         return (x * weights).sum(1, keepdim=True) * (2 / (self.model.levels - 1)) - 1
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
@@ -69,19 +81,16 @@ class Colourisation(Density):
         Raises:
             ValueError: pictures of another shape, or grey levels outside [-1, 1].
         """
-        if context is None:
-            context = self.grey(x)
-        return self.model.log_prob(x, self._map(context, len(x)))
+        return super().log_prob(x, self.grey(x) if context is None else context)
 
-    @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, cache: bool = True) -> Tensor:
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, **options: Any) -> Tensor:
         """Draw one colour picture for each grey one.
 
         Args:
             n: number of grey pictures.
             context: [n, 1, H, W], between -1 (black) and 1 (white).
             temperature: as in `Autoregressive.sample`.
-            cache: as in `Autoregressive.sample`.
+            options: `cache` and `prefix`, as in `Autoregressive.sample`.
 
         Returns:
             [n, 3, H, W].
@@ -91,14 +100,32 @@ class Colourisation(Density):
         """
         if context is None:
             raise ValueError("Colourisation colours grey pictures: pass them as context, for example grey(x).")
-        return self.model.sample(n, self._map(context, n), temperature, cache)
+        return super().sample(n, context, temperature, **options)
 
-    def _map(self, grey: Tensor, rows: int) -> Tensor:
-        check_context(grey, rows)
+
+class GreyReader(nn.Sequential):
+    """From a grey picture to a map of features, by convolutions that look everywhere.
+
+    Args:
+        grey_shape: (1, H, W).
+        width: channels inside.
+        layers: how many, each with twice the dilation of the one before.
+        features: channels of the map, F.
+
+    Returns:
+        [B, F, H, W] for grey pictures [B, 1, H, W] between -1 and 1.
+    """
+
+    def __init__(self, grey_shape: Sequence[int], width: int, layers: int, features: int):
+        super().__init__(*looking_everywhere(1, width, layers, features))
+        self.grey_shape = torch.Size(grey_shape)
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """Check grey pictures and compute their map."""
         check_batch(grey, self.grey_shape, "context")
-        if not (grey.abs() <= 1 + 1e-5).all():  # white is 1 but for rounding; nan is at most nothing
+        if looks_at_values(grey) and not (grey.abs() <= 1 + 1e-5).all():  # white is 1 but for rounding; nan is nothing
             raise ValueError(
                 "The grey picture must lie between -1 (black) and 1 (white), as grey(x) gives it, but it reaches from "
                 f"{grey.min().item():g} to {grey.max().item():g}."
             )
-        return self.features(grey.to(self.model.order.device, self.model.dtype))
+        return super().forward(grey.to(cast("Tensor", self[0].weight)))

@@ -76,7 +76,7 @@ class MultiScale(Density):
         """
         check_batch(x, self.event_shape)
         self.coarse.check_values(x, "x")
-        x = x.to(self.coarse.order.device, self.coarse.dtype)
+        x = x.to(self.coarse.order.device, self.coarse.value_dtype)
         stride = 1 << self.doublings
         total = self.coarse.log_prob(x[..., ::stride, ::stride], context)
         for level in range(self.doublings):  # from coarse to fine
@@ -105,7 +105,7 @@ class MultiScale(Density):
             for _ in (1, 2, 3):
                 outputs = self._outputs(level, groups)
                 flat = outputs.movedim(1, -1).flatten(0, -2)  # [n * C * h * w, P]
-                u = torch.rand(len(flat), 2, dtype=flat.dtype, device=flat.device)
+                u = torch.rand(len(flat), 2, dtype=x.dtype, device=flat.device)
                 groups.append(self.family.draw(flat, u, temperature).view_as(x))
             x = _merge(groups)
         return x

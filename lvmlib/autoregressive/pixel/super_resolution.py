@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.context_map import map_shape
-from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context
+from lvmlib.autoregressive.pixel.context_map import map_shape, name_parts_as_given
+from lvmlib.base import Given
+from lvmlib.checks import check_batch
 
 
-class SuperResolution(Density):
+class SuperResolution(Given):
     r"""A pixel model that is told of a small picture through a map of features.
 
     .. math:: \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y))
@@ -39,27 +42,29 @@ class SuperResolution(Density):
     """
 
     def __init__(self, model: Autoregressive, factor: int):
-        super().__init__(model.event_shape)
         features, height, width = map_shape(model)
         if factor < 2 or height % factor or width % factor:
             raise ValueError(
                 f"factor must be 2 or more and divide height and width, {height} and {width}, but it is {factor}."
             )
-        self.model, self.factor, self.support = model, factor, model.support
-        self.small_shape = torch.Size((self.event_shape[0], height // factor, width // factor))
-        self.features = nn.Sequential(
-            nn.Conv2d(self.event_shape[0], features, 3, padding=1),
-            nn.SiLU(),
-            nn.Upsample(scale_factor=factor, mode="nearest"),
-            nn.Conv2d(features, features, 2 * factor + 1, padding=factor, groups=features),  # smooths the blocks
-            nn.SiLU(),
-            nn.Conv2d(features, features, 3, padding=1),
-        )
+        super().__init__(model, Enlarger(model.event_shape, factor, features, model.levels))
+        self.factor = factor
+        name_parts_as_given(self)
+
+    @property
+    def model(self) -> Autoregressive:
+        """The pixel model."""
+        return cast("Autoregressive", self.density)
+
+    @property
+    def features(self) -> nn.Module:
+        """What makes the map of features from a small picture."""
+        return self.network
 
     def shrink(self, x: Tensor) -> Tensor:
         """The small picture that belongs to a large one, the mean over each block: [B, C, H, W] -> [B, C, h, w]."""
         check_batch(x, self.event_shape)
-        return avg_pool2d(x.to(self.model.dtype), self.factor)
+        return avg_pool2d(x.to(self.model.value_dtype), self.factor)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-probability of large pictures given small ones.
@@ -71,19 +76,16 @@ class SuperResolution(Density):
         Returns:
             [B], nats.
         """
-        if context is None:
-            context = self.shrink(x)
-        return self.model.log_prob(x, self._map(context, len(x)))
+        return super().log_prob(x, self.shrink(x) if context is None else context)
 
-    @torch.no_grad()
-    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, cache: bool = True) -> Tensor:
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0, **options: Any) -> Tensor:
         """Draw one large picture for each small one.
 
         Args:
             n: number of small pictures.
             context: [n, C, H / factor, W / factor].
             temperature: as in `Autoregressive.sample`.
-            cache: as in `Autoregressive.sample`.
+            options: `cache` and `prefix`, as in `Autoregressive.sample`.
 
         Returns:
             [n, C, H, W].
@@ -93,10 +95,35 @@ class SuperResolution(Density):
         """
         if context is None:
             raise ValueError("SuperResolution enlarges small pictures: pass them as context, for example shrink(x).")
-        return self.model.sample(n, self._map(context, n), temperature, cache)
+        return super().sample(n, context, temperature, **options)
 
-    def _map(self, small: Tensor, rows: int) -> Tensor:
-        check_context(small, rows)
+
+class Enlarger(nn.Sequential):
+    """From a small picture to a map of features as large as the large one.
+
+    Args:
+        event_shape: (C, H, W), of the large picture.
+        factor: how many times the small one is smaller.
+        features: channels of the map, F.
+        levels: values of a pixel; those of a small picture lie between 0 and levels - 1.
+
+    Returns:
+        [B, F, H, W] for small pictures [B, C, H / factor, W / factor].
+    """
+
+    def __init__(self, event_shape: Sequence[int], factor: int, features: int, levels: int):
+        colours, height, width = event_shape
+        super().__init__(
+            nn.Conv2d(colours, features, 3, padding=1),
+            nn.SiLU(),
+            nn.Upsample(scale_factor=factor, mode="nearest"),
+            nn.Conv2d(features, features, 2 * factor + 1, padding=factor, groups=features),  # smooths the blocks
+            nn.SiLU(),
+            nn.Conv2d(features, features, 3, padding=1),
+        )
+        self.small_shape, self.levels = torch.Size((colours, height // factor, width // factor)), levels
+
+    def forward(self, small: Tensor) -> Tensor:
+        """Check small pictures, spread them over [-1, 1] and compute their map."""
         check_batch(small, self.small_shape, "context")
-        half = (self.model.levels - 1) / 2
-        return self.features(small.to(self.model.order.device, self.model.dtype) / half - 1)
+        return super().forward(small.to(cast("Tensor", self[0].weight)) / ((self.levels - 1) / 2) - 1)

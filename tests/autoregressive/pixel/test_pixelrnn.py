@@ -5,8 +5,14 @@ import torch
 from torch import nn
 
 from lvmlib.autoregressive import PixelRNN
-from lvmlib.autoregressive.pixelrnn import DiagonalBiLSTM, RowLSTM, lstm_cell, skew, unskew
-from tests.autoregressive.pixels import check_cached_parameters, check_seen, livened, offsets_from, work_of_sampling
+from lvmlib.autoregressive.pixel.picture_lstm import DiagonalBiLSTM, RowLSTM, lstm_cell, skew, unskew
+from tests.autoregressive.pixel.pictures import (
+    check_cached_parameters,
+    check_seen,
+    livened,
+    offsets_from,
+    work_of_sampling,
+)
 
 KINDS = ["row", "diagonal"]
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step
-from lvmlib.autoregressive.masked_conv import MaskedConv2d, PixelModel, PixelSteps, in_rows, plus
+from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, in_rows, plus
+from lvmlib.autoregressive.pixel.masked_steps import PixelSteps
+from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
+from lvmlib.autoregressive.watching import watching
 
 
 class PixelCNN(PixelModel):
@@ -34,6 +38,8 @@ class PixelCNN(PixelModel):
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a vector, or the shape (c, H, W) of a map. It is added to each masked
             convolution through a 1x1 convolution without a bias.
+        embedding: levels are codes, such as the indices of a codebook, and not magnitudes: each enters as a learned
+            vector with as many features as a layer.
 
     Raises:
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
@@ -56,10 +62,20 @@ class PixelCNN(PixelModel):
         levels: int = 2,
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
+        embedding: bool = False,
     ):
-        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        super().__init__(
+            event_shape,
+            levels,
+            logistics,
+            context,
+            channels * embedding,
+            channels=channels,
+            layers=layers,
+            kernel=kernel,
+        )
         C, h = self.colours, channels
-        self.first = MaskedConv2d(C, 2 * h, kernel, "A", C)
+        self.first = MaskedConv2d(self.inputs, 2 * h, kernel, "A", C)
         self.reduce = nn.ModuleList(MaskedConv2d(2 * h, h, 1, "B", C) for _ in range(layers))
         self.spread = nn.ModuleList(MaskedConv2d(h, h, 3, "B", C) for _ in range(layers))
         self.expand = nn.ModuleList(MaskedConv2d(h, 2 * h, 1, "B", C) for _ in range(layers))
@@ -81,7 +97,7 @@ class PixelCNN(PixelModel):
             s = conv(s.relu())
         return self.parameters_map(self.last(s.relu()))
 
-    def steps(self, n: int, context: Tensor | None = None) -> Step:
+    def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """Each feature of each pixel is computed once: the rows above for a whole row, the rest when its turn comes."""
         C, H, W = self.event_shape
         added = self.added(context)
@@ -93,6 +109,11 @@ class PixelCNN(PixelModel):
         ]
         tail = [PixelSteps(conv, n, H, W) for conv in cast("list[MaskedConv2d]", [*self.head, self.last])]
         everything = [first, *(steps for block in blocks for steps in block), *tail]
+        i, start = rows_known(self, known)
+        if x is not None and i:
+            rows = [steps for steps in everything if steps.rows is not None]
+            with watching((steps.conv, partial(steps.start, i=i)) for steps in rows):
+                self.predict(x.view(n, C, H, W), context)
         order = self.order.tolist()
 
         def step(t: int, x: Tensor) -> Tensor:
@@ -113,4 +134,4 @@ class PixelCNN(PixelModel):
                 s = steps.at(j, c)
             return s
 
-        return step
+        return step if x is None else caught_up(step, x, start, known)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvmlib.autoregressive import FVSBN, MultiScale
-from lvmlib.autoregressive.multi_scale import _merge, _split
+from lvmlib.autoregressive.pixel.multi_scale import _merge, _split
 
 
 def small(coarse=(1, 1, 2), doublings=1, **options) -> MultiScale:
@@ -76,7 +76,7 @@ def test_gradients_contexts_and_the_door():
     x, labels = torch.randint(2, (3, 1, 8, 8)), torch.tensor([0, 1, 2])
     model.log_prob(x, labels).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in model.parameters())
-    assert model.sample(3, labels).shape == (3, 1, 8, 8) and model.float().sample(2).dtype == torch.float32
+    assert model.sample(3, labels).shape == (3, 1, 8, 8) and model.float().sample(3, labels).dtype == torch.float32
     with pytest.raises(ValueError, match="must have shape"):
         model.log_prob(x[..., :4])
     with pytest.raises(ValueError, match="whole numbers from 0 to 1"):
