@@ -6,12 +6,12 @@ The floors, from the ground up; a file imports only from floors below its own or
 floor  modules                                                      what for
 ====== ============================================================ ====================================
 0      ``information``                                              pure functions of probabilities
-1      ``base``, ``data``, ``downloads``                            what everything shares
+1      ``base``, ``data``, ``downloads``, ``generators``            what everything shares
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
 5      ``bounds``, ``compression``                                  what is asked of any model
-6      ``training``, ``checkpoints``, ``plotting``                  what is done with a model
+6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
 
@@ -63,7 +63,7 @@ from lvmlib.information import (
 )
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP
-from lvmlib.training import cosine, fit
+from lvmlib.training import Objective, cosine, fit
 
 try:
     __version__ = version("lvmlib")
@@ -90,6 +90,7 @@ __all__ = [
     "LinearGaussian",
     "MaskedConv2d",
     "MixtureOfGaussians",
+    "Objective",
     "OrderingMixture",
     "PatchTransformer",
     "PixelCNN",
