@@ -1,15 +1,24 @@
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from lvmlib import training
+from lvmlib.autoregressive import MADE, OrderingMixture
 from lvmlib.base import seed_everything
+from lvmlib.bounds import elbo
+from lvmlib.data import Data
 from lvmlib.distributions import ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
 from lvmlib.runs.batches import batches
-from lvmlib.training import cosine, fit
+from lvmlib.runs.state import Run
+from lvmlib.training import Objective, cosine, fit, negative_elbo
 
 
 def line() -> nn.Module:
@@ -260,3 +269,180 @@ def test_cosine_by_its_formula():
     assert lr(100) == pytest.approx(0.0) and lr(150) == lr(100)
     with pytest.raises(ValueError, match="steps must be 1 or more"):
         cosine(1.0, 0)
+
+
+def test_before_step_comes_before_each_step_with_its_number():
+    model, seen = line(), []
+
+    def before(step):
+        seen.append(step)
+        model.scale = 0.0 if step == 2 else 1.0
+
+    def scaled(m, batch):
+        return squared_error(m, batch) * m.scale + 0 * m.bias.sum()
+
+    history = fit(model, line_data(), scaled, steps=4, batch_size=50, before_step=before, progress=False)
+    assert seen == [0, 1, 2, 3] and [loss == 0 for loss in history.loss] == [False, False, True, False]
+    with pytest.raises(TypeError, match="before_step must be a function of the step, but it is a int"):
+        fit(model, line_data(), scaled, steps=4, batch_size=50, before_step=3, progress=False)
+
+
+def binary(n=60, d=5):
+    return torch.randint(0, 2, (n, d), generator=torch.Generator().manual_seed(0)).float()
+
+
+def conditional_made():
+    torch.manual_seed(0)
+    return MADE((5,), hidden=(8,), context=3)
+
+
+def test_a_pair_is_x_and_its_context():
+    x, y = binary(), torch.arange(60) % 3
+    by_default, by_hand = conditional_made(), conditional_made()
+    arguments = dict(steps=5, batch_size=20, lr=0.1, progress=False)
+    history = fit(by_default, (x, y), valid=(x[:9], y[:9]), **arguments)
+    fit(by_hand, (x, y), lambda m, batch: -m.log_prob(batch[0], batch[1]), **arguments)
+    for a, b in zip(by_default.parameters(), by_hand.parameters()):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(history.valid_loss[-1], -by_hand.log_prob(x[:9], y[:9]).mean().item())
+
+
+def test_labels_of_a_data_go_along_when_they_are_asked_to():
+    grey = (binary() * 200).to(torch.uint8)
+    data = Data(grey, torch.arange(60) % 3, binarize="stochastic")
+    model = conditional_made()
+    fit(model, (data, data.y), steps=5, batch_size=20, progress=False)
+    assert model.net.context_map.weight.grad.abs().sum() > 0
+    for alone in (data, binary()):
+        with pytest.raises(ValueError, match=r"MADE takes a context of shape \[3\].*\(data, data.y\)"):
+            fit(model, alone, steps=5, batch_size=20, progress=False)
+    with pytest.raises(ValueError, match="a batch has 3 parts"):
+        fit(model, (data, data.y, data.y), steps=5, batch_size=20, progress=False)
+    unconditional = MADE((5,), hidden=(8,))
+    with pytest.raises(ValueError, match="context"):  # labels where none are taken
+        fit(unconditional, (data, data.y), steps=5, batch_size=20, progress=False)
+
+
+def test_validation_of_what_will_be_used():
+    """A MADE with several mask sets: one set is trained on at a time, the mixture is validated."""
+    torch.manual_seed(0)
+    made, x = MADE((5,), hidden=(16,), degrees="random", masks=4), binary()
+
+    def mixture_loss(m, batch):
+        assert not m.training
+        return -OrderingMixture(m).log_prob(batch)
+
+    history = fit(made, x, steps=40, batch_size=20, lr=0.05, valid=x, valid_loss=mixture_loss, valid_every=10,
+                  patience=9, progress=False)  # fmt: skip
+    with torch.no_grad():
+        mixture = -OrderingMixture(made).log_prob(x).mean().item()
+        in_use = -made.log_prob(x).mean().item()
+    assert min(history.valid_loss) == pytest.approx(mixture, rel=1e-5) and abs(mixture - in_use) > 1e-3
+    with pytest.raises(ValueError, match="valid_loss is measured on validation data"):
+        fit(made, x, steps=4, batch_size=20, valid_loss=mixture_loss, progress=False)
+
+
+def test_a_parameter_group_at_rate_zero_does_not_move():
+    model = line()
+    start, bias = model.weight.detach().clone(), model.bias.detach().clone()
+
+    def groups(parameters, lr):
+        return torch.optim.Adam([{"params": model.weight, "lr": 0.0}, {"params": model.bias}], lr=lr)
+
+    fit(model, line_data(), squared_error, steps=10, batch_size=50, lr=cosine(0.1, 10), optimizer=groups,
+        progress=False)  # fmt: skip
+    assert torch.equal(model.weight, start) and not torch.equal(model.bias, bias)
+
+
+def test_averaged_batch_statistics_end_up_in_the_model():
+    averaged = nn.Sequential(line(), nn.BatchNorm1d(1))
+    arguments = dict(batch_size=50, lr=0.1, progress=False)
+    fit(averaged, line_data(), squared_error, steps=6, average=0.5, **arguments)
+    mean = torch.zeros(1)
+    for steps in range(1, 7):
+        own = nn.Sequential(line(), nn.BatchNorm1d(1))
+        fit(own, line_data(), squared_error, steps=steps, **arguments)
+        decay = min(0.5, steps / (steps + 9))
+        mean = decay * mean + (1 - decay) * own[1].running_mean
+    torch.testing.assert_close(averaged[1].running_mean, mean)
+    assert not torch.allclose(mean, own[1].running_mean) and averaged[1].num_batches_tracked == 6
+
+
+def test_looking_every_few_steps_changes_nothing_but_the_time_of_an_error(tmp_path, monkeypatch):
+    """What an accelerator does, done on the CPU: losses are fetched in blocks of seven."""
+    arguments = dict(batch_size=50, lr=0.1, valid=line_data(20), valid_every=5, progress=False)
+    each, blocks = line(), line()
+    history = fit(each, line_data(), squared_error, steps=20, **arguments)
+    monkeypatch.setattr(training, "Run", lambda *given: Run(*given[:-1], block=7))
+    assert fit(blocks, line_data(), squared_error, steps=20, **arguments) == history
+    assert torch.equal(each.weight, blocks.weight)
+
+    calls = []
+
+    def breaks(m, batch):
+        calls.append(1)
+        return squared_error(m, batch) * (math.nan if len(calls) == 10 else 1.0)
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 9\. .* spoilt: this was seen \d updates later"):
+        fit(line(), line_data(), breaks, steps=20, batch_size=50, checkpoint=path, checkpoint_every=4, progress=False)
+    state = torch.load(path)
+    assert state["step"] == 8 and all(t.isfinite().all() for t in state["model"].values())
+
+
+def test_an_objective_is_the_model_and_the_loss_as_one_module():
+    model, (x, y) = line(), line_data(10)
+    objective = Objective(model, squared_error)
+    assert torch.equal(objective((x, y)), squared_error(model, (x, y)))
+    assert list(objective.parameters()) == list(model.parameters())
+    vae = VAE(ConditionalNormal((1,), nn.Linear(2, 2)), ConditionalNormal((2,), nn.Linear(1, 4)), StandardNormal((1,)))
+    assert Objective(vae).loss is negative_elbo
+    values = []
+    for function in (Objective(vae), lambda x: -elbo(vae, x)):
+        torch.manual_seed(0)
+        values.append(function(torch.ones(3, 2)))
+    assert torch.equal(*values)
+
+
+PROCESSES = """
+import gc, sys, torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+sys.path.insert(0, {tests!r})
+from test_training import *
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{{folder}}/meeting", rank=rank, world_size=2)
+half = tuple(t[rank::2] for t in line_data())
+wrapped = DistributedDataParallel(Objective(line(), squared_error))
+wrapped(half).mean().backward()
+gradients = [p.grad.clone() for p in wrapped.parameters()]
+wrapped = DistributedDataParallel(Objective(line(), squared_error))
+history = fit(wrapped, half, lambda objective, batch: objective(batch), steps=15, batch_size=100, lr=0.1,
+    average=0.9, progress=False)
+torch.save({{"gradients": gradients, "weights": [p.detach() for p in wrapped.parameters()]}}, f"{{folder}}/{{rank}}.pt")
+del wrapped
+gc.collect()
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
+    code = PROCESSES.format(tests=str(Path(__file__).parent))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    model = line()
+    squared_error(model, line_data()).mean().backward()
+    for a, b, p in zip(first["gradients"], second["gradients"], model.parameters()):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, p.grad)
+    model = line()
+    fit(model, line_data(), squared_error, steps=15, batch_size=200, lr=0.1, average=0.9, progress=False)
+    for a, b, p in zip(first["weights"], second["weights"], model.parameters()):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, p.detach())

@@ -48,6 +48,7 @@ def _feed(sha: Any, thing: Any) -> None:
             thing = thing.detach()[index.long().to(thing.device)]
         sha.update(thing.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     elif isinstance(thing, (tuple, list)):
+        sha.update(f"{len(thing)} parts".encode())
         for part in thing:
             _feed(sha, part)
     elif isinstance(thing, (str, int, float, type(None))):
