@@ -118,6 +118,7 @@ def test_a_file_that_is_no_safetensors_file(tmp_path):
 def test_compiled_and_distributed_modules_are_stored_and_loaded_as_what_is_inside(tmp_path):
     inner = model()
     path = save_checkpoint(torch.compile(inner), tmp_path / "small", {})
+    assert load_file(path).keys() == inner.state_dict().keys()
     for target in (model(), torch.compile(model()), nn.DataParallel(model())):
         load_checkpoint(target, path)
         assert all(torch.equal(a, b) for a, b in zip(target.parameters(), inner.parameters()))

@@ -161,7 +161,7 @@ class Run:
 
     def record(self, loss: Tensor, gradient: Tensor) -> None:
         """Take down the loss of a step, and a number that tells whether its gradient is finite, before the update."""
-        self.pending += [loss.detach(), gradient.detach()]
+        self.pending += [loss.detach(), gradient]
         if len(self.pending) >= 2 * self.block:
             self.look()
 
@@ -171,7 +171,8 @@ class Run:
         Raises:
             FloatingPointError: a loss or a gradient is not finite.
         """
-        numbers = torch.stack(self.pending).tolist() if self.pending else []
+        single = self.block == 1 or not self.pending  # on a CPU a number costs nothing to read
+        numbers = [t.item() for t in self.pending] if single else torch.stack(self.pending).tolist()
         self.pending = []
         for loss, gradient in zip(numbers[::2], numbers[1::2]):
             step = len(self.history.loss)

@@ -314,7 +314,7 @@ def test_what_a_killed_run_wrote_after_its_checkpoint_is_dropped(tmp_path):
     arguments = dict(batch_size=50, checkpoint=path, resume=True, progress=False)
     fit(line(), line_data(), squared_error, steps=5, **arguments)
     with open(tmp_path / "run.pt.history.csv", "a") as file:
-        file.write("6,0.5,\n7,0.")
+        file.write("6,0.5,\n" * 50 + "7,0.")
     (tmp_path / ".run.pt.0123abcd.partial").write_bytes(b"half")
     (tmp_path / ".run.pto.0123abcd.partial").write_bytes(b"another run's")
     history = fit(rest, line_data(), squared_error, steps=9, **arguments)
