@@ -7,12 +7,12 @@ floor  modules                                                      what for
 ====== ============================================================ ====================================
 0      ``information``                                              pure functions of probabilities
 1      ``checks``, ``draws``, ``base``, ``stochastic``, ``trace``,  the one idea, from density to chain;
-       ``chain``, ``data``, ``downloads``                           data sets
+       ``chain``, ``data``, ``downloads``, ``generators``           data sets; random numbers
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
 5      ``bounds``, ``compression``                                  what is asked of any model
-6      ``training``, ``checkpoints``, ``plotting``                  what is done with a model
+6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
 
@@ -66,7 +66,7 @@ from lvmlib.information import (
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
-from lvmlib.training import cosine, fit
+from lvmlib.training import Objective, cosine, fit
 
 try:
     __version__ = version("lvmlib")
@@ -96,6 +96,7 @@ __all__ = [
     "LinearGaussian",
     "MaskedConv2d",
     "MixtureOfGaussians",
+    "Objective",
     "OrderingMixture",
     "PatchTransformer",
     "PixelCNN",

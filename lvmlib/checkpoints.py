@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors import SafetensorError
+from safetensors.torch import load, save_model
+from torch import Tensor, nn
 
 SHIPPED = Path(__file__).parent / "experiments" / "checkpoints"
 
@@ -24,8 +25,9 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
     """Write weights and record, each file atomically, the weights first.
 
     Args:
-        model: any module; tensors that it holds twice are stored once.
-        path: where to; .safetensors is added, and .json for the record.
+        model: any module; tensors that it holds twice, such as those of an encoder that the prior shares, are stored
+            and counted once. Of a compiled or a distributed module the one inside is stored.
+        path: where to; .safetensors is added, and .json for the record. ``~`` is expanded.
         record: what `provenance` returns, plus metrics; must be serialisable as JSON.
         half: store two bytes for each weight in place of four. Measure the metrics with the rounded weights, which
             ``model.half().float()`` leaves in the model.
@@ -42,7 +44,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
         >>> load_checkpoint(nn.Linear(2, 1), path)["seed"]
         0
     """
-    target = _weights(path)
+    target, model = _weights(path), _inner(model)
     target.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(record, indent=2)  # fails, if it must, before anything is written
     if half:
@@ -64,14 +66,15 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
 
     Args:
         model: receives the weights, on whatever device it is.
-        name: a shipped checkpoint's name, such as ``"vae_mnist"``, or a path.
+        name: a shipped checkpoint's name, such as ``"vae_mnist"``, or a path, in which ``~`` is expanded.
 
     Returns:
         The record, as written by `save_checkpoint`.
 
     Raises:
         FileNotFoundError: no such checkpoint; the message lists the shipped ones.
-        ValueError: the weights have no record, do not match it, or belong to another architecture.
+        ValueError: the weights have no record, do not match it, or belong to another architecture. The model is as it
+            was before.
 
     Example:
         >>> folder = tempfile.mkdtemp()
@@ -80,17 +83,19 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
         3
     """
     path = _find(name)
-    try:
-        record: dict[str, Any] = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path.name} has no readable record beside it, {path.stem}.json: {error}.") from error
-    if record.get("weights_sha256") != _sha256(path):
+    record, content = _record(path), path.read_bytes()
+    if record.get("weights_sha256") != hashlib.sha256(content).hexdigest():
         raise ValueError(f"{path.name} does not match the checksum in its record; the file is damaged or was replaced.")
     try:
-        device = next((p.device for p in model.parameters()), torch.device("cpu"))
-        load_model(model, str(path), device=str(device))
-    except RuntimeError as error:
-        raise ValueError(f"{path.name} holds the weights of another architecture: {error}") from error
+        stored = {_plain(name): tensor for name, tensor in load(content).items()}
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is no safetensors file, though its record fits: {error}.") from error
+    model = _inner(model)
+    wrong = _misfits(model, stored)
+    if wrong:
+        raise ValueError(f"{path.name} holds the weights of another architecture: {wrong}.")
+    own = {_plain(name): name for name in model.state_dict()}
+    model.load_state_dict({own[name]: tensor for name, tensor in stored.items()}, strict=False)
     model.eval()
     return record
 
@@ -112,6 +117,49 @@ def provenance(**facts: Any) -> dict[str, Any]:
         "torch": torch.__version__,
         **facts,
     }
+
+
+def _record(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        if not isinstance(record, dict):
+            raise ValueError(f"a record is an object of JSON, but this is a {type(record).__name__}")
+    except (FileNotFoundError, ValueError, RecursionError) as error:  # ValueError: no JSON, or no text at all
+        raise ValueError(f"{path.name} has no readable record beside it, {path.stem}.json: {error}.") from error
+    return record
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The module inside the wrappers of torch, which put a prefix before every name."""
+    inner: Any = model
+    while True:
+        if hasattr(inner, "_orig_mod"):
+            inner = inner._orig_mod
+        elif isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            inner = inner.module
+        else:
+            return inner
+
+
+def _plain(name: str) -> str:
+    """A weight's name without what `torch.compile` puts into it, wherever a module inside was compiled."""
+    return name.replace("_orig_mod.", "")
+
+
+def _misfits(model: nn.Module, stored: dict[str, Tensor]) -> str:
+    """What of `stored` does not fit the model, in words; of a tensor that it holds twice one name is enough."""
+    own = {_plain(name): tensor for name, tensor in model.state_dict().items()}
+    there = {own[name].untyped_storage().data_ptr() for name in stored if name in own}
+    missing = [name for name, t in own.items() if name not in stored and t.untyped_storage().data_ptr() not in there]
+    wrong = [f"no {name} in the file" for name in missing]
+    wrong += [f"no {name} in the model" for name in stored if name not in own]
+    for name in stored.keys() & own.keys():
+        given, wanted = stored[name], own[name]
+        if given.shape != wanted.shape:
+            wrong.append(f"{name} is {list(given.shape)} in the file and {list(wanted.shape)} in the model")
+        elif given.is_floating_point() != wanted.is_floating_point():
+            wrong.append(f"{name} is {given.dtype} in the file and {wanted.dtype} in the model")
+    return "; ".join(sorted(wrong)[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
 
 
 def _halved(model: nn.Module) -> nn.Module:
@@ -144,7 +192,7 @@ def _sha256(path: Path) -> str:
 
 def _weights(path: str | os.PathLike[str]) -> Path:
     """The path with its suffix; the dot in a name such as beta_0.5 begins none."""
-    path = Path(path)
+    path = Path(os.path.expanduser(path))
     stem = path.stem if path.suffix in (".safetensors", ".json") else path.name
     return path.with_name(f"{stem}.safetensors")
 

@@ -11,15 +11,16 @@ import lvmlib
 ROOT = Path(lvmlib.__file__).parent
 FLOORS = [
     {"information"},
-    {"checks", "draws", "base", "stochastic", "trace", "chain", "data", "downloads"},
+    {"checks", "draws", "base", "stochastic", "trace", "chain", "data", "downloads", "generators"},
     {"distributions", "networks", "toys"},
     {"autoregressive", "flows"},
     {"latent"},
     {"bounds", "estimators", "surgery", "evaluation", "compression"},
-    {"training", "checkpoints", "plotting"},
+    {"training", "runs", "checkpoints", "plotting"},
     {"cli", "experiments"},
 ]
 CORE = ["checks", "draws", "base", "stochastic", "trace", "chain"]  # one idea in several files, each on those before it
+HELPERS = {("data", "downloads"), ("training", "runs")}  # on the same floor, one way only
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 
@@ -33,7 +34,7 @@ def floor_of(module: str) -> int:
 def may_import(own: str, other: str, node: ast.AST, path: Path) -> bool:
     if own in CORE and other in CORE:
         return CORE.index(other) < CORE.index(own) or in_type_checking(node, path)
-    return floor_of(other) < floor_of(own) or (own, other) == ("data", "downloads")
+    return floor_of(other) < floor_of(own) or (own, other) in HELPERS
 
 
 def in_type_checking(node: ast.AST, path: Path) -> bool:

@@ -1,12 +1,17 @@
+import hashlib
 import json
 from subprocess import CompletedProcess
 
 import pytest
 import torch
+from safetensors.torch import load_file, save
 from torch import nn
 
 from lvmlib import checkpoints
 from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance, save_checkpoint
+from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.latent import VAE
+from lvmlib.networks import MLP
 
 
 def model(width: int = 3) -> nn.Module:
@@ -76,6 +81,86 @@ def test_other_architecture_and_unknown_name(tmp_path):
         load_checkpoint(model(), "no-such-model")
 
 
+def forged(path, weights: bytes) -> None:
+    """Other weights, and a record that fits them."""
+    path.write_bytes(weights)
+    path.with_suffix(".json").write_text(json.dumps({"weights_sha256": hashlib.sha256(weights).hexdigest()}))
+
+
+def test_weights_that_do_not_fit_change_nothing(tmp_path):
+    """The first layer fits and the second does not; or a tensor is of another kind, missing, or one too many."""
+    path, target = save_checkpoint(model(), tmp_path / "small", {}), model()
+    before = {name: t.clone() for name, t in target.state_dict().items()}
+    good = load_file(path)
+    for change, message in (
+        ({"1.weight": torch.zeros(2, 3)}, r"1.weight is \[2, 3\] in the file and \[1, 3\] in the model"),
+        ({"1.bias": torch.zeros(1, dtype=torch.long)}, "1.bias is torch.int64 in the file and torch.float32"),
+        ({"2.bias": torch.zeros(1)}, "no 2.bias in the model"),
+        ({"1.bias": None}, "no 1.bias in the file"),
+        ({f"{i}.weight": torch.zeros(1) for i in range(2, 9)}, "; and 4 more"),
+    ):
+        forged(path, save({name: t for name, t in {**good, **change}.items() if t is not None}))
+        with pytest.raises(
+            ValueError, match=rf"small.safetensors holds the weights of another architecture: .*{message}"
+        ):
+            load_checkpoint(target, path)
+        assert all(torch.equal(t, before[name]) for name, t in target.state_dict().items())
+
+
+def test_a_file_that_is_no_safetensors_file(tmp_path):
+    path = save_checkpoint(model(), tmp_path / "small", {})
+    for content in (b"", b"no weights", b"\xff" * 100, path.read_bytes()[:-4]):
+        forged(path, content)
+        with pytest.raises(ValueError, match="is no safetensors file"):
+            load_checkpoint(model(), path)
+
+
+def test_compiled_and_distributed_modules_are_stored_and_loaded_as_what_is_inside(tmp_path):
+    inner = model()
+    path = save_checkpoint(torch.compile(inner), tmp_path / "small", {})
+    assert load_file(path).keys() == inner.state_dict().keys()
+    for target in (model(), torch.compile(model()), nn.DataParallel(model())):
+        load_checkpoint(target, path)
+        assert all(torch.equal(a, b) for a, b in zip(target.parameters(), inner.parameters()))
+    partly = nn.Sequential(torch.compile(inner[0]), inner[1])
+    for first, second in ((partly, model()), (model(), nn.Sequential(torch.compile(nn.Linear(2, 3)), nn.Linear(3, 1)))):
+        load_checkpoint(second, save_checkpoint(first, tmp_path / "partly", {}))
+        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+
+
+def test_home_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    first, second = model(), model()
+    path = save_checkpoint(first, "~/models/small", {})
+    load_checkpoint(second, "~/models/small")
+    assert path == tmp_path / "home" / "models" / "small.safetensors" and torch.equal(first[0].weight, second[0].weight)
+    assert [p.name for p in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_prior_that_shares_the_encoder(tmp_path):
+    """The variational mixture prior of Tomczak and Welling: its components are the encoder at learned inputs."""
+
+    def vae(half=False):
+        class Prior(StandardNormal):
+            def __init__(self, encoder):
+                super().__init__((2,))
+                self.encoder, self.inputs = encoder, nn.Parameter(torch.randn(5, 4))
+
+        encoder = ConditionalNormal((2,), MLP(4, (8,), 4))
+        made = VAE(encoder, ConditionalBernoulli((4,), MLP(2, (8,), 4)), Prior(encoder))
+        return made.half().float() if half else made
+
+    for half in (False, True):
+        first, second = vae(half), vae()
+        path = save_checkpoint(first, tmp_path / "vamp", {}, half=half)
+        unique = {id(p): p.numel() for p in first.parameters()}
+        assert load_checkpoint(second, path)["parameters"] == sum(unique.values())
+        assert second.prior.encoder is second.pair.encoder
+        assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))
+        assert sum(t.numel() for t in load_file(path).values()) == sum(unique.values())
+
+
 def test_a_dot_in_the_name_is_kept(tmp_path):
     for name in ("beta_0.5", "beta_0.1"):
         path = save_checkpoint(model(), tmp_path / name, {"name": name})
@@ -84,7 +169,17 @@ def test_a_dot_in_the_name_is_kept(tmp_path):
     assert load_checkpoint(model(), tmp_path / "beta_0.1.safetensors")["name"] == "beta_0.1"
 
 
-@pytest.mark.parametrize("damage", [lambda record: record.unlink(), lambda record: record.write_text("{")])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda record: record.unlink(),
+        lambda record: record.write_text("{"),
+        lambda record: record.write_text("[1, 2]"),
+        lambda record: record.write_text("null"),
+        lambda record: record.write_bytes(b"\xff\xfe\x00"),
+        lambda record: record.write_text("[" * 100_000),
+    ],
+)
 def test_weights_without_a_readable_record_are_refused(tmp_path, damage):
     path = save_checkpoint(model(), tmp_path / "small", {})
     damage(path.with_suffix(".json"))

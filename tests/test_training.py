@@ -1,22 +1,24 @@
 import math
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from lvmlib import training
+from lvmlib.autoregressive import MADE, OrderingMixture
 from lvmlib.base import seed_everything
+from lvmlib.bounds import elbo
 from lvmlib.data import Data
-from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.distributions import ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
-from lvmlib.training import _batches, cosine, fit, negative_elbo
+from lvmlib.runs.batches import batches
+from lvmlib.runs.state import Run
+from lvmlib.training import Objective, cosine, fit, negative_elbo
 
 
 def line() -> nn.Module:
@@ -49,25 +51,15 @@ def test_fit_is_the_loop_one_would_write():
     fit(ours, (x, y), squared_error, steps=9, batch_size=50, lr=lambda step: 0.1 / (1 + step), clip_norm=0.5, seed=4,
         progress=False)  # fmt: skip
     optimizer = torch.optim.Adam(theirs.parameters())
-    batches = _batches((x, y), 50, 4, 0)
+    order = batches((x, y), 50, 4)
     for step in range(9):
-        index = next(batches)
+        index = next(order)
         optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
         optimizer.zero_grad()
         squared_error(theirs, (x[index], y[index])).mean().backward()
         nn.utils.clip_grad_norm_(theirs.parameters(), 0.5)
         optimizer.step()
     torch.testing.assert_close(ours.weight, theirs.weight)
-
-
-def test_each_pass_shows_every_example_once_in_a_new_order():
-    batches = _batches(torch.zeros(10), 5, seed=0, start=0)
-    passes = [torch.cat([next(batches), next(batches)]) for _ in range(3)]
-    for order in passes:
-        assert sorted(order.tolist()) == list(range(10))
-    assert not torch.equal(passes[0], passes[1])
-    late = _batches(torch.zeros(10), 5, seed=0, start=3)
-    assert torch.equal(next(late), passes[1][5:])
 
 
 def test_default_loss_is_minus_the_elbo():
@@ -265,206 +257,10 @@ def test_a_validation_loss_that_is_not_finite_stops_with_the_step():
         fit(line(), line_data(), broken, steps=9, batch_size=5, valid=line_data(10), valid_every=3, progress=False)
 
 
-def test_an_interrupted_run_leaves_a_whole_checkpoint_a_closed_bar_and_a_model_to_use(tmp_path, capsys):
-    path, whole, model, calls = tmp_path / "run.pt", line(), line(), []
-
-    def interrupted(m, batch):
-        calls.append(1)
-        if len(calls) == 8:
-            raise KeyboardInterrupt
-        return squared_error(m, batch)
-
-    arguments = dict(steps=20, batch_size=50, checkpoint=path, checkpoint_every=5)
-    with pytest.raises(KeyboardInterrupt):
-        fit(model, line_data(), interrupted, **arguments)
-    assert not model.training and capsys.readouterr().err.endswith("\n")
-    assert [p.name for p in tmp_path.iterdir()] == ["run.pt"]
-    fit(model, line_data(), squared_error, resume=True, progress=False, **arguments)
-    fit(whole, line_data(), squared_error, steps=20, batch_size=50, progress=False)
-    assert torch.equal(whole.weight, model.weight)
-
-
-def test_a_place_where_no_checkpoint_can_be_written_is_noticed_before_training(tmp_path):
-    def never(m, batch):
-        raise AssertionError("training began")
-
-    (tmp_path / "file").write_text("")
-    for path, message in ((tmp_path, "is a folder"), (tmp_path / "file" / "run.pt", "no checkpoint can be written to")):
-        with pytest.raises(OSError, match=message):
-            fit(line(), line_data(), never, steps=1, batch_size=5, checkpoint=path, progress=False)
-
-
 def test_bar_goes_to_standard_error_as_plain_text(capsys):
     fit(line(), line_data(), squared_error, steps=5, batch_size=50, valid=line_data(10), valid_every=5)
     out, err = capsys.readouterr()
     assert out == "" and "5/5" in err and "valid" in err and err.isascii()
-
-
-def small_vae() -> VAE:
-    return VAE(
-        ConditionalNormal((2,), MLP(8, (8,), 4)), ConditionalBernoulli((8,), MLP(2, (8,), 8)), StandardNormal((2,))
-    )
-
-
-@pytest.mark.parametrize("stop_at", [1, 14, 15, 37, 58])
-def test_stopped_and_resumed_is_never_stopped(tmp_path, stop_at):
-    """Everything that a run draws, averages and remembers: binarization, z, order, momenta, averages, best weights."""
-    grey = torch.randint(0, 200, (100, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    data = Data(grey, binarize="stochastic")
-
-    def train(stop: int | None = None, **checkpoint):
-        seed_everything(0)
-        model, calls = small_vae(), []
-
-        def loss(m, x):
-            calls.append(1)
-            if stop is not None and m.training and len(calls) > stop:
-                raise KeyboardInterrupt
-            return negative_elbo(m, x)
-
-        history = fit(model, data, loss, steps=200, batch_size=16, lr=cosine(3e-2, 200), average=0.9, seed=3,
-                      valid=data.subset(20), valid_every=5, patience=8, progress=False, **checkpoint)  # fmt: skip
-        return model.state_dict(), history
-
-    whole, history = train()
-    assert history.stopped_early and history.valid_loss.index(min(history.valid_loss)) > 0
-    path = tmp_path / "run.pt"
-    with pytest.raises(KeyboardInterrupt):
-        train(stop_at, checkpoint=path, checkpoint_every=7)
-    for _ in range(2):  # continued to its end, then found at its end
-        resumed, again = train(checkpoint=path, checkpoint_every=7, resume=True)
-        assert again == history and torch.load(path)["step"] == len(history.loss)
-        assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-
-TRAINING = """
-import sys, torch
-from pathlib import Path
-sys.path.insert(0, {tests!r})
-from test_training import *
-torch.set_num_threads(1)
-seed_everything(0)
-model = small_vae()
-generator = torch.Generator().manual_seed(0)
-data = Data(torch.randint(0, 200, (300, 8), generator=generator, dtype=torch.uint8), binarize="stochastic")
-history = fit(model, data, steps=400, batch_size=32, lr=cosine(1e-2, 400), average=0.99, clip_norm=1.0,
-    valid=data.subset(50), valid_every=20, patience=12, progress=False,
-    checkpoint=sys.argv[1], checkpoint_every=int(sys.argv[2]), resume=True)
-assert history.stopped_early, "patience is to run out before the last step"
-torch.save({{**model.state_dict(), "losses": torch.tensor(history.loss)}}, sys.argv[1] + ".done")
-print("done")
-"""
-
-
-def run_training(checkpoint: Path, every: int, kill_after: float | None = None) -> bool:
-    """Run the training in a process of its own, killed after some seconds; True if it reached its end."""
-    code = TRAINING.format(tests=str(Path(__file__).parent))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    process = subprocess.Popen([sys.executable, "-c", code, str(checkpoint), str(every)], env=environment)
-    if kill_after is not None:
-        # The clock starts when the first checkpoint is there, so that the kill falls into training, not into imports.
-        while not checkpoint.exists() and process.poll() is None:
-            time.sleep(0.002)
-        time.sleep(kill_after)
-        process.send_signal(signal.SIGKILL)
-    return process.wait() == 0
-
-
-def resumed_equals_uninterrupted(folder: Path, rounds: int, seed: int) -> int:
-    random.seed(seed)
-    assert run_training(folder / "whole.pt", every=400)
-    whole = torch.load(folder / "whole.pt.done")
-    kills = 0
-    for i in range(rounds):
-        checkpoint = folder / f"killed{i}.pt"
-        every = random.choice([3, 7, 10, 25])
-        while not run_training(checkpoint, every, kill_after=random.uniform(0.0, 0.5) if kills < 2 * (i + 1) else None):
-            kills += 1
-        resumed = torch.load(f"{checkpoint}.done")
-        assert all(torch.equal(whole[name], resumed[name]) for name in whole), f"round {i} ended elsewhere"
-    return kills
-
-
-def test_killed_and_resumed_training_ends_with_the_same_weights(tmp_path):
-    assert resumed_equals_uninterrupted(tmp_path, rounds=1, seed=0) >= 1
-
-
-@pytest.mark.slow
-def test_twenty_trainings_killed_at_random_moments(tmp_path):
-    kills = resumed_equals_uninterrupted(tmp_path, rounds=20, seed=1)
-    print(f"{kills} kills in 20 trainings, all ended with the same weights")
-    assert kills >= 20
-
-
-def test_resume_extends_a_finished_run(tmp_path, capsys):
-    path = tmp_path / "run.pt"
-    data = line_data()
-    whole, parts = line(), line()
-    fit(whole, data, squared_error, steps=30, batch_size=50, progress=False)
-    fit(parts, data, squared_error, steps=10, batch_size=50, checkpoint=path, progress=False)
-    parts = line()
-    history = fit(parts, data, squared_error, steps=30, batch_size=50, checkpoint=path, resume=True)
-    assert torch.equal(whole.weight, parts.weight) and len(history.loss) == 30
-    assert "30/30" in capsys.readouterr().err
-    again = line()
-    fit(again, data, squared_error, steps=30, batch_size=50, checkpoint=path, resume=True, progress=False)
-    assert torch.equal(again.weight, whole.weight)
-
-
-def test_an_existing_checkpoint_is_never_overwritten_unasked(tmp_path):
-    path = tmp_path / "run.pt"
-    arguments = dict(steps=5, batch_size=50, checkpoint=path, progress=False)
-    fit(line(), line_data(), squared_error, **arguments)
-    before = path.read_bytes()
-    with pytest.raises(FileExistsError, match="resume=True"):
-        fit(line(), line_data(), squared_error, **arguments)
-    assert path.read_bytes() == before
-
-
-def test_a_checkpoint_of_another_run_or_no_checkpoint_is_refused(tmp_path):
-    path = tmp_path / "run.pt"
-    fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, progress=False)
-    for change, message in (
-        (dict(batch_size=40), r"batch_size 50 \(now 40\)"),
-        (dict(seed=1), r"seed 0 \(now 1\)"),
-        (dict(data=line_data(199)), r"examples 200 \(now 199\)"),
-        (dict(average=0.9), r"average None \(now 0.9\)"),
-        (dict(valid=line_data(9), patience=2), r"early stopping False \(now True\)"),
-    ):
-        arguments = dict(data=line_data(), loss=squared_error, steps=5, batch_size=50, progress=False)
-        with pytest.raises(ValueError, match=message):
-            fit(line(), **{**arguments, **change}, checkpoint=path, resume=True)
-    with pytest.raises(ValueError, match=r"optimizer Adam \(now SGD\)"):
-        fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, resume=True, progress=False,
-            optimizer=torch.optim.SGD)  # fmt: skip
-    with pytest.raises(ValueError, match="5 steps behind it, more than the 4"):
-        fit(line(), line_data(), squared_error, steps=4, batch_size=50, checkpoint=path, resume=True, progress=False)
-    for other in (nn.Linear(3, 2), nn.Sequential(line(), nn.Linear(1, 1))):
-        before = [p.clone() for p in other.parameters()]
-        with pytest.raises(ValueError, match="another architecture"):
-            fit(other, line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, resume=True, progress=False)
-        assert all(torch.equal(a, b) for a, b in zip(before, other.parameters()))
-    torch.save({"identity": {}}, path.with_name("other.pt"))
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path.with_name("other.pt"),
-            resume=True, progress=False)  # fmt: skip
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="not a checkpoint"):
-        fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, resume=True, progress=False)
-
-
-def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
-    path = tmp_path / "run.pt"
-    fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, progress=False)
-    before = path.read_bytes()
-
-    def full(descriptor):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device: .*run\.pt cannot be written at step 9"):
-        fit(line(), line_data(), squared_error, steps=9, batch_size=50, checkpoint=path, resume=True, progress=False)
-    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["run.pt"]
 
 
 def test_cosine_by_its_formula():
@@ -473,3 +269,180 @@ def test_cosine_by_its_formula():
     assert lr(100) == pytest.approx(0.0) and lr(150) == lr(100)
     with pytest.raises(ValueError, match="steps must be 1 or more"):
         cosine(1.0, 0)
+
+
+def test_before_step_comes_before_each_step_with_its_number():
+    model, seen = line(), []
+
+    def before(step):
+        seen.append(step)
+        model.scale = 0.0 if step == 2 else 1.0
+
+    def scaled(m, batch):
+        return squared_error(m, batch) * m.scale + 0 * m.bias.sum()
+
+    history = fit(model, line_data(), scaled, steps=4, batch_size=50, before_step=before, progress=False)
+    assert seen == [0, 1, 2, 3] and [loss == 0 for loss in history.loss] == [False, False, True, False]
+    with pytest.raises(TypeError, match="before_step must be a function of the step, but it is a int"):
+        fit(model, line_data(), scaled, steps=4, batch_size=50, before_step=3, progress=False)
+
+
+def binary(n=60, d=5):
+    return torch.randint(0, 2, (n, d), generator=torch.Generator().manual_seed(0)).float()
+
+
+def conditional_made():
+    torch.manual_seed(0)
+    return MADE((5,), hidden=(8,), context=3)
+
+
+def test_a_pair_is_x_and_its_context():
+    x, y = binary(), torch.arange(60) % 3
+    by_default, by_hand = conditional_made(), conditional_made()
+    arguments = dict(steps=5, batch_size=20, lr=0.1, progress=False)
+    history = fit(by_default, (x, y), valid=(x[:9], y[:9]), **arguments)
+    fit(by_hand, (x, y), lambda m, batch: -m.log_prob(batch[0], batch[1]), **arguments)
+    for a, b in zip(by_default.parameters(), by_hand.parameters()):
+        torch.testing.assert_close(a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(history.valid_loss[-1], -by_hand.log_prob(x[:9], y[:9]).mean().item())
+
+
+def test_labels_of_a_data_go_along_when_they_are_asked_to():
+    grey = (binary() * 200).to(torch.uint8)
+    data = Data(grey, torch.arange(60) % 3, binarize="stochastic")
+    model = conditional_made()
+    fit(model, (data, data.y), steps=5, batch_size=20, progress=False)
+    assert model.net.context_map.weight.grad.abs().sum() > 0
+    for alone in (data, binary()):
+        with pytest.raises(ValueError, match=r"MADE takes a context of shape \[3\].*\(data, data.y\)"):
+            fit(model, alone, steps=5, batch_size=20, progress=False)
+    with pytest.raises(ValueError, match="a batch has 3 parts"):
+        fit(model, (data, data.y, data.y), steps=5, batch_size=20, progress=False)
+    unconditional = MADE((5,), hidden=(8,))
+    with pytest.raises(ValueError, match="context"):  # labels where none are taken
+        fit(unconditional, (data, data.y), steps=5, batch_size=20, progress=False)
+
+
+def test_validation_of_what_will_be_used():
+    """A MADE with several mask sets: one set is trained on at a time, the mixture is validated."""
+    torch.manual_seed(0)
+    made, x = MADE((5,), hidden=(16,), degrees="random", masks=4), binary()
+
+    def mixture_loss(m, batch):
+        assert not m.training
+        return -OrderingMixture(m).log_prob(batch)
+
+    history = fit(made, x, steps=40, batch_size=20, lr=0.05, valid=x, valid_loss=mixture_loss, valid_every=10,
+                  patience=9, progress=False)  # fmt: skip
+    with torch.no_grad():
+        mixture = -OrderingMixture(made).log_prob(x).mean().item()
+        in_use = -made.log_prob(x).mean().item()
+    assert min(history.valid_loss) == pytest.approx(mixture, rel=1e-5) and abs(mixture - in_use) > 1e-3
+    with pytest.raises(ValueError, match="valid_loss is measured on validation data"):
+        fit(made, x, steps=4, batch_size=20, valid_loss=mixture_loss, progress=False)
+
+
+def test_a_parameter_group_at_rate_zero_does_not_move():
+    model = line()
+    start, bias = model.weight.detach().clone(), model.bias.detach().clone()
+
+    def groups(parameters, lr):
+        return torch.optim.Adam([{"params": model.weight, "lr": 0.0}, {"params": model.bias}], lr=lr)
+
+    fit(model, line_data(), squared_error, steps=10, batch_size=50, lr=cosine(0.1, 10), optimizer=groups,
+        progress=False)  # fmt: skip
+    assert torch.equal(model.weight, start) and not torch.equal(model.bias, bias)
+
+
+def test_averaged_batch_statistics_end_up_in_the_model():
+    averaged = nn.Sequential(line(), nn.BatchNorm1d(1))
+    arguments = dict(batch_size=50, lr=0.1, progress=False)
+    fit(averaged, line_data(), squared_error, steps=6, average=0.5, **arguments)
+    mean = torch.zeros(1)
+    for steps in range(1, 7):
+        own = nn.Sequential(line(), nn.BatchNorm1d(1))
+        fit(own, line_data(), squared_error, steps=steps, **arguments)
+        decay = min(0.5, steps / (steps + 9))
+        mean = decay * mean + (1 - decay) * own[1].running_mean
+    torch.testing.assert_close(averaged[1].running_mean, mean)
+    assert not torch.allclose(mean, own[1].running_mean) and averaged[1].num_batches_tracked == 6
+
+
+def test_looking_every_few_steps_changes_nothing_but_the_time_of_an_error(tmp_path, monkeypatch):
+    """What an accelerator does, done on the CPU: losses are fetched in blocks of seven."""
+    arguments = dict(batch_size=50, lr=0.1, valid=line_data(20), valid_every=5, progress=False)
+    each, blocks = line(), line()
+    history = fit(each, line_data(), squared_error, steps=20, **arguments)
+    monkeypatch.setattr(training, "Run", lambda *given: Run(*given[:-1], block=7))
+    assert fit(blocks, line_data(), squared_error, steps=20, **arguments) == history
+    assert torch.equal(each.weight, blocks.weight)
+
+    calls = []
+
+    def breaks(m, batch):
+        calls.append(1)
+        return squared_error(m, batch) * (math.nan if len(calls) == 10 else 1.0)
+
+    path = tmp_path / "run.pt"
+    with pytest.raises(FloatingPointError, match=r"loss is nan at step 9\. .* spoilt: this was seen \d updates later"):
+        fit(line(), line_data(), breaks, steps=20, batch_size=50, checkpoint=path, checkpoint_every=4, progress=False)
+    state = torch.load(path)
+    assert state["step"] == 8 and all(t.isfinite().all() for t in state["model"].values())
+
+
+def test_an_objective_is_the_model_and_the_loss_as_one_module():
+    model, (x, y) = line(), line_data(10)
+    objective = Objective(model, squared_error)
+    assert torch.equal(objective((x, y)), squared_error(model, (x, y)))
+    assert list(objective.parameters()) == list(model.parameters())
+    vae = VAE(ConditionalNormal((1,), nn.Linear(2, 2)), ConditionalNormal((2,), nn.Linear(1, 4)), StandardNormal((1,)))
+    assert Objective(vae).loss is negative_elbo
+    values = []
+    for function in (Objective(vae), lambda x: -elbo(vae, x)):
+        torch.manual_seed(0)
+        values.append(function(torch.ones(3, 2)))
+    assert torch.equal(*values)
+
+
+PROCESSES = """
+import gc, sys, torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+sys.path.insert(0, {tests!r})
+from test_training import *
+rank, folder = int(sys.argv[1]), sys.argv[2]
+dist.init_process_group("gloo", init_method=f"file://{{folder}}/meeting", rank=rank, world_size=2)
+half = tuple(t[rank::2] for t in line_data())
+wrapped = DistributedDataParallel(Objective(line(), squared_error))
+wrapped(half).mean().backward()
+gradients = [p.grad.clone() for p in wrapped.parameters()]
+wrapped = DistributedDataParallel(Objective(line(), squared_error))
+history = fit(wrapped, half, lambda objective, batch: objective(batch), steps=15, batch_size=100, lr=0.1,
+    average=0.9, progress=False)
+torch.save({{"gradients": gradients, "weights": [p.detach() for p in wrapped.parameters()]}}, f"{{folder}}/{{rank}}.pt")
+del wrapped
+gc.collect()
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_gradient_of_the_whole_batch(tmp_path):
+    code = PROCESSES.format(tests=str(Path(__file__).parent))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-c", code]
+    processes = [subprocess.Popen([*command, str(rank), str(tmp_path)], env=environment) for rank in range(2)]
+    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
+    model = line()
+    squared_error(model, line_data()).mean().backward()
+    for a, b, p in zip(first["gradients"], second["gradients"], model.parameters()):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, p.grad)
+    model = line()
+    fit(model, line_data(), squared_error, steps=15, batch_size=200, lr=0.1, average=0.9, progress=False)
+    for a, b, p in zip(first["weights"], second["weights"], model.parameters()):
+        assert torch.equal(a, b)
+        torch.testing.assert_close(a, p.detach())

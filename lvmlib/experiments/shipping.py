@@ -16,6 +16,7 @@ from lvmlib.base import Density, seed_everything
 from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
 from lvmlib.data import Data
 from lvmlib.networks import MaskedLinear
+from lvmlib.runs import remove_run
 from lvmlib.training import cosine, fit
 
 
@@ -114,7 +115,7 @@ def train_and_ship(
         out.with_suffix(".json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     else:
         save_checkpoint(model, out, record, half=True)
-    training.unlink()
+    remove_run(training)
     print(f"{name}: " + ", ".join(f"{key} {value}" for key, value in record.items() if "_nll" in key or "_bits" in key))
     return record
 

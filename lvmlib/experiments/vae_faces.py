@@ -26,6 +26,7 @@ from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
 from lvmlib.distributions import ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE
 from lvmlib.networks import ConvDecoder, ConvEncoder
+from lvmlib.runs import remove_run
 from lvmlib.training import cosine, fit
 
 FACE = (1, 56, 48)
@@ -156,7 +157,7 @@ def main() -> None:
         train_bits_per_dim=round(mean_bits(model, shrink(train), draws=100), 3),
     )
     save_checkpoint(model.half(), args.out, record)
-    args.out.with_suffix(".training").unlink()
+    remove_run(args.out.with_suffix(".training"))
     print({key: record[key] for key in ("test_bits_per_dim", "train_bits_per_dim", "training_minutes")})
 
 

@@ -22,6 +22,7 @@ from lvmlib.data import Data, load
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
+from lvmlib.runs import remove_run
 from lvmlib.training import cosine, fit
 
 
@@ -101,7 +102,7 @@ def main() -> None:
         active_latents=active_latents(model, train.fixed(seed=0).x[:10_000]),
     )
     save_checkpoint(model, args.out, record, half=True)
-    training.unlink()
+    remove_run(training)
     print(f"test NLL {nll:.2f} nats, {record['active_latents']} active latents, {minutes:.1f} minutes")
 
 

@@ -1,0 +1,62 @@
+"""Batches of whatever `fit` is given: a tensor, a `Data`, anything else with a `batch(index)`, or a tuple of these."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def length(data: Any) -> int:
+    """Number of examples."""
+    return len(data[0]) if isinstance(data, tuple) else len(data)
+
+
+def rows(data: Any, index: Tensor) -> Any:
+    """The examples at `index: [B]`; of a tuple, the tuple of its parts' examples."""
+    if isinstance(data, Tensor):
+        return data[moved(index, data.device)]
+    if isinstance(data, tuple):
+        return tuple(rows(part, index) for part in data)
+    return data.batch(index)
+
+
+def moved(batch: Any, device: torch.device) -> Any:
+    """A batch on a device; on the way to an accelerator the processor does not wait."""
+    if isinstance(batch, tuple):
+        return tuple(moved(part, device) for part in batch)
+    return batch.to(device, non_blocking=device.type != "cpu")
+
+
+def batches(data: Any, batch_size: int, seed: int, start: int = 0) -> Iterator[Tensor]:
+    """Indices of batch `start`, `start + 1`, ...; each pass has its own order, computed from the seed alone.
+
+    Example:
+        >>> order = batches(torch.zeros(6, 2), batch_size=3, seed=0)
+        >>> sorted([*next(order).tolist(), *next(order).tolist()])
+        [0, 1, 2, 3, 4, 5]
+    """
+    n = length(data)
+    per_pass = n // batch_size
+    step = start
+    while True:
+        generator = torch.Generator("cpu").manual_seed(seed * 1_000_003 + step // per_pass)
+        # Drawn on the CPU, so that the order is the same everywhere; moved once a pass, not once a step.
+        order = torch.randperm(n, generator=generator, device="cpu").to(_home(data))
+        for i in range(step % per_pass, per_pass):
+            yield order[i * batch_size : (i + 1) * batch_size]
+            step += 1
+
+
+def in_order(data: Any, batch_size: int) -> Iterator[Tensor]:
+    """Indices of all examples, batch by batch; the last one may be smaller."""
+    yield from torch.arange(length(data), device="cpu").to(_home(data)).split(batch_size)
+
+
+def _home(data: Any) -> torch.device:
+    """Where the examples lie."""
+    part = data[0] if isinstance(data, tuple) else data
+    tensor = part if isinstance(part, Tensor) else getattr(part, "x", None)
+    return tensor.device if isinstance(tensor, Tensor) else torch.device("cpu")
