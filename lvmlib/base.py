@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lvmlib.checks import check_context, check_type, entrance
+from lvmlib.checks import check_context, check_no, check_told, check_type, entrance, refuse
 from lvmlib.draws import Conditioned, tempered
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Density(nn.Module):
         Raises:
             TypeError: the density has no torch distribution behind it.
         """
-        raise TypeError(f"{type(self).__name__} has no torch distribution behind it; use its log_prob and sample.")
+        refuse(f"{type(self).__name__} has no torch distribution behind it; use its log_prob and sample.")
 
     @property
     def has_distribution(self) -> bool:
@@ -155,8 +155,10 @@ class Density(nn.Module):
         """
         check_context(context, n)
         distribution = self.distribution(context)
-        if not distribution.has_rsample:
-            raise TypeError(f"{type(self).__name__} cannot draw with gradient: {distribution} has no rsample.")
+        check_no(
+            not distribution.has_rsample,
+            f"{type(self).__name__} cannot draw with gradient: {distribution} has no rsample.",
+        )
         x = distribution.rsample() if distribution.batch_shape else distribution.rsample(torch.Size((n,)))
         return x, distribution.log_prob(x)
 
@@ -185,7 +187,7 @@ class Density(nn.Module):
         Raises:
             TypeError: the density is no chain.
         """
-        raise TypeError(
+        refuse(
             f"{type(self).__name__} is no chain of layers, so it has no trace and no importance weights. Where it "
             "wraps a chain, let its trace, log_weights and is_bound be those of the chain."
         )
@@ -230,9 +232,7 @@ class Given(Density):
 
     def read(self, context: Tensor | None) -> Tensor:
         """What the network makes of the context."""
-        if context is None:
-            raise ValueError(f"This {type(self).__name__} is told of a context; pass context=, one row per example.")
-        out: Tensor = self.network(context)
+        out: Tensor = self.network(check_told(context, type(self).__name__))
         return out
 
     def given(self, context: Tensor) -> Distribution | Conditioned:
@@ -276,7 +276,7 @@ class Transform(nn.Module):
         Returns:
             z: [B, ...], log_det: [B], nats, :math:`\\log |\\det \\partial z / \\partial x|`.
         """
-        raise TypeError(f"{type(self).__name__} does not define forward(x, context) -> z, log_det.")
+        refuse(f"{type(self).__name__} does not define forward(x, context) -> z, log_det.")
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map noise towards data.
@@ -284,7 +284,7 @@ class Transform(nn.Module):
         Returns:
             x: [B, ...], log_det of the inverse map: [B], nats.
         """
-        raise TypeError(f"{type(self).__name__} does not define inverse(z, context) -> x, log_det.")
+        refuse(f"{type(self).__name__} does not define inverse(z, context) -> x, log_det.")
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """The data that belong to `z`; what sampling calls."""

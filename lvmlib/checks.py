@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -65,7 +65,14 @@ def trusted() -> AbstractContextManager[None]:
 
 
 def looks_at_values(x: Tensor) -> bool:
-    """Whether this is the outermost call, and one in which values are known."""
+    """Whether this is the outermost call, and one in which values are known.
+
+    Example:
+        >>> looks_at_values(torch.zeros(3))
+        True
+        >>> torch.func.vmap(lambda x: x + looks_at_values(x))(torch.zeros(3))
+        tensor([0., 0., 0.])
+    """
     return not (torch.compiler.is_compiling() or _inside.calls or _is_wrapped(x))
 
 
@@ -163,6 +170,18 @@ def check_no(fault: bool, sentence: str) -> None:
     """Raise `TypeError` with this sentence where there is a fault."""
     if fault:
         raise TypeError(sentence)
+
+
+def refuse(sentence: str) -> NoReturn:
+    """Raise `TypeError` with this sentence: what was asked for does not exist."""
+    raise TypeError(sentence)
+
+
+def check_told(context: Tensor | None, name: str) -> Tensor:
+    """The context; raise `ValueError` where there is none."""
+    if context is None:
+        raise ValueError(f"This {name} is told of a context; pass context=, one row per example.")
+    return context
 
 
 def check_link(place: int, name: str, gives: Sequence[int] | None, takes: Sequence[int] | None) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from lvmlib.base import Transform
+from lvmlib.checks import refuse
 from lvmlib.draws import Conditioned, Posterior, draw
 
 
@@ -25,11 +26,11 @@ class Stochastic(Transform):
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:
         """The (approximate) posterior q(z|x): a distribution of batch shape [B], or a `Conditioned` density."""
-        raise TypeError(f"{type(self).__name__} does not define posterior(x, context).")
+        refuse(f"{type(self).__name__} does not define posterior(x, context).")
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:
         """The likelihood p(x|z): a distribution of batch shape [B], or a `Conditioned` density."""
-        raise TypeError(f"{type(self).__name__} does not define likelihood(z, context).")
+        refuse(f"{type(self).__name__} does not define likelihood(z, context).")
 
     def generate(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Draw x ~ p(x|z), without gradient; sampling never runs the encoder."""

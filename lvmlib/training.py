@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvmlib.bounds import elbo
+from lvmlib.checks import trusted
 from lvmlib.generators import forked_generators
 from lvmlib.runs.batches import batches, in_order, length, moved, rows
 from lvmlib.runs.checks import (
@@ -232,7 +233,8 @@ def fit(
                 before_step(run.step)
             run.set_rate(checked_rate(lr, run.step))
             batch = moved(rows(data, next(order)), device)
-            value = mean_loss(objective(batch), batch_size)
+            with trusted() if run.step % block else nullcontext():  # a look at values waits for the device
+                value = mean_loss(objective(batch), batch_size)
             run.optimizer.zero_grad(set_to_none=True)
             value.backward()
             run.record(value, clipped(run.parameters, clip_norm))  # raises before the step if one is not finite
