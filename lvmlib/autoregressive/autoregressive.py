@@ -10,7 +10,14 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lvmlib.autoregressive.families import family_of
-from lvmlib.autoregressive.reading import check_draws, check_levels, check_prefix, read_context, read_order
+from lvmlib.autoregressive.reading import (
+    check_draws,
+    check_levels,
+    check_prefix,
+    raster_order,
+    read_context,
+    read_order,
+)
 from lvmlib.autoregressive.watching import without_dropout
 from lvmlib.base import Density, check_batch
 
@@ -286,25 +293,3 @@ class Autoregressive(Density):
         """
         context = read_context(context, self.context_shape, rows, type(self).__name__)
         return None if context is None else context.to(self.order.device, self.dtype)
-
-
-def caught_up(step: Step, x: Tensor, start: int, known: int) -> Step:
-    """Take the steps from `start` on that are already known, where a cache could only begin there."""
-    for t in range(start, known):
-        step(t, x)
-    return step
-
-
-def raster_order(event_shape: Sequence[int]) -> Tensor:
-    """Flat positions pixel by pixel and line by line, the channels of a pixel one after another; [D].
-
-    For a shape that is not (C, H, W) the positions stay as they are stored.
-
-    Example:
-        >>> raster_order((2, 1, 3))            # stored channel by channel, drawn pixel by pixel
-        tensor([0, 3, 1, 4, 2, 5])
-    """
-    positions = torch.arange(math.prod(event_shape))
-    if len(event_shape) != 3:
-        return positions
-    return positions.view(*event_shape).permute(1, 2, 0).flatten()

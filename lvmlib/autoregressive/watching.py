@@ -45,3 +45,12 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for module in active:
             module.train()
+
+
+def caught_up(
+    step: Callable[[int, Tensor], Tensor], x: Tensor, start: int, known: int
+) -> Callable[[int, Tensor], Tensor]:
+    """Take the steps from `start` on that are already known, where a cache could only begin there."""
+    for t in range(start, known):
+        step(t, x)
+    return step
