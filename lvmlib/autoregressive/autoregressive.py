@@ -18,7 +18,7 @@ from lvmlib.autoregressive.reading import (
     read_context,
     read_order,
 )
-from lvmlib.autoregressive.watching import without_dropout
+from lvmlib.autoregressive.watching import dtype_at_hand, without_dropout
 from lvmlib.base import Density, check_batch
 
 Step = Callable[[int, Tensor], Tensor]
@@ -220,11 +220,11 @@ class Autoregressive(Density):
         some_kept, order = kept.any(0).tolist(), self.order.tolist()
         drawn = (~kept).any(0)[self.order].tolist()  # [D], in the order of drawing: whether it is for any example
         places = [t for t, some in enumerate(drawn) if some]
-        if len(places) < 2 and self.start_costs_a_pass:
+        if not places or (len(places) == 1 and self.start_costs_a_pass):
             cache = False  # a single position needs that pass and nothing kept for others
         first = places[0] if places else 0
         given = (x, first) if first else ()
-        with without_dropout(self):
+        with without_dropout(self), dtype_at_hand(self):
             step = self.steps(n, context, *given) if cache else Autoregressive.steps(self, n, context)
             for t in range(first, places[-1] + 1) if cache else places:
                 outputs = step(t, x)
@@ -267,7 +267,7 @@ class Autoregressive(Density):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
-        return next(p.dtype for p in self.parameters())
+        return self.__dict__.get("_dtype") or next(p.dtype for p in self.parameters())
 
     @property
     def value_dtype(self) -> torch.dtype:
