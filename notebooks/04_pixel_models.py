@@ -1400,7 +1400,7 @@ print(f"shrunk again, draws differ from what was told by {error:.3f} (digits amo
 # (sec-pix-complete)=
 # ## Half a picture
 #
-# **A beginning** is the easy case. If the upper half is given, its pixels are the first of the order, and drawing the rest one by one is *exactly* a draw from $p(x_{\text{lower}} \mid x_{\text{upper}})$. Nothing has to be trained for it, and the cache is filled by walking over the given pixels.
+# **A beginning** is the easy case. If the upper half is given, its pixels are the first of the order, and drawing the rest one by one is *exactly* a draw from $p(x_{\text{lower}} \mid x_{\text{upper}})$. Nothing has to be trained for it, and the cache is filled by one pass over the given pixels.
 
 # %% mystnb={"figure": {"caption": "Completion. Left: upper halves of test digits, and nothing else, are given. Then six ends drawn by the Gated PixelCNN. Right: the original. Where several digits begin alike, several come out.", "name": "fig-pix-complete"}, "image": {"alt": "Five rows of eight pictures: an upper half with an empty lower half, six completions which differ from one another, and the original digit."}} tolerance={"data": 0.5, "figure": 0.5}
 originals = binary_test.x[[1, 4, 7, 11, 18]]

@@ -1,6 +1,6 @@
 """Models whose likelihood is exact because they draw one position after another."""
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, raster_order
+from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.fvsbn import FVSBN
 from lvmlib.autoregressive.made import MADE, OrderingMixture
 from lvmlib.autoregressive.patch_transformer import PatchTransformer
@@ -15,6 +15,7 @@ from lvmlib.autoregressive.pixel.pixelcnnpp import PixelCNNpp
 from lvmlib.autoregressive.pixel.pixelrnn import PixelRNN
 from lvmlib.autoregressive.pixel.pixelsnail import PixelSNAIL
 from lvmlib.autoregressive.pixel.super_resolution import SuperResolution
+from lvmlib.autoregressive.reading import raster_order
 from lvmlib.autoregressive.rnn import RNN
 from lvmlib.autoregressive.transformer import CausalTransformer
 from lvmlib.autoregressive.wavenet import WaveNet

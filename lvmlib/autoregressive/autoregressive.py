@@ -10,8 +10,15 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from lvmlib.autoregressive.families import family_of
-from lvmlib.autoregressive.reading import check_draws, check_levels, check_prefix, read_context, read_order
-from lvmlib.autoregressive.watching import without_dropout
+from lvmlib.autoregressive.reading import (
+    check_draws,
+    check_levels,
+    check_prefix,
+    raster_order,
+    read_context,
+    read_order,
+)
+from lvmlib.autoregressive.watching import dtype_at_hand, without_dropout
 from lvmlib.base import Density
 from lvmlib.checks import check_batch
 
@@ -214,11 +221,11 @@ class Autoregressive(Density):
         some_kept, order = kept.any(0).tolist(), self.order.tolist()
         drawn = (~kept).any(0)[self.order].tolist()  # [D], in the order of drawing: whether it is for any example
         places = [t for t, some in enumerate(drawn) if some]
-        if len(places) < 2 and self.start_costs_a_pass:
+        if not places or (len(places) == 1 and self.start_costs_a_pass):
             cache = False  # a single position needs that pass and nothing kept for others
         first = places[0] if places else 0
         given = (x, first) if first else ()
-        with without_dropout(self):
+        with without_dropout(self), dtype_at_hand(self):
             step = self.steps(n, context, *given) if cache else Autoregressive.steps(self, n, context)
             for t in range(first, places[-1] + 1) if cache else places:
                 outputs = step(t, x)
@@ -261,7 +268,7 @@ class Autoregressive(Density):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
-        return next(p.dtype for p in self.parameters())
+        return self.__dict__.get("_dtype") or next(p.dtype for p in self.parameters())
 
     @property
     def value_dtype(self) -> torch.dtype:
@@ -287,25 +294,3 @@ class Autoregressive(Density):
         """
         context = read_context(context, self.context_shape, rows, type(self).__name__)
         return None if context is None else context.to(self.order.device, self.dtype)
-
-
-def caught_up(step: Step, x: Tensor, start: int, known: int) -> Step:
-    """Take the steps from `start` on that are already known, where a cache could only begin there."""
-    for t in range(start, known):
-        step(t, x)
-    return step
-
-
-def raster_order(event_shape: Sequence[int]) -> Tensor:
-    """Flat positions pixel by pixel and line by line, the channels of a pixel one after another; [D].
-
-    For a shape that is not (C, H, W) the positions stay as they are stored.
-
-    Example:
-        >>> raster_order((2, 1, 3))            # stored channel by channel, drawn pixel by pixel
-        tensor([0, 3, 1, 4, 2, 5])
-    """
-    positions = torch.arange(math.prod(event_shape))
-    if len(event_shape) != 3:
-        return positions
-    return positions.view(*event_shape).permute(1, 2, 0).flatten()

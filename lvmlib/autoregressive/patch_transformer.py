@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.attention import TransformerBlocks
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step
 from lvmlib.autoregressive.transformer import position_embedding
+from lvmlib.autoregressive.watching import caught_up
 from lvmlib.networks import MaskedMLP
 
 

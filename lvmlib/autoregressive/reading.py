@@ -89,3 +89,18 @@ def read_order(order: Sequence[int] | Tensor, event_shape: Sequence[int]) -> Ten
     if order.dim() != 1 or sorted(order.tolist()) != list(range(dims)):
         raise ValueError(f"order must name each of the {dims} positions 0..{dims - 1} once, but it is {order}.")
     return order
+
+
+def raster_order(event_shape: Sequence[int]) -> Tensor:
+    """Flat positions pixel by pixel and line by line, the channels of a pixel one after another; [D].
+
+    For a shape that is not (C, H, W) the positions stay as they are stored.
+
+    Example:
+        >>> raster_order((2, 1, 3))            # stored channel by channel, drawn pixel by pixel
+        tensor([0, 3, 1, 4, 2, 5])
+    """
+    positions = torch.arange(math.prod(event_shape))
+    if len(event_shape) != 3:
+        return positions
+    return positions.view(*event_shape).permute(1, 2, 0).flatten()

@@ -45,3 +45,22 @@ def without_dropout(model: nn.Module) -> Iterator[None]:
     finally:
         for module in active:
             module.train()
+
+
+@contextmanager
+def dtype_at_hand(model: nn.Module) -> Iterator[None]:
+    """While the block runs ``model.dtype`` looks for no parameter: that took a sixth of the time of a step of MADE."""
+    model.__dict__["_dtype"] = model.dtype
+    try:
+        yield
+    finally:
+        model.__dict__.pop("_dtype", None)
+
+
+def caught_up(
+    step: Callable[[int, Tensor], Tensor], x: Tensor, start: int, known: int
+) -> Callable[[int, Tensor], Tensor]:
+    """Take the steps from `start` on that are already known, where a cache could only begin there."""
+    for t in range(start, known):
+        step(t, x)
+    return step

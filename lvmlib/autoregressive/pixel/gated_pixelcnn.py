@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.autoregressive import Step
 from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, RowsAbove, in_rows, plus
 from lvmlib.autoregressive.pixel.masked_steps import PixelSteps, RowSteps, offsets
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
+from lvmlib.autoregressive.watching import caught_up
 
 
 class GatedPixelCNN(PixelModel):

@@ -9,11 +9,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.autoregressive import Step
 from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, in_rows, plus
 from lvmlib.autoregressive.pixel.masked_steps import PixelSteps
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
-from lvmlib.autoregressive.watching import watching
+from lvmlib.autoregressive.watching import caught_up, watching
 
 
 class PixelCNN(PixelModel):

@@ -8,14 +8,14 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step
 from lvmlib.autoregressive.pixel.masked_conv import in_rows
 from lvmlib.autoregressive.pixel.pixel_head import PixelHead
 from lvmlib.autoregressive.pixel.pixel_model import rows_known
 from lvmlib.autoregressive.pixel.resolution import Resolution, ResolutionSteps, context_channels, pyramid
 from lvmlib.autoregressive.pixel.shifted_conv import ShiftedConv2d, unit_variance_
 from lvmlib.autoregressive.pixel.shifted_steps import PatchCache, RowCache, late
-from lvmlib.autoregressive.watching import watching
+from lvmlib.autoregressive.watching import caught_up, watching
 
 
 class PixelCNNpp(Autoregressive):

@@ -9,12 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Step, caught_up
+from lvmlib.autoregressive.autoregressive import Step
 from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, in_rows, plus
 from lvmlib.autoregressive.pixel.masked_steps import PixelSteps
 from lvmlib.autoregressive.pixel.picture_lstm import DiagonalBiLSTM, RowLSTM
 from lvmlib.autoregressive.pixel.picture_lstm_steps import BackwardSteps, LSTMSteps, start_lstms
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
+from lvmlib.autoregressive.watching import caught_up
 
 
 class PixelRNN(PixelModel):

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.autoregressive import Autoregressive, Step, caught_up
+from lvmlib.autoregressive.autoregressive import Autoregressive, Step
 from lvmlib.autoregressive.pixel.masked_conv import in_rows
 from lvmlib.autoregressive.pixel.pixel_head import PixelHead
 from lvmlib.autoregressive.pixel.pixel_model import rows_known
 from lvmlib.autoregressive.pixel.resolution import context_channels
 from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet, ShiftedConv2d, as_map, unit_variance_
 from lvmlib.autoregressive.pixel.shifted_steps import GatedPixel, PatchCache, RowCache, late
-from lvmlib.autoregressive.watching import Take, watching
+from lvmlib.autoregressive.watching import Take, caught_up, watching
 
 
 class PixelSNAIL(Autoregressive):

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from lvmlib.autoregressive.pixel.pixelcnnpp import PixelCNNpp
+from lvmlib.autoregressive.pixel.resolution import pyramid
 from lvmlib.distributions import DiscretizedLogistic
 
 
@@ -168,3 +169,17 @@ def test_learns_what_a_pixel_owes_to_the_one_before_it():
 def test_refuses_what_it_cannot_take(event_shape, options, message):
     with pytest.raises(ValueError, match=message):
         PixelCNNpp(event_shape, **options)
+
+
+def test_a_context_map_is_averaged_over_squares():
+    context = torch.arange(32.0).view(1, 2, 4, 4)
+    whole, half, quarter = pyramid(context, 2)
+    torch.testing.assert_close(half[0, 0], torch.tensor([[2.5, 4.5], [10.5, 12.5]]))
+    assert torch.equal(whole, context) and quarter.flatten().tolist() == [7.5, 23.5]
+    assert [c.shape for c in pyramid(torch.zeros(3, 5), 2)] == [(3, 5, 1, 1)] * 3
+
+
+def test_dropout_is_everywhere():
+    model = PixelCNNpp((1, 8, 8), channels=4, layers=2, halvings=1, dropout=0.3)
+    rates = [m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)]
+    assert rates == [0.3] * 2 * (2 + 3 + 2 + 2)  # two streams; down, up with one more, and at half the resolution
