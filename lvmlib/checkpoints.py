@@ -91,6 +91,7 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
     except SafetensorError as error:
         raise ValueError(f"{path.name} is no safetensors file, though its record fits: {error}.") from error
     model = _inner(model)
+    _rename(model, stored)
     wrong = _misfits(model, stored)
     if wrong:
         raise ValueError(f"{path.name} holds the weights of another architecture: {wrong}.")
@@ -144,6 +145,13 @@ def _inner(model: nn.Module) -> nn.Module:
 def _plain(name: str) -> str:
     """A weight's name without what `torch.compile` puts into it, wherever a module inside was compiled."""
     return name.replace("_orig_mod.", "")
+
+
+def _rename(model: nn.Module, stored: dict[str, Tensor]) -> None:
+    """What parts of the model do to weights of older names when they are loaded, done before they are compared."""
+    for name, part in model.named_modules():
+        for hook in part._load_state_dict_pre_hooks.values():
+            hook(stored, f"{name}." if name else "", {}, True, [], [], [])
 
 
 def _misfits(model: nn.Module, stored: dict[str, Tensor]) -> str:

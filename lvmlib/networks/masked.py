@@ -155,11 +155,12 @@ class MaskedMLP(nn.Module):
         """
         if not 0 <= mask_set < len(self.orders):
             raise ValueError(f"The mask sets are 0 to {len(self.orders) - 1}, but {mask_set} was asked for.")
-        self.mask_set = torch.full_like(self.mask_set, mask_set)
-        for layer, mask in zip([*self.layers, self.output], self._connections()):
-            layer.mask = mask.to(layer.weight)  # a new tensor: a graph that waits for its backward keeps the old one
-        if self.direct is not None:
-            self.direct.mask = self._straight().to(self.direct.weight)
+        with torch.inference_mode(False):  # masks that are made in inference mode could never be trained with
+            self.mask_set = torch.full_like(self.mask_set, mask_set)
+            for layer, mask in zip([*self.layers, self.output], self._connections()):
+                layer.mask = mask.to(layer.weight)  # a new tensor: a graph waiting for its backward keeps the old one
+            if self.direct is not None:
+                self.direct.mask = self._straight().to(self.direct.weight)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Outputs of all positions in one pass.
@@ -253,10 +254,7 @@ class MaskedMLP(nn.Module):
 
 
 class _Columns:
-    """A matrix [n, width] that fills from the left.
-
-    A graph keeps what it has seen, so under one nothing may be written over: each filling then makes a new matrix.
-    """
+    """A matrix [n, width] that fills from the left; under a graph, which keeps what it has seen, a new one each time."""
 
     def __init__(self, like: Tensor, n: int, width: int):
         self.values, self.filled, self.grows = like.new_zeros(n, width), 0, torch.is_grad_enabled()

@@ -178,9 +178,9 @@ def sequential(kind, **options):
 @pytest.mark.parametrize("family", [{}, {"levels": 6}, {"levels": 256, "logistics": 3}], ids=["binary", "table", "mix"])
 def test_examples_come_back_and_take_what_the_model_says(kind, n, family):
     order = torch.randperm(12 if kind != "gru" else 7)
-    model = sequential(kind, order=order, context=3, **family)
-    x, labels = torch.randint(model.levels, (n, *model.event_shape)), torch.randint(3, (n,))
-    for context in (None, labels):
+    for context in (None, torch.randint(3, (n,))):
+        model = sequential(kind, order=order, context=None if context is None else 3, **family)
+        x = torch.randint(model.levels, (n, *model.event_shape))
         data = arithmetic_encode(model, x, context=context)
         out = arithmetic_decode(model, data, context=context)
         assert out.dtype == torch.float32 and torch.equal(out.long(), x)
@@ -193,7 +193,7 @@ def test_examples_come_back_and_take_what_the_model_says(kind, n, family):
         bare = arithmetic_encode(model, x, framed=False, context=context)
         assert bare == data[header:]
         assert torch.equal(arithmetic_decode(model, bare, length=n, context=context).long(), x)
-    assert model.training  # as before
+        assert model.training  # as before
 
 
 def test_a_hundred_real_digits_within_a_thousandth_and_32_bits():
@@ -251,7 +251,7 @@ def test_examples_with_another_model_or_broken_data_are_found_out():
     with pytest.raises(ValueError, match="encoded with a context; pass"):
         arithmetic_decode(model, data)
     with pytest.raises(ValueError, match="without a context"):
-        arithmetic_decode(model, arithmetic_encode(model, x), context=labels)
+        arithmetic_decode(model, arithmetic_encode(sequential("made"), x), context=labels)
     with pytest.raises(ValueError, match="one row per example"):
         arithmetic_decode(model, data, context=labels[:5])
     with pytest.raises(ValueError, match="which hold 1 to"):  # ten to the twelve examples announced
@@ -309,14 +309,13 @@ def test_many_examples_go_through_the_model_in_groups(monkeypatch):
 
     monkeypatch.setattr(MADE, "steps", watched)
     x, labels = torch.randint(2, (600, 1, 3, 4)), torch.randint(3, (600,))
-    for context in (None, labels):
-        data = arithmetic_encode(model, x, context=context)
-        assert torch.equal(arithmetic_decode(model, data, context=context).long(), x)
-    assert torch.equal(torch.cat(contexts[6:]).argmax(1), torch.cat([labels, labels]))  # each with its own
-    assert groups == [256, 256, 88] * 4
+    data = arithmetic_encode(model, x, context=labels)
+    assert torch.equal(arithmetic_decode(model, data, context=labels).long(), x)
+    assert torch.equal(torch.cat(contexts).argmax(1), torch.cat([labels, labels]))  # each with its own
+    assert groups == [256, 256, 88] * 2
     groups.clear()
     with pytest.raises(ValueError, match="another model"):  # the length allows it, what follows does not
-        arithmetic_decode(model, varint(2 * 1000) + data[2:] + data)
+        arithmetic_decode(model, varint(2 * 1000 + 1) + data[2:] + data, context=torch.randint(3, (1000,)))
     assert sum(groups) < 1300
 
 
@@ -342,14 +341,13 @@ def test_lossless_whatever_dtype_the_weights_have(dtype, family):
     model = sequential("made", **family).to(dtype)
     x = torch.randint(model.levels, (40, 1, 3, 4))
     out = arithmetic_decode(model, arithmetic_encode(model, x))
-    assert out.dtype == dtype and torch.equal(out.long(), x)
+    assert out.dtype == torch.promote_types(dtype, torch.float32) and torch.equal(out.long(), x)
 
 
-def test_values_that_the_weights_cannot_hold_are_refused():
+def test_short_weights_code_every_value():
+    """bfloat16 has no 257."""
     model = MADE((3,), hidden=(4,), levels=300).to(torch.bfloat16)
-    with pytest.raises(ValueError, match="cannot hold all values"):
-        arithmetic_encode(model, torch.tensor([[257, 0, 0]]))
-    x = torch.tensor([[256, 0, 299 - 1]])
+    x = torch.tensor([[257, 0, 299], [256, 255, 1]])
     assert torch.equal(arithmetic_decode(model, arithmetic_encode(model, x)).long(), x)
 
 

@@ -76,23 +76,6 @@ def test_masked_steps_are_the_one_pass(hidden, degrees, context, residual):
                 torch.testing.assert_close(got, expected[:, :, position], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("context", [None, 2])
-@pytest.mark.parametrize(("hidden", "residual"), [((), False), ((40, 30), False), ((9, 9, 9), True)])
-def test_masked_steps_may_begin_behind_known_inputs(hidden, residual, context):
-    net = MaskedMLP(
-        6, hidden, 3, context, degrees="random", order=[4, 2, 0, 1, 3, 5], residual=residual, direct=True
-    ).double()
-    x = torch.randn(4, 6).double()
-    c = None if context is None else torch.randn(4, context).double()
-    with torch.no_grad():
-        expected = net(x, c)
-        for known in range(6):
-            step = net.steps(4, c, x[:, net.order[:known]])
-            for t in range(known, 6):
-                got = step(t, x[:, net.order[t - 1]] if t else None)
-                torch.testing.assert_close(got, expected[:, :, net.order[t]], rtol=1e-12, atol=1e-12)
-
-
 def test_masked_context_reaches_the_first_position_and_none_is_zeros():
     net = MaskedMLP(5, (20, 20), 2, context=3, order=[4, 2, 0, 1, 3], activation=nn.Tanh).double()
     x = torch.randn(1, 5).double()
