@@ -121,12 +121,17 @@ def _fits(x: Tensor, support: Constraint) -> bool:
     if not x.is_floating_point():
         return bool(support.check(x).all())
     x = x.detach()
-    if support is constraints.boolean:  # x - x^2 = 0 for bits alone; where there is a nan, the extremes are nan
-        excess = torch.addcmul(x, x, x, value=-1)
-        return bool(excess.amax() == 0) and bool(excess.amin() == 0)
+    if support is constraints.boolean:
+        return all_bits(x)
     if not (x.amin() > -math.inf and x.amax() < math.inf):
         return False
     return support is constraints.real or bool(support.check(x).all())
+
+
+def all_bits(x: Tensor) -> bool:
+    """Whether floating-point values are 0 and 1 alone: x - x^2 is 0 then, and where there is a nan the extremes are."""
+    excess = torch.addcmul(x, x, x, value=-1)
+    return bool(excess.amax() == 0) and bool(excess.amin() == 0)
 
 
 def _remedy(support: Constraint) -> str:

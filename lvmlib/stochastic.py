@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from lvmlib.base import Transform
 from lvmlib.checks import refuse
-from lvmlib.draws import Conditioned, Posterior, draw
+from lvmlib.draws import Conditioned, Posterior, draw, repeat_rows
 
 
 class Stochastic(Transform):
@@ -58,6 +58,9 @@ class Stochastic(Transform):
         return x, log_prob_rows(self.posterior(x, context), z) - log_prob_rows(self.likelihood(z, context), x)
 
 
-def log_prob_rows(p: Posterior, x: Tensor) -> Tensor:
-    """Log-density of row i of `x` under row i of `p`: [B], nats."""
+def log_prob_rows(p: Posterior, x: Tensor, k: int = 1) -> Tensor:
+    """Log-density of row i of `x` [B, ...] under the rows i, B + i, 2B + i, ... of `p`: [k * B], nats."""
+    if k > 1 and hasattr(p, "in_copies"):  # a distribution of ours needs no copies of x
+        return p.in_copies(k).log_prob(x).flatten()
+    x = repeat_rows(x, k)
     return p.log_prob(x[None])[0] if isinstance(p, Conditioned) else p.log_prob(x)

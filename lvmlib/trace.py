@@ -129,15 +129,16 @@ class Walk:
         log_q: Tensor | None = None
         if draw is pathwise and isinstance(q, Distribution) and q.has_rsample:
             check_rows(q)
-            z = q.rsample(torch.Size((n,)))  # its log q can be had later; a closed-form KL needs none
+            # Its log q can be had later; a closed-form KL needs none.
+            z = q.rsample() if n == 1 else q.rsample(torch.Size((n,))).flatten(0, 1)
         else:
             z, log_q = draw(q, n)  # [n, rows, ...], [n, rows]
             check_draws(z, log_q, n, len(x))
-            log_q = log_q.flatten()
-        self.z, self.to_draw = z.flatten(0, 1), 1
+            z, log_q = z.flatten(0, 1), log_q.flatten()
+        self.z, self.to_draw = z, 1
         if self.context is not None:
             self.context = repeat_rows(self.context, n)
-        log_p = log_prob_rows(layer.likelihood(self.z, self.context), repeat_rows(x, n))
+        log_p = log_prob_rows(layer.likelihood(self.z, self.context), x, n)
         return Step(layer, q, self.size, x=x, z=self.z, log_p=log_p, log_q=log_q)
 
 

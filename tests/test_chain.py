@@ -16,7 +16,17 @@ from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, Standa
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, planes
 from lvmlib.stochastic import Stochastic
-from tests.layers import AffineCoupling, Delta, Dequantize, Linear, Logit, MaskedAutoregressive, Split, Squeeze
+from tests.layers import (
+    AffineCoupling,
+    Continuous,
+    Delta,
+    Dequantize,
+    Linear,
+    Logit,
+    MaskedAutoregressive,
+    Split,
+    Squeeze,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +71,10 @@ FLOWS = {
     "given a context": lambda: (Flow([MaskedAutoregressive(5, context=2)], StandardNormal((5,))), torch.randn(3, 2)),
     "a chain and a flow as base": lambda: (
         Flow([Chain([coupling(5), coupling(5, 1)])], Flow([MaskedAutoregressive(5)], StandardNormal((5,)))),
+        None,
+    ),
+    "continuous": lambda: (
+        Flow([Continuous(3, MLP(4, (8,), 3, nn.Tanh), tolerance=1e-12)], StandardNormal((3,))),
         None,
     ),
     "multi-scale": lambda: (Flow([multi_scale((1, 8, 8), 3)], StandardNormal((64,))), None),
@@ -194,6 +208,21 @@ def test_start_from_walks_the_chain_with_the_data():
     torch.testing.assert_close(flow.trace(x).z[0].mean(0), torch.zeros(2), atol=1e-12, rtol=0)
 
 
+def test_hutchinsons_estimate_of_the_trace_averages_to_the_exact_one():
+    layer = perturbed(Continuous(3, MLP(4, (8,), 3, nn.Tanh), tolerance=1e-6))
+    x = torch.randn(2, 3)
+    exact = layer(x)[1]
+    probes = torch.randint(2, (2 * 500, 3)) * 2.0 - 1
+    each = layer.run(x.repeat(500, 1), 0.0, 1.0, probes)[1].view(500, 2)
+    assert ((each.mean(0) - exact).abs() < 5 * each.std(0) / 500**0.5).all() and each.std() > 0
+
+
+def test_a_continuous_flow_in_one_dimension_integrates_to_one():
+    flow = perturbed(Flow([Continuous(1, MLP(2, (8,), 1, nn.Tanh), tolerance=1e-6)], StandardNormal((1,))))
+    x = torch.linspace(-9, 9, 2001)[:, None]
+    assert torch.trapezoid(flow.log_prob(x).exp(), x[:, 0]).item() == pytest.approx(1, abs=1e-4)
+
+
 # -- latent variables ------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +342,27 @@ def test_a_convolutional_vae_is_told_of_a_context():
     torch.manual_seed(0)
     assert not torch.allclose(first, elbo(vae, x, context=context.roll(1, 0)))
     assert vae.sample(3, context).shape == (3, 1, 8, 8)
+
+
+def test_the_rate_splits_into_mutual_information_and_distance_of_the_aggregated_posterior():
+    """What surgery will read of a trace: the latent layer, its q and its draws. The integrals are taken on a grid."""
+    layer, n = LinearGaussian(torch.randn(3, 2), torch.randn(3), 0.8), 40
+    model = Flow([layer], StandardNormal((2,)))
+    x = model.sample(n)
+    trace = model.trace(x, k=2000)
+    step = trace.steps[trace.latent]
+    aggregated = step.q.log_prob(step.z.flatten(0, 1)[:, None]).logsumexp(1).view(2000, n) - math.log(n)
+    mutual, marginal = (step.log_q - aggregated).mean(), (aggregated - trace.log_base).mean()
+    points = torch.cartesian_prod(*[torch.linspace(-6, 6, 161)] * 2)
+    log_q = layer.posterior(x).log_prob(points[:, None])  # [points, n]
+    log_mean, cell = log_q.logsumexp(1) - math.log(n), (12 / 160) ** 2
+    exact = (log_q.exp() * (log_q - log_mean[:, None])).sum() * cell / n
+    far = (log_mean.exp() * (log_mean - StandardNormal((2,)).log_prob(points))).sum() * cell
+    assert mutual.item() == pytest.approx(exact.item(), abs=0.02) and 0 < exact < math.log(n)
+    assert marginal.item() == pytest.approx(far.item(), abs=0.02)
+    q = layer.posterior(x)
+    kl = torch.distributions.kl_divergence(q, MultivariateNormal(torch.zeros(2), torch.eye(2))).mean()
+    assert (exact + far).item() == pytest.approx(kl.item(), abs=1e-3)
 
 
 # -- dequantization --------------------------------------------------------------------------------------------------

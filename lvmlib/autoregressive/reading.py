@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvmlib.checks import check_context, looks_at_values
+from lvmlib.checks import all_bits, check_context, looks_at_values
 
 
 def check_levels(x: Tensor, levels: int, name: str) -> None:
@@ -28,11 +28,11 @@ def check_levels(x: Tensor, levels: int, name: str) -> None:
 
 
 def _all_fit(x: Tensor, levels: int) -> bool:
-    """The common case in few passes, since this runs in every step of training: x - x^2 = 0 for bits alone."""
+    """The common case in few passes, since this runs in every step of training."""
     if not x.is_floating_point():
         return False
     if levels == 2:
-        return not torch.addcmul(x, x, x, value=-1).count_nonzero()
+        return all_bits(x)
     return torch.equal(x, x.round().clamp_(0, levels - 1))
 
 

@@ -89,6 +89,10 @@ class DiagonalNormal(Distribution):
         """The same with its standard deviations multiplied by a temperature."""
         return DiagonalNormal(self.loc, self.log_scale + math.log(temperature), self.event_dims)
 
+    def in_copies(self, k: int) -> DiagonalNormal:
+        """With k copies of a batch below one another as an axis of their own: batch shape [k * B] -> [k, B]."""
+        return DiagonalNormal(self.loc.unflatten(0, (k, -1)), self.log_scale.unflatten(0, (k, -1)), self.event_dims)
+
     def independent(self) -> Independent:
         """The same in torch's own words."""
         return Independent(Normal(self.loc, self.stddev, validate_args=False), self.event_dims)
@@ -186,6 +190,10 @@ class Coins(Distribution):
     def tempered(self, temperature: float) -> Coins:
         """The same with its log-odds divided by a temperature."""
         return Coins(self.logits / temperature, self.event_dims)
+
+    def in_copies(self, k: int) -> Coins:
+        """With k copies of a batch below one another as an axis of their own: batch shape [k * B] -> [k, B]."""
+        return Coins(self.logits.unflatten(0, (k, -1)), self.event_dims)
 
     def independent(self) -> Independent:
         """The same in torch's own words."""

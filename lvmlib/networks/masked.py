@@ -254,7 +254,7 @@ class MaskedMLP(nn.Module):
 
 
 class _Columns:
-    """A matrix [n, width] that fills from the left; under a graph, which keeps what it has seen, a new one each time."""
+    """A matrix [n, width] that fills from the left; a new one each time under a graph, which keeps what it has seen."""
 
     def __init__(self, like: Tensor, n: int, width: int):
         self.values, self.filled, self.grows = like.new_zeros(n, width), 0, torch.is_grad_enabled()
