@@ -56,7 +56,7 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
         return trace.log_weights.mean(0)
     reconstruction, rate = _reconstruction_and_rate(trace, latent)
     bound = reconstruction - (rate if beta == 1 else beta * rate)
-    return bound.squeeze(0) if len(bound) == 1 else bound.mean(0)
+    return bound.squeeze(0) if bound.shape[0] == 1 else bound.mean(0)
 
 
 def distortion_and_rate(trace: Trace) -> tuple[Tensor, Tensor]:

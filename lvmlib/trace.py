@@ -154,7 +154,7 @@ def end_of_chain(base: Density, z: Tensor, size: Size, context: Tensor | None) -
 def _lay_out(t: Tensor, size: Size) -> Tensor:
     k, rows = size
     t = t.reshape(-1, rows, *t.shape[1:])  # [B, ...] or [k * B, ...] -> [1 or k, B, ...]
-    return t if len(t) == k else t.expand(k, *t.shape[1:])
+    return t if t.shape[0] == k else t.expand(k, *t.shape[1:])
 
 
 def _zeros(flat: dict[str, Tensor | None], size: Size) -> Tensor:

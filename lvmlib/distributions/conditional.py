@@ -21,7 +21,7 @@ class _Conditional(Density):
 
     def __init__(self, event_shape: Sequence[int], network: nn.Module):
         super().__init__(event_shape)
-        self.network = network
+        self.network, self.dims = network, math.prod(self.event_shape)
 
     def _outputs(self, context: Tensor | None) -> tuple[Tensor, ...]:
         """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
@@ -37,15 +37,17 @@ class _Conditional(Density):
                 f"The network of {type(self).__name__} computes in {dtypes.pop()}, but it was given {context.dtype}. "
                 "Convert the data with data.unit() or x.float(), or the model with model.to(dtype)."
             ) from error
-        wanted = self.parameters_per_dim * math.prod(self.event_shape)
-        if out.shape[1:].numel() != wanted:
+        wanted = self.parameters_per_dim * self.dims
+        if out.numel() != out.shape[0] * wanted:
             raise ValueError(
                 f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
                 f"outputs per example ({self.parameters_per_dim} per dimension), but it returned {list(out.shape[1:])}."
             )
         # The parameters lie behind one another: [B, P * D] -> P tensors [B, *event_shape].
         parts = [out] if self.parameters_per_dim == 1 else out.flatten(1).chunk(self.parameters_per_dim, dim=1)
-        return tuple(p if p.shape[1:] == self.event_shape else p.reshape(-1, *self.event_shape) for p in parts)
+        if parts[0].shape[1:] == self.event_shape:
+            return tuple(parts)
+        return tuple(part.reshape(-1, *self.event_shape) for part in parts)
 
 
 class ConditionalNormal(_Conditional):

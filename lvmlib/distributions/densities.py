@@ -30,11 +30,15 @@ class StandardNormal(Density):
     def __init__(self, event_shape: Sequence[int]):
         super().__init__(event_shape)
         self.register_buffer("loc", torch.zeros(self.event_shape), persistent=False)
+        self._noise: StandardNoise | None = None  # made once: every step of training asks for it
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """N(0, I); it accepts a context and ignores it."""
-        loc = self.loc if context is None else self.loc.expand(len(context), *self.event_shape)
-        return StandardNoise(loc, len(self.event_shape))
+        if context is not None:
+            return StandardNoise(self.loc.expand(len(context), *self.event_shape), len(self.event_shape))
+        if self._noise is None or self._noise.loc is not self.loc:  # the module has moved since
+            self._noise = StandardNoise(self.loc, len(self.event_shape))
+        return self._noise
 
 
 class MixtureOfGaussians(Density):
