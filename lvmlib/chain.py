@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from lvmlib.base import Density, Transform
 from lvmlib.checks import check_context, check_count, check_link, check_no, check_type, entrance, trusted
-from lvmlib.draws import Draw, draw
+from lvmlib.draws import Draw, draw, draw_to_weigh
 from lvmlib.stochastic import Stochastic
 from lvmlib.trace import Trace, Walk, end_of_chain
 
@@ -96,7 +96,7 @@ class Flow(Density):
             return super().log_weights(x, k, context)
         with entrance(self, x, context):
             walk = Walk(x, context, k)
-            paid: Any = sum(step.paid for step in walk.through(self.layers, draw))
+            paid: Any = sum(step.paid for step in walk.through(self.layers, draw_to_weigh))
             return paid + end_of_chain(self.end, walk.z, walk.size, walk.context)
 
     def trace(self, x: Tensor, context: Tensor | None = None, k: int = 1, draw: Draw = draw) -> Trace:  # type: ignore[override]

@@ -263,7 +263,7 @@ class Autoregressive(Density):
 
     def _outputs(self, x: Tensor, context: Tensor | None) -> Tensor:
         """What `predict` gives for checked examples, at the precision of the values: autocast computes in bfloat16."""
-        return self.predict(x, self.read_context(context, len(x))).to(self.value_dtype)
+        return self.predict(x, self.read_context(context, len(x))).to(x.dtype)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -39,6 +39,7 @@ class DiagonalNormal(Distribution):
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int):
         self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+        self._stddev: Tensor | None = None
         batch = loc.dim() - event_dims
         super().__init__(loc.shape[:batch], loc.shape[batch:], validate_args=False)
 
@@ -57,14 +58,16 @@ class DiagonalNormal(Distribution):
     @property
     def stddev(self) -> Tensor:
         r""":math:`\sigma`, [\*batch, \*event]."""
-        return self.log_scale.exp()
+        if self._stddev is None:  # draws and KL both need it
+            self._stddev = self.log_scale.exp()
+        return self._stddev
 
     scale = stddev
 
     @property
     def variance(self) -> Tensor:
         r""":math:`\sigma^2`, [\*batch, \*event]."""
-        return (2 * self.log_scale).exp()
+        return self.stddev.square()
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-density of [..., \*batch, \*event]; [..., \*batch], nats."""
@@ -73,8 +76,20 @@ class DiagonalNormal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r""":math:`\mu + \sigma \epsilon` with standard normal noise: [\*sample_shape, \*batch, \*event]."""
-        noise = torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
-        return self.loc + self.log_scale.exp() * noise
+        return self.loc + self.stddev * self._noise(sample_shape)
+
+    def rsample_with_log_prob(self, n: int) -> tuple[Tensor, Tensor]:
+        """Draw `n` times, with log q from the noise itself: z [n, \\*batch, \\*event], log q [n, \\*batch] in nats.
+
+        As functions of the parameters both are what they are elsewhere; as a function of z alone log q is not.
+        """
+        noise = self._noise((n,))
+        squares = _sum(noise.square(), self.event_dims)
+        log_q = -0.5 * squares - _sum(self.log_scale, self.event_dims) - 0.5 * self.event_shape.numel() * LOG_2PI
+        return self.loc + self.stddev * noise, log_q
+
+    def _noise(self, sample_shape: Sequence[int]) -> Tensor:
+        return torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
 
     def entropy(self) -> Tensor:
         r"""Differential entropy, [\*batch], nats."""
@@ -221,7 +236,7 @@ def _kl_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 @register_kl(DiagonalNormal, StandardNoise)  # type: ignore[untyped-decorator]
 def _kl_to_noise(q: DiagonalNormal, p: StandardNoise) -> Tensor:
     _check_same_event(q, p)
-    return _sum(0.5 * (q.loc.square() + (2 * q.log_scale).exp() - 1) - q.log_scale, q.event_dims)
+    return _sum(0.5 * (q.loc.square() + q.variance - 1) - q.log_scale, q.event_dims)
 
 
 @register_kl(DiagonalNormal, Independent)  # type: ignore[untyped-decorator]
