@@ -63,8 +63,12 @@ def memory_here(way: str, count: int, k: int) -> float:
 
 
 def memory(way: str, count: int, k: int) -> float:
-    """The same in a new process, with the allocator as it comes: one that keeps what is freed would hide the peak."""
+    """The same in a new process whose larger blocks go back to the system when they are freed.
+
+    Otherwise holes in the heap, which come out differently in every run, count as memory that is held.
+    """
     env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    env["MALLOC_MMAP_THRESHOLD_"] = "65536"
     code = f"from benchmarks.likelihood import memory_here; print(memory_here({way!r}, {count}, {k}))"
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     return digits(float(run.stdout), 3)

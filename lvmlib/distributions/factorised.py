@@ -130,7 +130,9 @@ class StandardNoise(DiagonalNormal):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-density of [..., \*batch, \*event]; [..., \*batch], nats."""
-        squares = x.square().expand(torch.broadcast_shapes(x.shape, self.loc.shape))
+        squares = x.square()
+        if self.batch_shape:
+            squares = squares.expand(torch.broadcast_shapes(x.shape, self.loc.shape))
         return -0.5 * _sum(squares, self.event_dims) - 0.5 * self.event_shape.numel() * LOG_2PI
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> StandardNoise:
@@ -185,7 +187,9 @@ class Coins(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-probability of [..., \*batch, \*event]; [..., \*batch], nats."""
         logits = self.logits
-        if x.shape != logits.shape:
+        if x.dim() < logits.dim():  # one picture for many draws
+            x = x.expand_as(logits)
+        elif x.shape != logits.shape:
             logits, x = torch.broadcast_tensors(logits, x)
         return -_sum(F.binary_cross_entropy_with_logits(logits, x, reduction="none"), self.event_dims)
 
