@@ -413,7 +413,8 @@ def test_neighbours_vote():
 
 # --- What is stored, and what it claims -------------------------------------------------------------------------------
 
-LEAST = {"tiny MADE": 0.9, "PixelCNN": 20, "GatedPixelCNN": 20, "CausalTransformer": 20, "WaveNet": 20}
+# A tiny MADE draws without its cache, and pays for the choice alone.
+LEAST = {"tiny MADE": 0.85, "PixelCNN": 20, "GatedPixelCNN": 20, "CausalTransformer": 20, "WaveNet": 20}
 
 
 @pytest.mark.parametrize("topic", RESULTS)
