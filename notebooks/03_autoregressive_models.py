@@ -1817,7 +1817,7 @@ with tempfile.TemporaryDirectory() as folder:
 ideal = -digits.log_prob(images).sum().item() / math.log(2)
 print(f"100 test images: {on_disk:,} bits on disk, decoded exactly: {torch.equal(back, images)}")
 print(f"the model's own code length: {ideal:,.1f} bits; excess {on_disk / ideal - 1:.2%}")
-assert torch.equal(back, images) and abs(on_disk - ideal) < 0.001 * ideal + 32
+assert torch.equal(back, images) and abs(on_disk - ideal) < 0.002 * ideal + 32
 packed = np.packbits(images.flatten(1).numpy().astype(np.uint8), axis=1).tobytes()
 sizes = {"one bit per pixel": len(packed)} | {name: len(compress(packed)) for name, compress in coders.items()}
 for name, size in (sizes | {"MADE": on_disk / 8}).items():
