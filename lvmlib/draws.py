@@ -62,7 +62,7 @@ class Conditioned:
 
 
 Posterior = Distribution | Conditioned
-"""What a stochastic layer draws from: a torch distribution of batch shape [B], or a `Conditioned` density."""
+"""A torch distribution of batch shape [B] or a `Conditioned` density, which a stochastic layer draws from."""
 
 Draw = Callable[[Posterior, int], tuple[Tensor, Tensor]]
 """``draw(q, n)`` -> z [n, B, ...], log q [n, B]: how a chain takes draws from the posterior of a layer."""

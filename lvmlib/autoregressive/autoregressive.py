@@ -272,7 +272,7 @@ class Autoregressive(Density):
 
     @property
     def value_dtype(self) -> torch.dtype:
-        """The type that values and log-probabilities have: that of the weights, but float32 at least."""
+        """The type of values and log-probabilities, that of the weights but float32 at least."""
         return torch.promote_types(self.dtype, torch.float32)
 
     def check(self, x: Tensor) -> Tensor:
