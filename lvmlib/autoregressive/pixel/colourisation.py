@@ -9,15 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.pixel.context_map import looking_everywhere, map_shape, name_parts_as_given
-from lvmlib.base import Given
+from lvmlib.autoregressive.pixel.context_map import GivenMap, looking_everywhere, map_shape
 from lvmlib.checks import check_batch, looks_at_values
 
 BRIGHTNESS = (0.299, 0.587, 0.114)
 """What red, green and blue give to the brightness, by ITU-R Recommendation BT.601."""
 
 
-class Colourisation(Given):
+class Colourisation(GivenMap):
     r"""A pixel model that is told of the grey picture through a map of features.
 
     .. math:: \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y))
@@ -50,17 +49,6 @@ class Colourisation(Given):
             shape = tuple(model.event_shape)
             raise ValueError(f"Colourisation draws red, green and blue, but the event shape is {shape}.")
         super().__init__(model, GreyReader((1, height, width_of_x), width, layers, features))
-        name_parts_as_given(self)
-
-    @property
-    def model(self) -> Autoregressive:
-        """The pixel model."""
-        return cast("Autoregressive", self.density)
-
-    @property
-    def features(self) -> nn.Module:
-        """What makes the map of features from a grey picture."""
-        return self.network
 
     def grey(self, x: Tensor) -> Tensor:
         """The brightness of colour pictures, spread over [-1, 1]: [B, 3, H, W] in {0..levels-1} -> [B, 1, H, W]."""

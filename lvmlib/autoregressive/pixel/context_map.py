@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -33,9 +33,29 @@ def looking_everywhere(inputs: int, width: int, layers: int, outputs: int) -> nn
     return nn.Sequential(*blocks, nn.SiLU(), nn.Conv2d(width, outputs, 1))
 
 
-def name_parts_as_given(model: Given) -> None:
-    """Let weights be loaded that were saved when the parts were called `model` and `features`."""
-    model._register_load_state_dict_pre_hook(_rename)  # the public name of this is younger than torch 2.3
+class GivenMap(Given):
+    """A pixel model that is told of something through a map of features, made by a network.
+
+    Args:
+        model: a pixel model built with ``context=(F, H, W)``.
+        features: maps what is told to [B, F, H, W].
+    """
+
+    def __init__(self, model: Autoregressive, features: nn.Module):
+        super().__init__(model, features)
+        # Weights can be loaded that were saved when the parts had their names of here. The public name of this hook is
+        # younger than torch 2.3.
+        self._register_load_state_dict_pre_hook(_rename)
+
+    @property
+    def model(self) -> Autoregressive:
+        """The pixel model."""
+        return cast("Autoregressive", self.density)
+
+    @property
+    def features(self) -> nn.Module:
+        """What makes the map of features."""
+        return self.network
 
 
 def _rename(weights: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
-from lvmlib.autoregressive.pixel.context_map import map_shape, name_parts_as_given
-from lvmlib.base import Given
+from lvmlib.autoregressive.pixel.context_map import GivenMap, map_shape
 from lvmlib.checks import check_batch
 
 
-class SuperResolution(Given):
+class SuperResolution(GivenMap):
     r"""A pixel model that is told of a small picture through a map of features.
 
     .. math:: \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y))
@@ -49,17 +48,6 @@ class SuperResolution(Given):
             )
         super().__init__(model, Enlarger(model.event_shape, factor, features, model.levels))
         self.factor = factor
-        name_parts_as_given(self)
-
-    @property
-    def model(self) -> Autoregressive:
-        """The pixel model."""
-        return cast("Autoregressive", self.density)
-
-    @property
-    def features(self) -> nn.Module:
-        """What makes the map of features from a small picture."""
-        return self.network
 
     def shrink(self, x: Tensor) -> Tensor:
         """The small picture that belongs to a large one, the mean over each block: [B, C, H, W] -> [B, C, h, w]."""
