@@ -9,7 +9,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from lvmlib.base import Transform
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
 from lvmlib.chain import Flow
-from lvmlib.distributions import ConditionalNormal, StandardNormal
+from lvmlib.distributions import ConditionalNormal, MixtureOfGaussians, StandardNormal
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP
 
@@ -222,3 +222,26 @@ def test_densities_that_are_no_flows_give_their_log_likelihood():
     density, x = StandardNormal((3,)), torch.randn(5, 3)
     for value in (elbo(density, x), iwae(density, x, 5), log_likelihood(density, x)):
         torch.testing.assert_close(value, density.log_prob(x))
+
+
+def test_a_bug_in_a_prior_is_no_missing_closed_form():
+    class Broken(StandardNormal):
+        def distribution(self, context=None):
+            raise TypeError("a genuine bug in a prior")
+
+        def log_prob(self, z, context=None):  # so that a bound could be had without it
+            return StandardNormal((2,)).log_prob(z)
+
+    broken = VAE(ConditionalNormal((2,), MLP(3, (), 4)), ConditionalNormal((3,), MLP(2, (), 3), 0.7), Broken((2,)))
+    with pytest.raises(TypeError, match="a genuine bug in a prior"):
+        elbo(broken, torch.randn(5, 3))
+
+
+def test_a_prior_without_a_closed_form_takes_the_log_ratio_at_the_draw():
+    prior = MixtureOfGaussians((2,), 3)
+    model = VAE(ConditionalNormal((2,), MLP(3, (), 4)), ConditionalNormal((3,), MLP(2, (), 3), 0.7), prior)
+    x = torch.randn(5, 3)
+    trace = model.trace(x, k=4)
+    distortion, rate = distortion_and_rate(trace)
+    torch.testing.assert_close(rate, trace.steps[0].log_q - prior.log_prob(trace.z.flatten(0, 1)).view(4, 5))
+    torch.testing.assert_close(-distortion - rate, trace.log_weights)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import weakref
 
 import pytest
 import torch
@@ -122,6 +123,26 @@ def test_draws_through_cached_steps_have_the_gradient_of_steps_without_cache():
         x = torch.cat([x, (z * (2 * torch.tanh(raw / 2)).exp() + shift)[:, t : t + 1]], 1)
     for a, b in zip(cached, torch.autograd.grad(x.square().sum(), list(layer.parameters()))):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("ask", [lambda flow, x: flow.log_prob(x), lambda flow, x: flow.log_weights(x, 2)])
+@pytest.mark.parametrize("stochastic", [False, True])
+def test_evaluation_keeps_no_step_of_the_way(ask, stochastic):
+    """However deep a chain is: what a layer was given is gone when the one after the next begins."""
+    given, alive = [], []
+
+    class Watched(Transform):
+        def forward(self, x, context=None):
+            alive.append(sum(reference() is not None for reference in given))
+            given.append(weakref.ref(x))
+            return x + 1, torch.zeros(len(x))
+
+    layers = [Watched() for _ in range(6)]
+    if stochastic:
+        layers.insert(3, LinearGaussian(torch.randn(4, 4), torch.randn(4), 1.0))
+    with torch.no_grad():
+        ask(Flow(layers, StandardNormal((4,))), torch.randn(3, 4))
+    assert len(alive) == 6 and max(alive) <= 2
 
 
 def test_shapes_are_checked_when_a_chain_is_built():
