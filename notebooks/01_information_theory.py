@@ -608,9 +608,9 @@ print(f"one symbol: H = {info.entropy([1.0]):.0f} bits, optimal code {huffman_co
 # By {prf:ref}`thm-kraft` it is enough to look at prefix codes, that is, at trees. An optimal tree exists, since only
 # finitely many choices of lengths have a mean below any given bound. It has these properties. (i) *A more probable
 # symbol never sits deeper:* otherwise exchanging the two would shorten the mean. (ii) *The deepest leaves come in
-# pairs:* a deepest leaf without a sibling could move up to its parent. So, exchanging symbols at the same depth if need
-# be, the two least probable symbols, with probabilities $p$ and $p'$, may be taken to be siblings at the greatest
-# depth.
+# pairs:* a deepest leaf without a sibling could move up to its parent. So, exchanging symbols of equal depth or of
+# equal probability if need be, which leaves the mean as it is, the two least probable symbols, with probabilities $p$ and
+# $p'$, may be taken to be siblings at the greatest depth.
 #
 # Replace this pair by its parent, as one symbol of probability $p + p'$. The mean length falls by exactly $p + p'$,
 # whatever the rest of the tree looks like. So the tree is optimal if and only if the smaller tree is optimal for the
@@ -1231,7 +1231,7 @@ plt.show()
 # matching moments. The reverse fits have the mean and the width of one hump each, of weight 0.6 or 0.4. Where $q$ sits
 # $p$ is nearly $0.6\, q$ or $0.4\, q$, so the whole price for the hump left out is about $-\log_2 0.6 = 0.74$ or
 # $-\log_2 0.4 = 1.32$ bits. Keep {numref}`fig-forward-reverse` in mind. *Maximum likelihood is forward KL*, so models
-# that are too small smear; a *variational posterior is fitted by reverse KL*, so it is too narrow and may miss modes.
+# that are too small smear; a *variational posterior is fitted by reverse KL*, so it tends to be too narrow and may miss modes.
 # Most of the strengths and weaknesses of the models in this book are one of these two pictures.
 #
 # (sec-kl-estimators)=
@@ -1494,8 +1494,10 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 # grows without bound: an exact real number takes infinitely many bits. What converges, to $h = 2.047$ bits, is
 # $H + \log w$.
 #
-# Differences of differential entropies are safe, and so are KL divergences and mutual information: there the units
-# cancel.
+# Differences of differential entropies survive a change of units, because both sides gain the same $\log |a|$. They do not
+# survive other changes of variable: with $X$ uniform on $[0, 1]$ and $Y$ of density $2y$ there,
+# $h(X) - h(Y) = \ln 2 - \frac12 = 0.193$ nats, but $h(X^3) - h(Y^3) = \ln 2 - \frac32 = -0.807$ nats. KL divergence and
+# mutual information keep their values under every invertible change of variable.
 # :::
 
 # %%
@@ -1634,7 +1636,7 @@ plt.show()
 #
 # Why are Gaussians everywhere? Add $n$ independent copies of a variable with mean 0 and variance 1 and rescale their
 # sum, $S_n / \sqrt n$: the variance stays 1, and the entropy has a ceiling, that of the Gaussian. Adding mixes, mixing
-# raises entropy. The central limit theorem says that nothing stops the climb below the ceiling: if the entropy is
+# raises entropy. The *entropic* central limit theorem says that nothing stops the climb below the ceiling: if the entropy is
 # finite to begin with, $h(S_n / \sqrt n)$ rises to $\frac12 \log 2\pi e$ {cite:p}`barron1986`, and never falls on the
 # way {cite:p}`artstein2004`. We can watch it: the density of a sum of two independent variables is a convolution, and
 # doubling five times takes us to $n = 32$.
@@ -1684,7 +1686,7 @@ plt.show()
 # %% [markdown]
 # :::{admonition} Watch out: "sums of many independent variables are Gaussian"
 # :class: pitfall
-# They need a finite variance. The Cauchy density $1 / (\pi (1 + x^2))$ has none: the *mean* of $n$ Cauchy variables has
+# Scaled by $\sqrt n$, they need a finite variance. The Cauchy density $1 / (\pi (1 + x^2))$ has none: the *mean* of $n$ Cauchy variables has
 # exactly the same density as one of them, for every $n$. Its entropy is $\log_2 4\pi = 3.651$ bits for 1 copy and for a
 # million, and averaging a million measurements with Cauchy errors helps not at all. Without a variance there is no
 # ceiling either: $h(S_n / \sqrt n) = \log_2 4\pi + \frac12 \log_2 n$ rises forever. The cell below averages real draws
@@ -2011,7 +2013,7 @@ plt.show()
 # | cross-entropy | $H(p, q) = \mathbb{E}_p[-\log q]$ | mean length with a code for $q$; the loss of a model | `cross_entropy(p, q)` |
 # | KL divergence | $\operatorname{KL}(p \,\Vert\, q) = H(p, q) - H(p)$ | excess; never negative; zero only for $p = q$ | `kl_divergence(p, q)`, `gaussian_kl(...)` |
 # | mutual information | $I(X; Y) = H(Y) - H(Y \mid X)$ | what one variable tells about the other | `mutual_information(joint)` |
-# | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | only differences mean anything | `gaussian_entropy(cov)` |
+# | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | differences survive a change of units, and no other change of variable | `gaussian_entropy(cov)` |
 #
 # What to take along into the chapters that follow:
 #
