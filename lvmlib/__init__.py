@@ -6,8 +6,9 @@ The floors, from the ground up; a file imports only from floors below its own or
 floor  modules                                                      what for
 ====== ============================================================ ====================================
 0      ``information``                                              pure functions of probabilities
-1      ``checks``, ``draws``, ``base``, ``stochastic``, ``trace``,  the one idea, from density to chain;
-       ``chain``, ``data``, ``downloads``, ``generators``           data sets; random numbers
+1      ``checks``, ``draws``, ``base``, ``stochastic``,             the one idea, from density to chain;
+       ``trace``, ``chain``, ``data``, ``downloads``,               data sets; random numbers
+       ``generators``
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``                                           models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers

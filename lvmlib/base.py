@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lvmlib.checks import check_context, check_no, check_told, check_type, entrance, refuse
+from lvmlib.checks import check_context, check_no, check_seed, check_told, check_type, entrance, refuse
 from lvmlib.draws import Conditioned, tempered
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ def seed_everything(seed: int) -> None:
     """Seed every generator that the library and its notebooks draw from: Python's, NumPy's and torch's.
 
     Args:
-        seed: a whole number, 0 or larger.
+        seed: a whole number from 0 to 2^32 - 1.
+
+    Raises:
+        ValueError: another seed; no generator is touched.
 
     Example:
         >>> seed_everything(0)
@@ -38,6 +41,7 @@ def seed_everything(seed: int) -> None:
         >>> bool(torch.rand(()) == first)
         True
     """
+    seed = check_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002 (older libraries draw from NumPy's global generator)
     torch.manual_seed(seed)

@@ -152,6 +152,17 @@ def check_count(value: Any, name: str = "k", what: str = "counts draws") -> int:
     return int(value)
 
 
+def check_seed(seed: Any) -> int:
+    """The seed as a Python number; raise `ValueError` unless it is a whole number that NumPy's generator takes."""
+    try:
+        fits = 0 <= seed < 2**32 and seed % 1 == 0
+    except (TypeError, ValueError, RuntimeError):
+        fits = False
+    if not fits:
+        raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, but it is {seed!r}.")
+    return int(seed)
+
+
 def check_not_negative(value: float, what: str) -> None:
     """Raise `ValueError` unless the value is 0 or larger."""
     if not value >= 0:

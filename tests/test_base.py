@@ -415,3 +415,16 @@ def test_seed_everything_seeds_all_three_generators():
     first = (random.random(), np.random.rand(), torch.rand(()).item())  # noqa: NPY002
     base.seed_everything(3)
     assert first == (random.random(), np.random.rand(), torch.rand(()).item())  # noqa: NPY002
+
+
+def test_a_seed_that_one_generator_refuses_touches_none():
+    import random
+
+    import numpy as np
+
+    base.seed_everything(np.int64(7))
+    before = random.getstate()
+    for bad in (2**40, -1, 1.5, "7", None):
+        with pytest.raises(ValueError, match="from 0 to"):
+            base.seed_everything(bad)
+    assert random.getstate() == before

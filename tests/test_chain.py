@@ -333,6 +333,20 @@ def test_given_hands_on_whatever_its_density_can_do():
     torch.testing.assert_close(iwae(bound, x, 9, context), expected)
 
 
+def test_a_base_that_is_a_bound_but_no_chain_draws_its_own_share():
+    vae = VAE(ConditionalNormal((2,), MLP(3 + 3, (), 4)), ConditionalNormal((3,), MLP(2 + 3, (), 6)), noise_of(2))
+    told, front = Given(vae, nn.Linear(5, 3)), Linear(torch.eye(3) * 2, torch.ones(3))
+    x, context = torch.randn(4, 3), torch.randn(4, 5)
+    nested, whole = Flow([front], told), Flow([front, *vae.layers], vae.base)
+    for k in (1, 6):
+        torch.manual_seed(1)
+        ours = nested.log_weights(x, k, context)
+        torch.manual_seed(1)
+        torch.testing.assert_close(ours, whole.log_weights(x, k, told.network(context)))
+    pair = StochasticPair(ConditionalNormal((3,), MLP(4 + 5, (), 6)), ConditionalNormal((4,), MLP(3 + 5, (), 8)))
+    assert Flow([pair, front], told).log_weights(torch.randn(4, 4), 6, context).shape == (6, 4)
+
+
 def noise_of(dims):
     return StandardNormal((dims,))
 
