@@ -245,3 +245,15 @@ def test_a_prior_without_a_closed_form_takes_the_log_ratio_at_the_draw():
     distortion, rate = distortion_and_rate(trace)
     torch.testing.assert_close(rate, trace.steps[0].log_q - prior.log_prob(trace.z.flatten(0, 1)).view(4, 5))
     torch.testing.assert_close(-distortion - rate, trace.log_weights)
+
+
+def test_closed_form_kl_of_one_layer_to_a_prior_that_depends_on_the_context():
+    """The encoder has one row for each example, what reaches the prior one for each draw."""
+    prior = ConditionalNormal((2,), MLP(1, (), 4))
+    decoder = ConditionalNormal((3,), MLP(3, (), 3), 0.7)
+    model = VAE(ConditionalNormal((2,), MLP(4, (), 4)), decoder, prior).double()
+    x, context = torch.randn(5, 3).double(), torch.randn(5, 1).double()
+    _, rate = distortion_and_rate(model.trace(x, context, k=4))
+    q, p = model.posterior(x, context), prior.distribution(context)
+    expected = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale)).sum(1)
+    torch.testing.assert_close(rate, expected.expand(4, 5))
