@@ -29,8 +29,8 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
             and counted once. Of a compiled or a distributed module the one inside is stored.
         path: where to; .safetensors is added, and .json for the record. ``~`` is expanded.
         record: what `provenance` returns, plus metrics; must be serialisable as JSON.
-        half: store two bytes for each weight in place of four. Measure the metrics with the rounded weights, which
-            ``model.half().float()`` leaves in the model.
+        half: store two bytes for each weight in place of four, in bfloat16, which has the range of float32. Measure the
+            metrics with the rounded weights, which ``model.bfloat16().float()`` leaves in the model.
 
     Returns:
         Path of the weights.
@@ -53,7 +53,12 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
         weights = Path(folder) / "weights"
         save_model(model, str(weights))
         weights.chmod(0o644)  # safetensors writes for the owner alone; an installed library must be readable by all
-        full = {**record, "weights_sha256": _sha256(weights), "parameters": sum(p.numel() for p in model.parameters())}
+        full = {
+            **record,
+            **({"weights": "bfloat16"} if half else {}),
+            "weights_sha256": _sha256(weights),
+            "parameters": sum(p.numel() for p in model.parameters()),
+        }
         text = json.dumps(full, indent=2)
         (Path(folder) / "record").write_text(text + "\n", encoding="utf-8")
         os.replace(weights, target)
@@ -171,10 +176,10 @@ def _misfits(model: nn.Module, stored: dict[str, Tensor]) -> str:
 
 
 def _halved(model: nn.Module) -> nn.Module:
-    small = copy.deepcopy(model).half()
+    small = copy.deepcopy(model).bfloat16()
     for (name, weight), stored in zip(model.state_dict().items(), small.state_dict().values()):
         if not torch.equal(weight, stored.to(weight.dtype)):
-            raise ValueError(f"{name} does not fit into two bytes a weight; round it first with model.half().float().")
+            raise ValueError(f"{name} does not fit into two bytes a weight; round it first with model.bfloat16().float().")
     return small
 
 

@@ -149,7 +149,7 @@ def test_a_prior_that_shares_the_encoder(tmp_path):
 
         encoder = ConditionalNormal((2,), MLP(4, (8,), 4))
         made = VAE(encoder, ConditionalBernoulli((4,), MLP(2, (8,), 4)), Prior(encoder))
-        return made.half().float() if half else made
+        return made.bfloat16().float() if half else made
 
     for half in (False, True):
         first, second = vae(half), vae()
@@ -204,12 +204,15 @@ def test_every_shipped_record_says_how_it_came_about(path):
 
 def test_two_bytes_a_weight(tmp_path):
     model = nn.Linear(300, 7)
-    with pytest.raises(ValueError, match=r"round it first with model.half\(\).float\(\)"):
+    with pytest.raises(ValueError, match=r"round it first with model.bfloat16\(\).float\(\)"):
         save_checkpoint(model, tmp_path / "line", {}, half=True)
     assert not list(tmp_path.iterdir())
-    model.half().float()
+    model.bfloat16().float()
+    with torch.no_grad():
+        model.weight[0, 0] = 2.0**-100  # the range is that of float32
     path = save_checkpoint(model, tmp_path / "line", {}, half=True)
     again = nn.Linear(300, 7)
-    assert load_checkpoint(again, path)["parameters"] == 300 * 7 + 7
+    record = load_checkpoint(again, path)
+    assert (record["parameters"], record["weights"]) == (300 * 7 + 7, "bfloat16")
     assert again.weight.dtype == torch.float32 and torch.equal(again.weight, model.weight)
     assert path.stat().st_size < 2.1 * (300 * 7 + 7) + 200

@@ -49,7 +49,7 @@ def train_and_ship(
     valid: Any = None,
     **facts: Any,
 ) -> dict[str, Any]:
-    """Train, round the weights to eight significant bits, evaluate, and save weights and record.
+    """Train, round the weights to bfloat16, evaluate, and save weights and record.
 
     Args:
         name: of the checkpoint.
@@ -93,8 +93,7 @@ def train_and_ship(
     )
     minutes = (clock() - start) / 60
     forget_masked(model)
-    # What is evaluated is what is stored: two bytes a weight, and zeros behind its eighth bit, which pack to little.
-    model.half().bfloat16().float()
+    model.bfloat16().float()  # what is evaluated is what is stored
     record = dict(
         args.origin,
         **facts,
@@ -103,7 +102,6 @@ def train_and_ship(
         optimizer=f"Adam, cosine learning rate from {args.lr} after 200 steps of rise, gradient norm at most "
         f"{args.clip_norm}{', forward pass in bfloat16' if args.bfloat16 else ''}",
         averaged_weights=args.average,
-        weights="rounded to eight significant bits",
         steps=len(history.loss),
         training_minutes=round(minutes, 1),
         clock="processor time" if alone else "wall clock",

@@ -86,7 +86,7 @@ def main() -> None:
         resume=True,
     )
     minutes = (time.perf_counter() - start) / 60
-    model.half().float()  # what is evaluated is what is stored
+    model.bfloat16().float()  # what is evaluated is what is stored
     nll = nll_on_test(model, test, args.k)
     record = dict(
         origin,
