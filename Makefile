@@ -73,7 +73,7 @@ BENCHMARKS := three_ways cost_per_position training_step flow_step likelihood sa
 # Freed memory stays with the process: asking the system for it again and again costs as much as a small network.
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 
-benchmarks: setup ## time ours beside other libraries, into benchmarks/results; wants a quiet machine [ONLY=sampling REPEATS=5]
+benchmarks: setup ## time ours beside other libraries, into lvmlib/experiments/benchmarks; wants a quiet machine [ONLY=sampling REPEATS=5]
 	@test $(RIVALS)/installed -nt benchmarks/requirements.txt || { rm -rf $(RIVALS) && \
 	    $(RUN) pip install --quiet --no-deps --target $(RIVALS) -r benchmarks/requirements.txt && \
 	    touch $(RIVALS)/installed; }

@@ -27,8 +27,8 @@ import torch
 
 from lvmlib.base import seed_everything
 from lvmlib.checkpoints import provenance
+from lvmlib.experiments.records import BENCHMARKS
 
-RESULTS = Path(__file__).parent / "results"
 LEAST = 3  # runs, or there is no spread to show
 
 clock = time.process_time
@@ -44,9 +44,9 @@ def options(description: str | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it runs")
     parser.add_argument("--repeats", type=int, default=5, help="rounds, of which the median counts")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="folder for the JSON; benchmarks/results unless --quick")
+    parser.add_argument("--out", type=Path, help="folder for the JSON; lvmlib/experiments/benchmarks unless --quick")
     found = parser.parse_args()
-    found.out = found.out or (None if found.quick else RESULTS)
+    found.out = found.out or (None if found.quick else BENCHMARKS)
     if found.out is not None:
         refuse_if_busy(found.threads)
         if found.repeats < LEAST:

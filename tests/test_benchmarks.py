@@ -34,9 +34,10 @@ from benchmarks.models import MODELS  # noqa: E402
 from lvmlib import bounds  # noqa: E402
 from lvmlib.autoregressive import MADE, CausalTransformer, PixelCNN  # noqa: E402
 from lvmlib.experiments import binary_mnist  # noqa: E402
+from lvmlib.experiments.records import BENCHMARKS  # noqa: E402
 from lvmlib.experiments.vae_mnist import vae_mnist  # noqa: E402
 
-RESULTS = {path.stem: json.loads(path.read_text("utf-8")) for path in common.RESULTS.glob("*.json")}
+RESULTS = {path.stem: json.loads(path.read_text("utf-8")) for path in BENCHMARKS.glob("*.json")}
 SCRIPTS = [
     "three_ways",
     "training_step",

@@ -204,7 +204,7 @@ def test_every_shipped_record_says_how_it_came_about(path):
 
 def test_two_bytes_a_weight(tmp_path):
     model = nn.Linear(300, 7)
-    with pytest.raises(ValueError, match=r"round it first with model.bfloat16\(\).float\(\)"):
+    with pytest.raises(ValueError, match=r"round the model first with model.bfloat16\(\).float\(\)"):
         save_checkpoint(model, tmp_path / "line", {}, half=True)
     assert not list(tmp_path.iterdir())
     model.bfloat16().float()

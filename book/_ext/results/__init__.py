@@ -3,11 +3,11 @@
     ```{benchmark} sampling
     ```
 
-shows benchmarks/results/sampling.json. `{likelihoods} fresh` shows the records of the shipped models of binary MNIST
-beside what book/published.yml quotes under that name, `{likelihoods} static` the quoted ones alone. `{desiderata}`
-shows what each family of models owes and pays. No figure is typed in: ours come from the files that the programs
-wrote. `{records}` shows the test figures of all other shipped models. A record that book/published.yml does not know,
-and a benchmark without its file, fail the strict build.
+shows lvmlib/experiments/benchmarks/sampling.json. `{likelihoods} fresh` shows the records of the shipped models of
+binary MNIST beside what published.json quotes under that name, `{likelihoods} static` the quoted ones alone.
+`{desiderata}` shows what each family of models owes and pays. No figure is typed in: ours come from the files that the
+programs wrote. `{records}` shows the test figures of all other shipped models. A record that book/results.yml does not
+name, and a benchmark without its file, fail the strict build.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from book._ext.results.text import Record
 
 logger = logging.getLogger(__name__)
 
-BENCHMARKS = "benchmarks/results"
+BENCHMARKS = "lvmlib/experiments/benchmarks"
 CHECKPOINTS = "lvmlib/experiments/checkpoints"
-PUBLISHED = "book/published.yml"
+NAMES = "book/results.yml"
+PUBLISHED = "lvmlib/experiments/published.json"
 
 
 class ResultsDirective(SphinxDirective):
@@ -53,14 +54,16 @@ class ResultsDirective(SphinxDirective):
         return {file.stem: json.loads(file.read_text("utf-8")) for file in files}
 
     def published(self) -> Record:
-        self.env.note_dependency(str(self.root / PUBLISHED))
-        found: Record = yaml.safe_load((self.root / PUBLISHED).read_text("utf-8"))
-        return found
+        """Return the names of what is shown and, under `published`, the figures of others."""
+        for file in (NAMES, PUBLISHED):
+            self.env.note_dependency(str(self.root / file))
+        found: Record = yaml.safe_load((self.root / NAMES).read_text("utf-8"))
+        return {**found, "published": json.loads((self.root / PUBLISHED).read_text("utf-8"))}
 
     def chapter(self, number: int) -> str:
         """Name a chapter, with a link if it exists."""
         if number not in CHAPTERS:
-            logger.warning(f"{PUBLISHED} names chapter {number}, which is none", location=self.get_location())
+            logger.warning(f"{NAMES} names chapter {number}, which is none", location=self.get_location())
         page = next((page for page in self.env.found_docs if chapter_number(page) == number), None)
         return f"chapter {number}" if page is None else f"{{doc}}`chapter {number} </{page}>`"
 
@@ -101,7 +104,7 @@ class LikelihoodsDirective(ResultsDirective):
     def run(self) -> list[nodes.Node]:
         records, published = self.read(CHECKPOINTS), self.published()
         for name in strangers(records, published):
-            logger.warning(f"{PUBLISHED} does not say what {CHECKPOINTS}/{name}.json is", location=self.get_location())
+            logger.warning(f"{NAMES} does not say what {CHECKPOINTS}/{name}.json is", location=self.get_location())
         return self.show(likelihoods(records, published, self.arguments[0], self.chapter), "likelihoods")
 
 

@@ -28,7 +28,7 @@ def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> lis
 def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
     """A line for each published figure of a group."""
     lines = []
-    for row in published["published"][group]:
+    for row in published["published"][group]["rows"]:
         source = f"{row['protocol']}; {{cite:t}}`{row['cite']}`, {row['where']}"
         lines.append((row["nats"], [row["model"], f"{row['nats']:.2f}", "", "", source]))
     return lines
@@ -57,7 +57,7 @@ def others(records: dict[str, Record], published: Record, chapter: Chapter) -> s
 
 
 def strangers(records: dict[str, Record], published: Record) -> list[str]:
-    """Records of one model with a test figure that published.yml does not place; an ablation has variants instead."""
+    """Records of one model with a test figure that results.yml does not place; an ablation has variants instead."""
     known = {*published["binary_mnist"], *published["elsewhere"]}
     models = {name for name, record in records.items() if "test_protocol" in record and "variants" not in record}
     return sorted(models - known)
