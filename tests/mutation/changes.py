@@ -1,0 +1,109 @@
+"""The changes: each a copy of a module's syntax tree in which one thing is different.
+
+>>> [str(change) for change in changes("def f(x):\\n    return x < 2\\n")]
+['2:11 x < 2  ->  x <= 2', '2:15 2  ->  3']
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq}
+COMPARED |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
+COMPUTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
+COMPUTED |= {ast.Pow: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift}
+IDLE = (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)
+JOINED = {ast.And: ast.Or, ast.Or: ast.And}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a module.
+
+    Args:
+        line, column: where it is.
+        before, after: the code there, on one line.
+        tree: the whole module, changed.
+    """
+
+    line: int
+    column: int
+    before: str
+    after: str
+    tree: ast.Module
+
+    def __str__(self) -> str:
+        return f"{self.line}:{self.column} {self.before}  ->  {self.after}"
+
+
+def changes(source: str) -> Iterator[Change]:
+    """All changes of a module, from its top to its end."""
+    tree = ast.parse(source)
+    for node, parent, field, index in _places(tree):
+        for new in _variants(node):
+            changed = copy.deepcopy(tree)
+            twin = _twin(tree, changed, parent)
+            new = ast.copy_location(new, node)
+            if index is None:
+                setattr(twin, field, new)
+            else:
+                getattr(twin, field)[index] = new
+            before, after = (" ".join(ast.unparse(n).split())[:90] for n in (node, new))
+            yield Change(node.lineno, node.col_offset, before, after, ast.fix_missing_locations(changed))
+
+
+Place = tuple[ast.AST, ast.AST, str, "int | None"]
+
+
+def _places(parent: ast.AST) -> Iterator[Place]:
+    """Nodes that do something, with where they hang; types, messages and descriptions do nothing."""
+    for field, value in ast.iter_fields(parent):
+        if field in ("annotation", "returns", "decorator_list", "msg", "type_params"):
+            continue
+        for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
+            if not isinstance(node, ast.AST) or isinstance(
+                node, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)
+            ):
+                continue
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                continue
+            if hasattr(node, "lineno"):
+                yield node, parent, field, index
+            yield from _places(node)
+
+
+def _twin(tree: ast.AST, changed: ast.AST, node: ast.AST) -> ast.AST:
+    """The node of the copy that stands where `node` stands in the original."""
+    return next(b for a, b in zip(ast.walk(tree), ast.walk(changed)) if a is node)
+
+
+def _variants(node: ast.AST) -> Iterator[ast.AST]:
+    """What may stand in place of a node."""
+    if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARED:
+        yield _with(node, ops=[COMPARED[type(node.ops[0])](), *node.ops[1:]])
+    elif isinstance(node, (ast.BinOp, ast.AugAssign)) and type(node.op) in COMPUTED:
+        yield _with(node, op=COMPUTED[type(node.op)]())
+    elif isinstance(node, ast.BoolOp):
+        yield _with(node, op=JOINED[type(node.op)]())
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
+        yield node.operand
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+        yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
+    elif isinstance(node, (ast.If, ast.IfExp)):
+        yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
+    elif isinstance(node, ast.Call):
+        for i in range(len(node.keywords)):
+            yield _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
+    elif isinstance(node, ast.Expr) and not isinstance(node.value, (ast.Constant, ast.Yield, ast.YieldFrom)):
+        yield ast.Pass()
+
+
+def _with(node: ast.AST, **fields: object) -> ast.AST:
+    """A copy of a node with other fields."""
+    new = copy.copy(node)
+    for name, value in fields.items():
+        setattr(new, name, value)
+    return new
