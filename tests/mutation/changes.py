@@ -15,6 +15,7 @@ COMPARED = {ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, 
 COMPARED |= {ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In}
 COMPUTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult}
 COMPUTED |= {ast.Pow: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift}
+MOST = 20  # larger numbers are sizes of buffers and the like: one more or less is the same
 IDLE = (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)
 JOINED = {ast.And: ast.Or, ast.Or: ast.And}
 
@@ -90,7 +91,7 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
         yield _with(node, op=JOINED[type(node.op)]())
     elif isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not, ast.Invert)):
         yield node.operand
-    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
+    elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)) and abs(node.value) <= MOST:
         yield ast.Constant(not node.value if isinstance(node.value, bool) else node.value + 1)
     elif isinstance(node, (ast.If, ast.IfExp)):
         yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
