@@ -598,6 +598,7 @@ def test_pages_in_a_browser(site: Path, address: str, browser: Any, theme: str) 
         page.set_viewport_size({"width": 1280, "height": 740})  # with both side bars
         faint = [(words, round(ratio, 2)) for words, ratio in page.evaluate(CONTRAST, TEXTS) if ratio < 4.5]
         assert faint == [], f"{name}, {theme}: too faint"
+        page.evaluate("() => document.fonts.ready.then(() => null)")
         cut = page.evaluate(CUT) if formulas else []
         assert cut == [], f"{name}: formulas that must be scrolled at 1280 pixels, with what is hidden"
         page.set_viewport_size({"width": 360, "height": 740})
