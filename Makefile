@@ -7,12 +7,14 @@
 #   ONLY=sampling            one of the benchmarks
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve execute format lint test test-lib test-book test-all test-pythons benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-all test-pythons benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
 export TORCH PYTHON UPGRADE
+# Packages of another Python, which these would mix in, are neither ours nor tested with ours.
+unexport PYTHONPATH PYTHONHOME
 
 RUN := .venv/bin/python -m
 PORT ?= 8000
@@ -23,13 +25,20 @@ help: ## show this list
 	@echo
 	@sed -n 's/^#   /  /p' Makefile
 
-setup: ## make .venv ready; does nothing when it is
-	@.ci/setup
+# A script whose lines end as on Windows fails with words that help nobody.
+line-ends:
+	@! grep -q "$$(printf '\r')" .ci/setup || { echo "make: the lines of .ci/setup end as on Windows, which the shell" \
+	    "cannot read: clone or unpack the project anew, its line ends left as they are." >&2; exit 1; }
+
+# `sh` and `python` in front: what an archive or a mail unpacks may have lost its permission to run. The path of this
+# folder stands in no command, whatever characters are in it.
+setup: line-ends ## make .venv ready; does nothing when it is
+	@sh .ci/setup
 
 book: setup ## build the site, every warning an error
-	@.venv/bin/jupyter-book build . -n -W --keep-going
+	@.venv/bin/python .venv/bin/jupyter-book build . -n -W --keep-going
 	@echo
-	@echo "The book stands: open file://$(CURDIR)/$(SITE)"
+	@echo "The book stands: open file://$$PWD/$(SITE)"
 	@echo "or run \`make serve\`, which also rebuilds what you change."
 
 serve: setup ## build the site, show it in a browser and rebuild it at every change
@@ -64,8 +73,8 @@ test-all: test ## make test, and what is slow
 	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
 	@LVM_THREADS=2 OMP_WAIT_POLICY=passive $(RUN) pytest --book notebooks -q
 
-test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
-	@.ci/pythons
+test-pythons: line-ends ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
+	@sh .ci/pythons
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
@@ -80,18 +89,20 @@ benchmarks: setup ## time ours beside other libraries, into benchmarks/results; 
 	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
 	    $(KEEP_MEMORY) PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
 
-system-deps: ## what only the system's package manager has: Chromium, for the browser tests
-	@.ci/system-deps
+system-deps: line-ends ## what only the system's package manager has: Chromium, for the browser tests
+	@sh .ci/system-deps
 
 wheel: setup ## the library alone, as dist/*.whl
 	@$(RUN) build --wheel --no-isolation --outdir dist
 
-lock: ## write requirements.lock anew from the ranges in pyproject.toml [UPGRADE="torch numpy" | UPGRADE=all]
-	@.ci/lock
+lock: line-ends ## write requirements.lock anew from the ranges in pyproject.toml [UPGRADE="torch numpy" | UPGRADE=all]
+	@sh .ci/lock
 
 clean: ## remove what was built
 	rm -rf _build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
 	find book lvmlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Renamed first: an environment that is half removed is not to be taken for one.
 distclean: clean ## remove the environment too
-	rm -rf .venv
+	if [ -e .venv ] || [ -L .venv ]; then mv .venv .venv-old-$$$$; fi
+	rm -rf .venv-old-*
