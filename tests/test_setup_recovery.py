@@ -269,9 +269,7 @@ def test_ready_is_not_said_of_what_cannot_be_imported(quick):
     assert "Ready" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    "name", ["$HOME", "a b", "it's", 'a "b"', "back\\slash", "100%", "#1", "[x]*", "Größe", "&;`id`"]
-)
+@pytest.mark.parametrize("name", ["$HOME it's", 'a "b" 100%', "back\\slash #1", "Größe [x]*&;`id`"])
 def test_any_path(name, quick):
     place = quick.rename(quick.with_name(name))
     done = make(place, "book")

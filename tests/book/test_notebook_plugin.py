@@ -93,7 +93,7 @@ def test_wrong_notebooks_fail_on_two_workers_and_the_report_helps(executed, tmp_
     changes = [None, number, strip, disorder, die]
     for i, change in enumerate(changes):
         write(tmp_path / f"{i:02}_{change.__name__ if change else 'good'}.ipynb", executed, change)
-    code, report = book(tmp_path, "-n", "2", "--dist", "loadfile")
+    code, report = book(tmp_path, "-n", "2")  # which xdist would take as a leave to tear chapters apart
     assert code == 1
 
     def outcome(verdict):
