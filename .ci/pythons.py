@@ -43,7 +43,7 @@ SETS |= {version: (version, []) for version in ("3.10", "3.11", "3.12", "3.13")}
 
 def python(version: str) -> str | None:
     """Return a Python of that version that can make environments, from PATH or from pyenv."""
-    pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python"))
+    pyenv = sorted(Path(os.path.expanduser("~/.pyenv/versions")).glob(f"{version}.*/bin/python"))
     for path in [shutil.which(f"python{version}"), *map(str, pyenv)]:
         if path and not subprocess.run([path, "-c", "import ensurepip, venv"], capture_output=True).returncode:
             return path

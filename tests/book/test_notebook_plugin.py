@@ -138,3 +138,11 @@ def test_kernel_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("LVM_THREADS", "all")
     with pytest.raises(ValueError, match="'all'"):
         kernel.environment(tmp_path)
+
+
+def test_a_kernel_has_a_home_even_where_none_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert kernel.environment(tmp_path)["HOME"] == "/home/somebody"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without an entry in the list of users
+    assert kernel.environment(tmp_path)["HOME"] == str(tmp_path)
