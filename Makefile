@@ -5,14 +5,17 @@
 #   NB=08                    only the chapters whose names begin so (make execute)
 #   PORT=8000                where make serve listens
 #   ONLY=sampling            one of the benchmarks
+#   BASE=main                what make test-kernels compares with; the last day's commits are a change when left out
 
 .DEFAULT_GOAL := help
-.PHONY: help setup book serve execute format lint test test-lib test-book test-all test-pythons benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-all test-matrix test-pythons benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
 export MKL_NUM_THREADS ?= 1
-export TORCH PYTHON UPGRADE
+export TORCH PYTHON UPGRADE BASE
+# Packages of another Python, which these would mix in, are neither ours nor tested with ours.
+unexport PYTHONPATH PYTHONHOME
 
 RUN := .venv/bin/python -m
 PORT ?= 8000
@@ -23,13 +26,20 @@ help: ## show this list
 	@echo
 	@sed -n 's/^#   /  /p' Makefile
 
-setup: ## make .venv ready; does nothing when it is
-	@.ci/setup
+# A script whose lines end as on Windows fails with words that help nobody.
+line-ends:
+	@! grep -q "$$(printf '\r')" .ci/setup || { echo "make: the lines of .ci/setup end as on Windows, which the shell" \
+	    "cannot read: clone or unpack the project anew, its line ends left as they are." >&2; exit 1; }
+
+# `sh` and `python` in front: what an archive or a mail unpacks may have lost its permission to run. The path of this
+# folder stands in no command, whatever characters are in it.
+setup: line-ends ## make .venv ready; does nothing when it is
+	@sh .ci/setup
 
 book: setup ## build the site, every warning an error
-	@.venv/bin/jupyter-book build . -n -W --keep-going
+	@.venv/bin/python .venv/bin/jupyter-book build . -n -W --keep-going
 	@echo
-	@echo "The book stands: open file://$(CURDIR)/$(SITE)"
+	@echo "The book stands: open file://$$PWD/$(SITE)"
 	@echo "or run \`make serve\`, which also rebuilds what you change."
 
 serve: setup ## build the site, show it in a browser and rebuild it at every change
@@ -41,6 +51,7 @@ execute: setup ## run the chapters anew, store their outputs, bring .py and .ipy
 format: setup ## put code and notebooks into the one format
 	@$(RUN) ruff check --fix-only --quiet .
 	@$(RUN) ruff format .
+	@$(RUN) book._tools.execute --tidy
 
 lint: setup ## ruff (notebooks included) and mypy
 	@$(RUN) ruff check .
@@ -51,21 +62,23 @@ test-lib: setup ## the library: tests and doctests
 	@$(RUN) pytest -n 2 -m "not slow" -q
 
 test-book: setup ## the chapters: pairs in step, every output as stored
-	@$(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+	@$(RUN) book._tools.pairing
+	@$(RUN) pytest --book notebooks -n 2 -q
 
 test: lint test-lib test-book ## everything that must hold
 
-# What `make test` ran is not run again: here come the slow suites, then the chapters with the kernels of other
-# processors and with another number of threads, where sums are rounded in another order. Threads wait without spinning,
-# which on a busy machine takes the time that they wait for.
-test-all: test ## make test, and what is slow
-	@$(RUN) pytest -n 2 -m slow -q
-	@ATEN_CPU_CAPABILITY=avx2 $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
-	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
-	@LVM_THREADS=2 OMP_WAIT_POLICY=passive $(RUN) pytest --book notebooks -q
+test-kernels: setup ## chapters that a change touches, as other processors round and on two threads [BASE=main]
+	@$(RUN) book._tools.matrix --touched
 
-test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
-	@.ci/pythons
+test-all: test ## make test, the slow suites and make test-kernels: what the build server runs
+	@$(RUN) pytest -n 2 -m slow -q
+	@$(MAKE) --no-print-directory test-kernels
+
+test-matrix: setup ## all chapters on all kernels, into book/matrix.json; by hand, before a release
+	@$(RUN) book._tools.matrix
+
+test-pythons: setup ## the library's tests with the oldest versions, Colab's and others; gigabytes [SETS="oldest colab"]
+	@.venv/bin/python .ci/pythons.py $(SETS)
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
@@ -80,18 +93,20 @@ benchmarks: setup ## time ours beside other libraries, into lvmlib/experiments/b
 	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
 	    $(KEEP_MEMORY) PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
 
-system-deps: ## what only the system's package manager has: Chromium, for the browser tests
-	@.ci/system-deps
+system-deps: line-ends ## what only the system's package manager has: Chromium, for the browser tests
+	@sh .ci/system-deps
 
 wheel: setup ## the library alone, as dist/*.whl
 	@$(RUN) build --wheel --no-isolation --outdir dist
 
-lock: ## write requirements.lock anew from the ranges in pyproject.toml [UPGRADE="torch numpy" | UPGRADE=all]
-	@.ci/lock
+lock: line-ends ## write requirements.lock anew from the ranges in pyproject.toml [UPGRADE="torch numpy" | UPGRADE=all]
+	@sh .ci/lock
 
 clean: ## remove what was built
 	rm -rf _build dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache
 	find book lvmlib tests notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# Renamed first: an environment that is half removed is not to be taken for one.
 distclean: clean ## remove the environment too
-	rm -rf .venv
+	if [ -e .venv ] || [ -L .venv ]; then mv .venv .venv-old-$$$$; fi
+	rm -rf .venv-old-*

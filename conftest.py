@@ -20,6 +20,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--book", action="store_true", help="run notebooks and compare all outputs with the stored ones")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the cells of a chapter together, which share a kernel, however xdist was told to distribute tests."""
+    if config.getoption("--book") and getattr(config.option, "dist", "no") != "no":
+        config.option.dist = "loadfile"
+
+
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
     """Collect notebooks, when they are asked for."""
     if not parent.config.getoption("--book") or file_path.suffix != ".ipynb":

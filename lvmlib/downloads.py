@@ -53,7 +53,7 @@ class Source(NamedTuple):
 def cache_folder() -> Path:
     """Return the folder that fetched files are kept in; DataError where there is no home to have one in."""
     try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lvmlib"
+        return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME", "")) or Path.home() / ".cache") / "lvmlib"
     except RuntimeError as error:
         raise DataError(
             "No home folder is known in which to keep fetched files; set XDG_CACHE_HOME to a folder that you may write "
@@ -72,7 +72,7 @@ def read(dataset: str, source: Source, progress: bool = True) -> list[bytes]:
     Raises:
         DataError: the file can neither be found nor fetched, is damaged, or cannot be stored.
     """
-    local = os.environ.get("LVMLIB_DATA")
+    local = os.path.expanduser(os.environ.get("LVMLIB_DATA", ""))  # no shell has done so where a file sets variables
     if local and not Path(local).is_dir():
         raise DataError(f"LVMLIB_DATA names {local}, which is no folder; correct it, or unset it to fetch files.")
     try:

@@ -334,6 +334,17 @@ def test_a_local_folder_is_used_first(cache, tmp_path, monkeypatch, folder: str,
     assert not cache.exists()
 
 
+@pytest.mark.parametrize("variable", ["LVMLIB_DATA", "XDG_CACHE_HOME"])
+def test_a_folder_below_home_may_be_named_by_a_tilde(tmp_path, monkeypatch, variable: str):
+    """As in a file of variables, which no shell reads."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(variable, "~/mine")
+    folder = tmp_path / "mine" if variable == "LVMLIB_DATA" else tmp_path / "mine" / "lvmlib" / "blobs"
+    folder.mkdir(parents=True)
+    (folder / "blob.gz").write_bytes(FILE)
+    assert read("blobs", source("http://127.0.0.1:9/blob.gz"), progress=False) == [BLOB]
+
+
 @pytest.mark.parametrize(("name", "content"), [("blob.gz", FILE[:HALF]), ("blob", BLOB[:-1])])
 def test_a_damaged_local_file_is_named(tmp_path, monkeypatch, name: str, content: bytes):
     (tmp_path / name).write_bytes(content)

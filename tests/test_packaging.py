@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 import time
@@ -173,3 +174,32 @@ def test_example_of_the_readme_reaches_what_it_says():
     promised = [float(value) for value in re.findall(r"# about (-\d+)", example)]
     reached = [float(value) for value in re.findall(r"(-\d+\.\d) nats", python(example))]
     assert reached == pytest.approx(promised, abs=1.5)
+
+
+def test_lower_bounds_are_those_declared():
+    pythons = runpy.run_path(str(ROOT / ".ci" / "pythons.py"), run_name="pythons")
+    oldest, bounds = pythons["SETS"]["oldest"]
+    assert oldest == "3.10"
+    assert len(bounds) == len(PROJECT["dependencies"])
+    for text in PROJECT["dependencies"]:
+        need = Requirement(text)
+        (pin,) = (Requirement(bound) for bound in bounds if Requirement(bound).name == need.name)
+        (exact,) = pin.specifier
+        assert exact.operator == "==" and str(need.specifier) == f">={exact.version}"
+
+
+def test_versions_of_colab_are_within_the_ranges():
+    pythons = runpy.run_path(str(ROOT / ".ci" / "pythons.py"), run_name="pythons")
+    version, pins = pythons["SETS"]["colab"]
+    ranges = {Requirement(text).name: Requirement(text).specifier for text in PROJECT["dependencies"]}
+    assert (
+        version in PROJECT["requires-python"]
+        or f"Programming Language :: Python :: {version}" in PROJECT["classifiers"]
+    )
+    for pin in map(Requirement, pins):
+        assert ranges[pin.name].contains(next(iter(pin.specifier)).version)
+
+
+def test_a_set_that_does_not_exist_is_named():
+    pythons = runpy.run_path(str(ROOT / ".ci" / "pythons.py"), run_name="pythons")
+    assert pythons["main"](["3.7"]) == 2

@@ -1,6 +1,7 @@
 """The set-up behind `make`: what it says when something is missing, and that it recovers and rests.
 
-The scripts run as they are, in a copy of the few files that they need.
+The scripts run as they are, in a copy of the few files that they need. How an environment that is harmed is found out
+stands in test_setup_recovery.py.
 """
 
 from __future__ import annotations
@@ -11,32 +12,15 @@ import runpy
 import shutil
 import signal
 import subprocess
-import sys
 import time
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.small_project import ROOT, assert_one_sentence, base_python, lock, project, setup
+
+__all__ = ["project"]
 INSTALL = runpy.run_path(str(ROOT / ".ci" / "install.py"), run_name="install")
-
-
-@pytest.fixture
-def project(tmp_path):
-    """A copy of the set-up with a lock of five small packages, the build backend and what it needs."""
-    folder = tmp_path / "project"
-    (folder / ".ci").mkdir(parents=True)
-    for name in (".ci/setup", ".ci/install.py", "Makefile", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, folder / name)
-    (folder / "lvmlib").mkdir()
-    (folder / "lvmlib" / "__init__.py").write_text("")
-    small = re.findall(r"(?m)^(?:hatchling|packaging|pathspec|pluggy|trove-classifiers)==.*$", lock())
-    assert len(small) == 5
-    (folder / "requirements.lock").write_text("\n".join(small) + "\n")
-    install = folder / ".ci" / "install.py"
-    install.write_text(re.sub(r"(?m)^SPACE = .*$", "SPACE = 100_000_000", install.read_text()))
-    return folder
 
 
 @pytest.fixture
@@ -47,10 +31,6 @@ def bare(tmp_path):
     for name in ("sh", "dirname"):
         (folder / name).symlink_to(shutil.which(name))
     return folder
-
-
-def lock():
-    return (ROOT / "requirements.lock").read_text()
 
 
 def fake_python(path, version, modules="ensurepip, venv"):
@@ -67,31 +47,6 @@ def fake_python(path, version, modules="ensurepip, venv"):
         "exit 1\n"
     )
     path.chmod(0o755)
-
-
-def setup(project, path=os.defpath, **environment):
-    clean = {k: v for k, v in os.environ.items() if k not in ("PYTHON", "TORCH", "PYTHONPATH", "VIRTUAL_ENV")}
-    return subprocess.run(
-        ["/bin/sh", ".ci/setup"],
-        cwd=project,
-        env={**clean, "PATH": str(path), **environment},
-        text=True,
-        capture_output=True,
-        timeout=300,
-    )
-
-
-def base_python():
-    return getattr(sys, "_base_executable", sys.executable)
-
-
-def assert_one_sentence(done, *parts):
-    assert done.returncode != 0
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("make: ")
-    for part in parts:
-        assert part in lines[0]
 
 
 # What is missing is said in one sentence.
@@ -256,7 +211,7 @@ def test_a_killed_set_up_is_recovered(project):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    while not (project / ".venv" / "unfinished").exists():
+    while not list((project / ".venv").glob("lib/python3*/site-packages/*.dist-info/METADATA")):
         assert process.poll() is None
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

@@ -4,6 +4,7 @@
     make execute NB=08        one of them
     python book/_tools/execute.py notebooks/08_vae.py
     python book/_tools/execute.py --text 08    changes of text, captions and tags only: nothing is run
+    make format               the same for all, but for those whose code has changed
 
 The `.py` is the source. A notebook edited in Jupyter, beside a `.py` that was not, hands its cells to the `.py`. Were
 both edited, nothing is touched until `--from py` or `--from ipynb` says which one holds. A cell that fails leaves every
@@ -45,6 +46,8 @@ from book._tools.pairing import (
     make_notebook,
     read_cells,
     read_notebook,
+    stored_outputs,
+    to_json,
     to_text,
 )
 
@@ -56,6 +59,10 @@ Outputs = list[tuple[int | None, list[Any]]]
 
 class ExecutionError(Exception):
     """A chapter could not be run to its end, or printed what must not be stored."""
+
+
+class NewCode(ExecutionError):
+    """The stored outputs of a chapter are not those of its present code."""
 
 
 def find_chapters(names: Iterable[str], folder: Path = NOTEBOOKS) -> list[Path]:
@@ -161,7 +168,7 @@ def refuse_what_cannot_be_kept(results: Outputs) -> None:
                     raise ExecutionError(
                         f"code cell {n} shows {address[0]!r}, another one each time: begin the line with `_ = `"
                     )
-                for local in {str(ROOT), str(Path.home())} - {"/", "/root"}:
+                for local in {str(ROOT), os.path.expanduser("~")} - {"/", "/root", "~"}:  # "~": no home is known
                     if local in (text or ""):
                         raise ExecutionError(f"code cell {n} shows a path of this machine: {local}")
 
@@ -170,20 +177,18 @@ def kept_outputs(cells: list[Cell], ipynb: Path) -> Outputs:
     """Return the stored outputs of a notebook for cells whose code is still the same.
 
     Raises:
-        ExecutionError: there are none, or the code has changed.
+        NewCode: there are none, or the code has changed.
     """
     if not ipynb.exists():
-        raise ExecutionError(f"there is no {ipynb.name} yet, so it must be run once without --text")
-    old = [cell for cell in read_notebook(ipynb).cells if cell.cell_type == "code"]
+        raise NewCode(f"there is no {ipynb.name} yet, so the chapter must be run")
+    old = [source for kind, source, _ in format_cells(read_cells(ipynb)) if kind == "code"]
     new = [source for kind, source, _ in cells if kind == "code"]
     for n, source in enumerate(new):
-        if n >= len(old) or old[n].source.strip("\n") != source:
-            raise ExecutionError(
-                f"code cell {n + 1} ({first_line(source)}) has changed, so it must be run without --text"
-            )
+        if n >= len(old) or old[n] != source:
+            raise NewCode(f"code cell {n + 1} ({first_line(source)}) has changed, so the chapter must be run")
     if len(new) != len(old):
-        raise ExecutionError("code cells were removed, so it must be run without --text")
-    return [(cell.execution_count, clean_outputs(cell.outputs)) for cell in old]
+        raise NewCode("code cells were removed, so the chapter must be run")
+    return stored_outputs(read_notebook(ipynb))
 
 
 def bring_into_step(
@@ -212,11 +217,10 @@ def bring_into_step(
         results, seconds = run(cells, stem.parent, timeout)
     refuse_what_cannot_be_kept(results)
 
-    notebook = json.dumps(make_notebook(cells, results), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     for path, content in before.items():
         if (path.read_bytes() if path.exists() else None) != content:
             raise ExecutionError(f"{path.name} was edited while the chapter ran; nothing was stored, run it again")
-    write_all({py: to_text(cells), ipynb: notebook})
+    write_all({py: to_text(cells), ipynb: to_json(cells, results)})
     if not fingerprint(read_cells(py)) == fingerprint(read_cells(ipynb)) == fingerprint(cells):
         raise PairingError(f"{py.name} and {ipynb.name} do not hold the same cells after writing")
     return seconds
@@ -254,6 +258,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="execute", description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="08, 08_vae or notebooks/08_vae.py; all when left out")
     parser.add_argument("--text", action="store_true", help="take over changes of text, captions and tags; run nothing")
+    parser.add_argument(
+        "--tidy", action="store_true", help="as --text, but chapters with new code are left as they are"
+    )
     parser.add_argument("--from", dest="prefer", choices=("py", "ipynb"), help="which twin holds when both were edited")
     parser.add_argument("--timeout", type=int, default=900, help="seconds that one cell may take (900)")
     options = parser.parse_args(arguments)
@@ -265,10 +272,11 @@ def main(arguments: list[str] | None = None) -> int:
     failed = []
     for stem in stems:
         try:
-            seconds = bring_into_step(stem, text_only=options.text, prefer=options.prefer, timeout=options.timeout)
+            text_only = options.text or options.tidy
+            seconds = bring_into_step(stem, text_only=text_only, prefer=options.prefer, timeout=options.timeout)
         except (ExecutionError, PairingError, OSError) as error:
             print(f"{stem.name}: {error}\n{stem.name}: both files are as they were.", file=sys.stderr, flush=True)
-            failed.append(stem.name)
+            failed += [] if options.tidy and isinstance(error, NewCode) else [stem.name]
             continue
         if seconds is None:
             print(f"{stem.name}: in step, outputs kept")

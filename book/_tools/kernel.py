@@ -40,6 +40,8 @@ def environment(personal: str | Path) -> dict[str, str]:
     for name in ("OMP_NUM", "MKL_NUM", "OPENBLAS_NUM", "NUMEXPR_NUM", "VECLIB_MAXIMUM"):
         env[f"{name}_THREADS"] = str(threads())
     env["CUDA_VISIBLE_DEVICES"] = ""  # stored outputs are those of a CPU
+    if os.path.expanduser("~") == "~":  # no home is known, as in some containers, and Jupyter asks for one
+        env["HOME"] = str(personal)
     env["IPYTHONDIR"] = env["MPLCONFIGDIR"] = str(personal)
     env["PYTHONPATH"] = os.pathsep.join(p for p in (str(ROOT), env.get("PYTHONPATH")) if p)
     return env

@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import jupytext
 import nbformat
 
+from book._tools.outputs import clean_outputs
+
 ROOT = Path(__file__).resolve().parents[2]
 FORMATS = "ipynb,py:percent"
 CHAPTER = re.compile(r"\d\d_\w+")
@@ -135,6 +137,16 @@ def make_notebook(cells: list[Cell], outputs: list[tuple[int | None, list[Any]]]
     return nb
 
 
+def to_json(cells: list[Cell], outputs: list[tuple[int | None, list[Any]]]) -> str:
+    """Return cells and their outputs as an `.ipynb` in the one layout. Jupyter saves in another."""
+    return json.dumps(make_notebook(cells, outputs), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def stored_outputs(nb: Any) -> list[tuple[int | None, list[Any]]]:
+    """Return execution count and outputs of each code cell, as far as they are worth keeping."""
+    return [(c.get("execution_count"), clean_outputs(c.outputs)) for c in nb.cells if c.cell_type == "code"]
+
+
 def choose_source(py: Path, ipynb: Path, prefer: str | None = None) -> Path:
     """Return the twin whose cells hold.
 
@@ -195,10 +207,11 @@ def pairing_problems(folder: Path) -> list[str]:
             problems.append(
                 f"{py.name} and {ipynb.name} differ in {difference}; make execute NB={stem.name[:2]} mends it"
             )
-        tidy = make_notebook(cells).metadata
-        for key in sorted({*tidy, *nb.metadata}):
-            if nb.metadata.get(key) != tidy.get(key):
-                problems.append(f"{ipynb.name}: metadata {key!r} is {nb.metadata.get(key)}, expected {tidy.get(key)}")
+        elif ipynb.read_text("utf-8") != to_json(cells, stored_outputs(nb)):
+            tidy = make_notebook(cells).metadata
+            other = [key for key in sorted({*tidy, *nb.metadata}) if nb.metadata.get(key) != tidy.get(key)]
+            which = f" (metadata {', '.join(other)})" if other else ""
+            problems.append(f"{ipynb.name} was saved in another layout{which}; make format mends it")
     return problems
 
 
@@ -214,3 +227,7 @@ def first_difference(ours: list[Cell], theirs: list[Cell]) -> str:
     if len(ours) != len(theirs):
         return f"the number of cells: {len(ours)} and {len(theirs)}"
     return ""
+
+
+if __name__ == "__main__":
+    sys.exit("\n".join(pairing_problems(ROOT / "notebooks")) or None)

@@ -35,7 +35,7 @@ def build(changed_paths: Sequence[Path] = ()) -> None:
     if changed_paths:
         print("changed:", *sorted({path.name for path in changed_paths})[:5], flush=True)
     jupyter_book = Path(sys.executable).with_name("jupyter-book")
-    done = subprocess.run([jupyter_book, "build", ".", "--keep-going"], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, jupyter_book, "build", ".", "--keep-going"], cwd=ROOT, check=False)
     print("built; waiting for changes" if done.returncode == 0 else "the build failed, see above", flush=True)
 
 

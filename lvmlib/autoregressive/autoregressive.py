@@ -51,6 +51,7 @@ class Autoregressive(Density):
     """
 
     order: Tensor
+    _dtype: torch.dtype | None = None  # `dtype_at_hand` sets it in an instance
     start_costs_a_pass = True
     """Whether `steps` behind known positions begins with a pass; a model that only looks at them says False."""
 
@@ -268,7 +269,7 @@ class Autoregressive(Density):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
-        return self.__dict__.get("_dtype") or next(p.dtype for p in self.parameters())
+        return self._dtype or next(p.dtype for p in self.parameters())
 
     @property
     def value_dtype(self) -> torch.dtype:

@@ -93,7 +93,7 @@ def test_wrong_notebooks_fail_on_two_workers_and_the_report_helps(executed, tmp_
     changes = [None, number, strip, disorder, die]
     for i, change in enumerate(changes):
         write(tmp_path / f"{i:02}_{change.__name__ if change else 'good'}.ipynb", executed, change)
-    code, report = book(tmp_path, "-n", "2", "--dist", "loadfile")
+    code, report = book(tmp_path, "-n", "2")  # which xdist would take as a leave to tear chapters apart
     assert code == 1
 
     def outcome(verdict):
@@ -138,3 +138,11 @@ def test_kernel_environment(monkeypatch, tmp_path):
     monkeypatch.setenv("LVM_THREADS", "all")
     with pytest.raises(ValueError, match="'all'"):
         kernel.environment(tmp_path)
+
+
+def test_a_kernel_has_a_home_even_where_none_is_known(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert kernel.environment(tmp_path)["HOME"] == "/home/somebody"
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without an entry in the list of users
+    assert kernel.environment(tmp_path)["HOME"] == str(tmp_path)

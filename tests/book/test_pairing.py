@@ -7,7 +7,7 @@ import re
 import nbformat
 import pytest
 
-from book._tools.execute import bring_into_step
+from book._tools.execute import bring_into_step, main
 from book._tools.pairing import (
     ROOT,
     PairingError,
@@ -17,6 +17,7 @@ from book._tools.pairing import (
     make_notebook,
     pairing_problems,
     read_cells,
+    to_json,
     to_text,
 )
 
@@ -35,7 +36,7 @@ CELLS = [
 def pair(tmp_path):
     py, ipynb = tmp_path / "01_topic.py", tmp_path / "01_topic.ipynb"
     py.write_text(to_text(CELLS))
-    nbformat.write(make_notebook(CELLS), ipynb)
+    ipynb.write_text(to_json(CELLS, [(None, [])] * 4))
     return py, ipynb
 
 
@@ -94,16 +95,53 @@ def test_problem_is_named(problem, pair):
     assert re.search(words, found), found
 
 
-def test_noise_of_editors_is_ignored(pair):
-    def scribble(nb):
-        nb.cells[1].metadata.update(collapsed=False, execution={"iopub.execute_input": "now"}, lines_to_next_cell=2)
-        nb.cells[1].id = "other"
+def save_as_jupyter_does(nb):
+    nb.metadata.kernelspec.display_name = "Python 3 (ipykernel)"
+    nb.metadata.language_info.update(version="3.11.7", file_extension=".py")
+    nb.cells[1].metadata.update(collapsed=False, execution={"iopub.execute_input": "now"}, lines_to_next_cell=2)
+    nb.cells[1].id = "other"
 
-    edit_notebook(pair[1], scribble)
+
+def test_saved_in_jupyter_one_command_brings_back_the_layout(pair):
+    py, ipynb = pair
+    before = py.read_text(), ipynb.read_text()
+    edit_notebook(ipynb, save_as_jupyter_does)
     version = "format_version: '1.3'\n"
-    pair[0].write_text(pair[0].read_text().replace(version, f"{version}#       jupytext_version: 1.99.0\n"))
-    assert "1.99.0" in pair[0].read_text()
-    assert pairing_problems(pair[0].parent) == []
+    py.write_text(py.read_text().replace(version, f"{version}#       jupytext_version: 1.99.0\n"))
+    (problem,) = pairing_problems(py.parent)
+    assert re.search("another layout .*kernelspec, language_info.*make format mends it", problem)
+    assert main(["--tidy", str(py)]) == 0
+    assert (py.read_text(), ipynb.read_text()) == before
+    assert pairing_problems(py.parent) == []
+
+
+def test_other_layout_alone_is_found(pair):
+    nbformat.write(nbformat.read(pair[1], as_version=4), pair[1])
+    assert pairing_problems(pair[0].parent) == ["01_topic.ipynb was saved in another layout; make format mends it"]
+
+
+def test_tidying_takes_over_what_was_edited_in_jupyter_with_its_outputs(pair):
+    py, ipynb = pair
+
+    def edit(nb):
+        save_as_jupyter_does(nb)
+        nb.cells[1].source = "x = {'a' : 1}; x"
+        nb.cells[1].outputs = [nbformat.v4.new_output("stream", name="stdout", text="one\n")]
+
+    edit_notebook(ipynb, edit)
+    assert main(["--tidy", str(py)]) == 0
+    assert 'x = {"a": 1}' in py.read_text() and pairing_problems(py.parent) == []
+    assert nbformat.read(ipynb, as_version=4).cells[1].outputs[0].text == "one\n"
+
+
+def test_tidying_leaves_new_code_to_a_run(pair, capsys):
+    py, ipynb = pair
+    py.write_text(py.read_text().replace("x = 1", "x = 2", 1))
+    before = py.read_text(), ipynb.read_text()
+    assert main(["--tidy", str(py)]) == 0
+    assert main(["--text", str(py)]) == 1
+    assert (py.read_text(), ipynb.read_text()) == before
+    assert "has changed, so the chapter must be run" in capsys.readouterr().err
 
 
 def test_the_edited_twin_holds(pair):

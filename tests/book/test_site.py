@@ -434,7 +434,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built strictly."""
     folder = tmp_path_factory.mktemp("site")
     tool = Path(sys.executable).parent / "jupyter-book"
-    command = [tool, "build", ".", "-n", "-W", "--keep-going", "--path-output", folder]
+    command = [sys.executable, tool, "build", ".", "-n", "-W", "--keep-going", "--path-output", folder]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     return folder / "_build" / "html"
