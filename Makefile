@@ -50,8 +50,8 @@ lint: setup ## ruff (notebooks included) and mypy
 test-lib: setup ## the library: tests and doctests
 	@$(RUN) pytest -n 2 -m "not slow" -q
 
-test-book: setup ## the chapters: pairs in step, every output as stored
-	@$(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+test-book: setup ## the chapters: pairs in step, every output as stored, every cell fit to be run again
+	@$(RUN) pytest --book --book-rerun notebooks -n 2 -q
 
 test: lint test-lib test-book ## everything that must hold
 
@@ -60,8 +60,8 @@ test: lint test-lib test-book ## everything that must hold
 # which on a busy machine takes the time that they wait for.
 test-all: test ## make test, and what is slow
 	@$(RUN) pytest -n 2 -m slow -q
-	@ATEN_CPU_CAPABILITY=avx2 $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
-	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 --dist loadfile -q
+	@ATEN_CPU_CAPABILITY=avx2 $(RUN) pytest --book notebooks -n 2 -q
+	@ATEN_CPU_CAPABILITY=default $(RUN) pytest --book notebooks -n 2 -q
 	@LVM_THREADS=2 OMP_WAIT_POLICY=passive $(RUN) pytest --book notebooks -q
 
 test-pythons: ## the library's tests on each Python from 3.10 to 3.13 that is here; downloads torch for each
