@@ -64,7 +64,8 @@ def same_number(stored: str, new: str, tolerance: Tolerance, chosen: Set[str] = 
         return False
     if a == b:  # -0.00
         return True
-    return difference <= max(unit, other_unit) * (1 + 1e-6) <= NOISE * max(abs(a), abs(b)) * (1 + 1e-5)
+    small = min(unit, other_unit) <= NOISE * min(abs(a), abs(b))
+    return small and difference <= max(unit, other_unit) * (1 + 1e-6)
 
 
 def literals(source: str) -> set[str]:
