@@ -85,8 +85,13 @@ def dictionary_differences(
 
 
 def number_differences(stored: list, new: list, where: str, tolerance: Tolerance, scale: float) -> Iterator[str]:
-    """Yield a line if numbers moved by more than the tolerance's share of `scale` and the rounding to four digits."""
+    """Yield a line if numbers moved by more than the tolerance's share of `scale` and the rounding to four digits.
+
+    A single number has no range of its own; its size stands in for it, where the cell declares a tolerance.
+    """
     a, b = np.array(stored, dtype=float), np.array(new, dtype=float)
+    if scale == 0 and tolerance.data > DATA and len(a):
+        scale = float(np.nanmax(np.abs(a)))
     with np.errstate(invalid="ignore"):
         beyond = ~(np.abs(a - b) <= tolerance.data * scale + 1e-3 * np.abs(a))
     beyond &= ~((a == b) | (np.isnan(a) & np.isnan(b)))

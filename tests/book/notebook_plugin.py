@@ -96,8 +96,8 @@ class NotebookFile(IPyNbFile):
         cells = [(cell, found) for cell, found in zip(code, problems) if cell.source.strip()]
         for n, (cell, found) in enumerate(cells, start=1):
             yield self.item(NotebookCell, f"cell {n}", n, cell, found)
-        if self.config.getoption("--book-rerun"):
-            for n, (cell, _) in enumerate(cells, start=1):
+        if self.config.getoption("--book-rerun"):  # from the end, so that each finds the names as later cells left them
+            for n, (cell, _) in reversed([*enumerate(cells, start=1)]):
                 yield self.item(CellAgain, f"cell {n} again", n, cell, [])
 
     def item(self, kind: type[NotebookCell], name: str, n: int, cell: Any, problems: list[str]) -> NotebookCell:
