@@ -91,7 +91,7 @@ def number_differences(stored: list, new: list, where: str, tolerance: Tolerance
     """
     a, b = np.array(stored, dtype=float), np.array(new, dtype=float)
     if scale == 0 and tolerance.data > DATA and len(a):
-        scale = float(np.nanmax(np.abs(a)))
+        scale = float(np.abs(a[np.isfinite(a)]).max(initial=0.0))
     with np.errstate(invalid="ignore"):
         beyond = ~(np.abs(a - b) <= tolerance.data * scale + 1e-3 * np.abs(a))
     beyond &= ~((a == b) | (np.isnan(a) & np.isnan(b)))
