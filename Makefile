@@ -61,9 +61,9 @@ lint: setup ## ruff (notebooks included) and mypy
 test-lib: setup ## the library: tests and doctests
 	@$(RUN) pytest -n 2 -m "not slow" -q
 
-test-book: setup ## the chapters: pairs in step, every output as stored
+test-book: setup ## the chapters: pairs in step, every output as stored, every cell fit to be run again
 	@$(RUN) book._tools.pairing
-	@$(RUN) pytest --book notebooks -n 2 -q
+	@$(RUN) pytest --book --book-rerun notebooks -n 2 -q
 
 test: lint test-lib test-book ## everything that must hold
 

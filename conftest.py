@@ -16,8 +16,15 @@ if find_spec("nbval") is None or find_spec("jupytext") is None:  # the library's
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the flag."""
+    """Add the flags."""
     parser.addoption("--book", action="store_true", help="run notebooks and compare all outputs with the stored ones")
+    parser.addoption("--book-rerun", action="store_true", help="with --book: then run each cell once more, in place")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the cells of a notebook together on one worker, however `-n` was given."""
+    if config.getoption("--book") and getattr(config.option, "dist", "no") not in ("no", "loadfile"):
+        config.option.dist = "loadfile"
 
 
 def pytest_configure(config: pytest.Config) -> None:

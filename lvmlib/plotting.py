@@ -186,7 +186,10 @@ def image_grid(
         across = min(6.0, max(2.0, 0.6 * columns * width / max(height, width)))
         _, ax = plt.subplots(figsize=(across, max(0.6, across * grid.shape[0] / grid.shape[1])))
     # Pixels stay pixels: smoothing would make the file five times as large.
-    ax.imshow(grid[..., 0] if channels == 1 else grid, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest")
+    shown = ax.imshow(
+        grid[..., 0] if channels == 1 else grid, cmap="gray_r", vmin=0.0, vmax=1.0, interpolation="nearest"
+    )
+    shown.set_gid(f"grid of {n}: {rows} x {columns} tiles of {height} x {width}, gap {gap}")
     ax.grid(visible=False)
     ax.spines[:].set_visible(False)
     ax.tick_params(length=0, top=False, labeltop=column_labels is not None, bottom=False, labelbottom=False)

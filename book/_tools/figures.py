@@ -8,12 +8,19 @@ has its description in its output's metadata.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from book._tools.artists import (
+    artist_colour,
+    describe_collection,
+    describe_image,
+    describe_lines,
+    describe_patches,
+    hex_colours,
+    rounded,
+    seen,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,15 +45,16 @@ def description(figure: Figure) -> tuple[dict[str, Any], dict[str, Any]]:
 def describe(figure: Figure) -> dict[str, Any]:
     """Summarise what matplotlib was asked to draw, small enough to be stored beside each picture.
 
-    Texts (titles, labels, legends, annotations) are kept as they are. Of the data of each curve, bar, cloud of points
-    or image there stay their number, a few of them, and order statistics, rounded to four digits. Data on a logarithmic
-    axis are described by their decimal logarithms, as they are seen.
+    Texts (titles, labels, legends, tick labels, annotations) are kept as they are, with their places. Of the data of
+    each curve, bar or cloud of points there stay their number, a few of them, and order statistics, rounded to four
+    digits; of an image a small copy; of a grid of images some numbers about each (see `images.py`). Data on a
+    logarithmic axis are described by their decimal logarithms, as they are seen.
 
     Args:
         figure: any matplotlib figure.
 
     Returns:
-        A dictionary that JSON can hold, usually of one to five kilobytes.
+        A dictionary that JSON can hold, usually of one to ten kilobytes.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -58,17 +66,19 @@ def describe(figure: Figure) -> dict[str, Any]:
     """
     axes = all_axes(figure.axes)
     detail = 16
-    while True:  # a figure of many parts tells less about each
-        parts = [describe_axes(ax, detail) for ax in axes]
-        whole = {
-            "size": rounded(figure.get_size_inches()),
-            "texts": figure_texts(figure),
-            "legends": [describe_legend(legend) for legend in figure.legends],
-            "axes": parts,
-        }
-        if detail <= 2 or len(json.dumps(whole)) < 9_000:
-            return whole
+    parts = [describe_axes(ax, detail) for ax in axes]
+    while detail > 2 and len(json.dumps(parts)) >= 9_000:  # a figure of many parts tells less about each
         detail //= 2
+        parts = [describe_axes(ax, detail) for ax in axes]
+    for part, ax in zip(parts, axes):
+        if pictures := [describe_image(i) for i in ax.images if i.get_visible()]:
+            part["images"] = pictures
+    return {
+        "size": rounded(figure.get_size_inches()),
+        "texts": figure_texts(figure),
+        "legends": [describe_legend(legend) for legend in figure.legends],
+        "axes": parts,
+    }
 
 
 def all_axes(axes: Iterable[Any]) -> list[Any]:
@@ -76,201 +86,95 @@ def all_axes(axes: Iterable[Any]) -> list[Any]:
     return [a for ax in axes if ax.get_visible() for a in (ax, *all_axes(ax.child_axes))]
 
 
-def figure_texts(figure: Any) -> list[str]:
+def figure_texts(figure: Any) -> list[dict[str, Any]]:
     """Return the titles, labels and texts of a figure and of its subfigures."""
-    own = [t.get_text() for t in figure.texts if t.get_text() and t.get_visible()]
+    own = [describe_text(t, figure.transSubfigure) for t in figure.texts if t.get_text() and t.get_visible()]
     return own + [text for part in figure.subfigs for text in figure_texts(part)]
 
 
+def describe_text(text: Any, whole: Any) -> dict[str, Any]:
+    """Describe a text by its words, colour and place, the latter as shares of axes or a figure, and its arrow."""
+    x, y = text.get_transform().transform(text.get_unitless_position()) if not hasattr(text, "xyann") else (0.0, 0.0)
+    about: dict[str, Any] = {"text": text.get_text(), "colour": hex_colours(text.get_color())}
+    if not hasattr(text, "xyann"):
+        about["at"] = rounded(whole.inverted().transform((x, y)))
+    else:  # an annotation: where it points to, and where its words stand
+        about |= {"to": place(text.xy, text.axes), "at": place(text.xyann, text.axes)}
+        about["measured"] = f"{text.xycoords} {text.anncoords}"
+        if text.arrow_patch is not None:
+            style = type(text.arrow_patch.get_arrowstyle()).__name__
+            about["arrow"] = f"{style} {artist_colour(text.arrow_patch)} {text.arrow_patch.get_linestyle()}"
+    about["set"] = f"{text.get_ha()} {text.get_va()} {text.get_rotation():g} {text.get_fontweight()}"
+    return about
+
+
+def place(point: Any, ax: Any) -> list[Any]:
+    """Return a point as an annotation was given it, categories and dates as numbers."""
+    if ax is None:
+        return rounded(point)
+    return rounded([ax.convert_xunits(point[0]), ax.convert_yunits(point[1])])
+
+
 def describe_axes(ax: Any, detail: int) -> dict[str, Any]:
-    """Describe one set of axes: its words, its scales, and everything drawn on it."""
+    """Describe one set of axes: its words, its scales, and everything drawn on it but images."""
     about: dict[str, Any] = {
         "title": " | ".join(t for t in (ax.get_title(loc=x) for x in ("left", "center", "right")) if t)
     }
     for name in ax._axis_names:  # x and y, and z in three dimensions
-        axis, (low, high) = getattr(ax, f"{name}axis"), getattr(ax, f"get_{name}lim")()
+        axis, limits = getattr(ax, f"{name}axis"), getattr(ax, f"get_{name}lim")()
         about[f"{name}label"] = axis.get_label_text()
         about[f"{name}scale"] = axis.get_scale()
-        about[f"{name}lim"] = rounded(seen([low, high], axis))
-        about[f"{name}ticks"] = fixed_tick_labels(axis)
+        about[f"{name}lim"] = rounded(seen(limits, axis))
+        about[f"{name}ticks"] = tick_labels(axis, limits) if ax.axison else {}
     about["off"] = not ax.axison
     about["legend"] = describe_legend(ax.get_legend()) if ax.get_legend() is not None else {}
-    about["texts"] = [t.get_text() for t in ax.texts if t.get_text() and t.get_visible()]
+    about["texts"] = [
+        describe_text(t, ax.transAxes) for t in ax.texts if t.get_visible() and (t.get_text() or arrow(t))
+    ]
     about["tables"] = [[cell.get_text().get_text() for _, cell in sorted(t.get_celld().items())] for t in ax.tables]
     about["artists"] = [
         *describe_lines(ax, detail),
         *describe_patches(ax, detail),
         *(describe_collection(ax, c, detail) for c in ax.collections if c.get_visible()),
-        *(describe_image(i, detail) for i in ax.images if i.get_visible()),
     ]
     return {name: value for name, value in about.items() if value not in ("", [], {}, False, "linear")}
 
 
-def fixed_tick_labels(axis: Any) -> list[str]:
-    """Return the tick labels that were set by hand or stand for categories."""
-    from matplotlib.category import StrCategoryFormatter
-    from matplotlib.ticker import FixedFormatter, FuncFormatter
+def arrow(text: Any) -> bool:
+    """Tell whether a text is an annotation with an arrow."""
+    return getattr(text, "arrow_patch", None) is not None
 
-    formatter = axis.get_major_formatter()
-    if not axis.get_visible() or not isinstance(formatter, (FixedFormatter, FuncFormatter, StrCategoryFormatter)):
-        return []
-    return [str(label) for label in formatter.format_ticks(axis.get_majorticklocs())]
+
+def tick_labels(axis: Any, limits: Any) -> dict[str, Any]:
+    """Return the tick labels that can be read, major and minor, with their places as the axis shows them."""
+    low, high = sorted(limits)
+    slack = 1e-9 * (high - low)
+    places, labels = [], []
+    kinds = (axis.get_majorticklocs, axis.get_major_ticks, axis.get_major_formatter)
+    for locations, ticks, formatter in (
+        kinds,
+        (axis.get_minorticklocs, axis.get_minor_ticks, axis.get_minor_formatter),
+    ):
+        at = [x for x in locations() if low - slack <= x <= high + slack]
+        shown = ticks(len(at))
+        if not (axis.get_visible() and any(t.label1.get_visible() or t.label2.get_visible() for t in shown)):
+            continue
+        for where, label in zip(at, formatter().format_ticks(at)):
+            if label:
+                places.append(where)
+                labels.append(str(label))
+    if not labels:
+        return {}
+    about = {"at": rounded(seen(places, axis)), "labels": labels}
+    offset = axis.get_major_formatter().get_offset()
+    return {**about, "offset": offset} if offset else about
 
 
 def describe_legend(legend: Any) -> dict[str, Any]:
-    """Describe a legend: its title, and each entry with the colour that it explains."""
-    texts = [t.get_text() for t in legend.get_texts()]
-    colours = [artist_colour(handle) for handle in legend.legend_handles]
-    return {"title": legend.get_title().get_text(), "entries": [[t, c] for t, c in zip(texts, colours)]}
-
-
-def describe_lines(ax: Any, detail: int) -> list[dict[str, Any]]:
-    """Describe curves; those that look the same and share a label, or have none, count as one."""
-
-    def look(line: Any) -> tuple[str, ...]:
-        label = str(line.get_label())
-        return (
-            artist_colour(line),
-            line.get_linestyle(),
-            str(line.get_marker()),
-            "" if label.startswith("_") else label,
-        )
-
-    found = []
-    alike: dict[tuple[str, ...], list[Any]] = {}
-    for line in ax.lines:
-        if line.get_visible():
-            alike.setdefault(look(line), []).append(line)
-    for (colour, style, marker, label), lines in alike.items():
-        data = [ln.get_data_3d() if hasattr(ln, "get_data_3d") else ln.get_data() for ln in lines]
-        about = {
-            "kind": "line",
-            "colour": colour,
-            "style": style,
-            "marker": marker,
-            "label": label,
-            "count": len(lines),
-        }
-        for name, values in zip(ax._axis_names, zip(*data)):
-            about[name] = summary(seen(np.concatenate([flat(v) for v in values]), getattr(ax, f"{name}axis")), detail)
-        found.append(about)
-    return found
-
-
-def describe_patches(ax: Any, detail: int) -> list[dict[str, Any]]:
-    """Describe bars, polygons and arrows; neighbours of one kind and colour count as one."""
-    found = []
-    patches = (p for p in ax.patches if p.get_visible())
-    for (kind, colour), group in groupby(patches, key=lambda p: (type(p).__name__, artist_colour(p))):
-        shapes = list(group)
-        about: dict[str, Any] = {"kind": kind, "colour": colour, "count": len(shapes)}
-        if kind == "Rectangle":
-            edges = np.array(
-                [(p.get_x(), p.get_x() + p.get_width(), p.get_y(), p.get_y() + p.get_height()) for p in shapes]
-            )
-            about["x"] = summary(seen(edges[:, :2].mean(axis=1), ax.xaxis), detail)
-            about["bottom"] = summary(seen(edges[:, 2], ax.yaxis), 2)
-            about["top"] = summary(seen(edges[:, 3], ax.yaxis), detail)
-            about["width"] = summary(edges[:, 1] - edges[:, 0], 2)
-        elif kind == "FancyArrowPatch":
-            ends = [p._posA_posB for p in shapes if p._posA_posB is not None]
-            about["ends"] = summary(flat(ends), detail)
-        else:  # a polygon, an ellipse: its corners, where it stands
-            corners = np.concatenate([p.get_patch_transform().transform(p.get_path().vertices) for p in shapes])
-            about["x"] = summary(seen(corners[:, 0], ax.xaxis), detail)
-            about["y"] = summary(seen(corners[:, 1], ax.yaxis), detail)
-        found.append(about)
-    return found
-
-
-def describe_collection(ax: Any, collection: Any, detail: int) -> dict[str, Any]:
-    """Describe a cloud of points, a filled band, a mesh, contours or arrows."""
-    about: dict[str, Any] = {"kind": type(collection).__name__}
-    label = str(collection.get_label())
-    about["label"] = "" if label.startswith("_") else label
-    array = collection.get_array()
-    if array is None:
-        about["colour"] = artist_colour(collection)
-    else:
-        about["colour"] = collection.get_cmap().name
-        about["values"] = summary(flat(array), detail)
-        about["clim"] = rounded(collection.get_clim())
-    if hasattr(collection, "_offsets3d"):
-        places = np.stack([flat(v) for v in collection._offsets3d], axis=1)
-    else:
-        places = np.ma.filled(collection.get_offsets(), np.nan)  # [N, 2]: where the markers stand
-        if type(collection).__name__ != "PathCollection" and len(places) <= 1:  # shapes that carry their own places
-            mesh = type(collection).__name__ == "QuadMesh"
-            paths = [collection.get_coordinates()] if mesh else [p.vertices for p in collection.get_paths()]
-            places = np.concatenate([np.reshape(p, (-1, 2)) for p in paths]) if paths else np.empty((0, 2))
-    for j, name in enumerate(ax._axis_names[: places.shape[1]]):
-        about[name] = summary(seen(places[:, j], getattr(ax, f"{name}axis")), detail)
-    if hasattr(collection, "U"):  # arrows
-        about["u"], about["v"] = summary(flat(collection.U), detail), summary(flat(collection.V), detail)
-    return about
-
-
-def describe_image(image: Any, detail: int) -> dict[str, Any]:
-    """Describe an image by its size, its colours and the means over the squares of a coarse board."""
-    values = np.ma.filled(np.ma.asarray(image.get_array()).astype(float), np.nan)  # [H, W] or [H, W, C]
-    about: dict[str, Any] = {"kind": "image", "shape": list(values.shape), "extent": rounded(image.get_extent())}
-    if values.ndim == 2:
-        about["colour"], about["clim"] = image.get_cmap().name, rounded(image.get_clim())
-        about["spread"] = rounded([np.nanmin(values), np.nanmean(values), np.nanmax(values), np.nanstd(values)])
-        grey = values
-    else:
-        about["spread"] = rounded(np.nanmean(values[..., :3], axis=(0, 1)))
-        grey = values[..., :3].mean(axis=-1)
-    rows, cols = (min(detail, s) for s in grey.shape)
-    about["board"] = [
-        rounded(np.nanmean(cell) for cell in np.array_split(band, cols, axis=1))
-        for band in np.array_split(grey, rows, axis=0)
-    ]
-    return about
-
-
-def artist_colour(artist: Any) -> str:
-    """Return the colour of a curve, of a filled shape, or of its edge where it is not filled."""
-    from matplotlib.colors import to_hex, to_rgba
-
-    if hasattr(artist, "get_facecolor"):
-        filled = np.atleast_2d(artist.get_facecolor())
-        several = filled if filled.size and (filled[:, 3] > 0).any() else np.atleast_2d(artist.get_edgecolor())
-    elif hasattr(artist, "get_color"):
-        several = np.array([to_rgba(artist.get_color())])
-    else:  # a group of artists, such as an error bar
-        return artist_colour(artist[0]) if isinstance(artist, tuple) and artist else ""
-    names = list(dict.fromkeys(to_hex(colour) for colour in several[:1000] if len(colour)))
-    return " ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-def flat(values: Any) -> np.ndarray:
-    """Return anything numeric as a flat array of floats."""
-    return np.ravel(np.ma.filled(np.ma.asarray(values).astype(float), np.nan))
-
-
-def seen(values: Any, axis: Any) -> np.ndarray:
-    """Return values as an axis shows them: the decimal logarithm on a logarithmic axis."""
-    array = flat(axis.convert_units(values))
-    if axis.get_scale() != "log":
-        return array
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(array > 0, np.log10(array), np.nan)
-
-
-def rounded(values: Iterable[Any]) -> list[Any]:
-    """Return numbers rounded to four digits; what JSON cannot hold becomes a word."""
-    return [float(f"{v:.4g}") if math.isfinite(v) else str(float(v)) for v in map(float, values)]
-
-
-def summary(values: np.ndarray, detail: int) -> dict[str, Any]:
-    """Return how many values there are, some of them in order, and where the others lie."""
-    n = len(values)
-    picked = values if n <= detail else values[np.linspace(0, n - 1, detail).round().astype(int)]
-    about: dict[str, Any] = {"n": n, "values": rounded(picked)}
-    finite = values[np.isfinite(values)]
-    if n > detail and len(finite):
-        levels = [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1] if detail > 4 else [0, 0.5, 1]
-        about["quantiles"] = rounded(np.quantile(finite, levels))
-        about["mean"] = rounded([finite.mean()])
-    return about
+    """Describe a legend: its title, and each entry with the colour and the style that it explains."""
+    entries = []
+    for text, handle in zip(legend.get_texts(), legend.legend_handles):
+        style = str(handle.get_linestyle()) if hasattr(handle, "get_linestyle") else ""
+        marker = str(handle.get_marker()) if hasattr(handle, "get_marker") else ""
+        entries.append({"text": text.get_text(), "colour": artist_colour(handle), "style": style, "marker": marker})
+    return {"title": legend.get_title().get_text(), "entries": entries}

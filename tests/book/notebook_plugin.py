@@ -19,7 +19,10 @@ from nbval.kernel import RunningKernel
 from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 
 from book._tools import kernel
-from tests.book.comparator import PICTURES, check_stored, compare_outputs
+from book._tools.execute import NOTEBOOKS
+from book._tools.pairing import pairing_problems
+from tests.book.comparator import check_stored, compare_outputs
+from tests.book.pictures import PICTURES
 
 ATTEMPTS = 3  # to start a kernel on a machine that is busy
 
@@ -82,22 +85,63 @@ class NotebookFile(IPyNbFile):
         if self.kernel is not None and self.kernel.is_alive():
             self.kernel.stop()
 
-    def collect(self) -> Iterator[NotebookCell]:
-        """Yield the code cells that are not blank, numbered from 1."""
+    def collect(self) -> Iterator[pytest.Item]:
+        """Yield the code cells that are not blank, numbered from 1; with `--book-rerun` each of them once more."""
         self.nb = nbformat.read(str(self.path), as_version=4)
-        cells = [cell for cell in self.nb.cells if cell.cell_type == "code" and cell.source.strip()]
-        for n, (cell, problems) in enumerate(zip(cells, check_stored(cells)), start=1):
-            raises = "raises-exception" in cell.metadata.get("tags", [])
-            item = NotebookCell.from_parent(
-                self,
-                name=f"cell {n}",
-                cell_num=n,
-                # nbval only runs it; outputs are judged below.
-                cell=nbformat.from_dict({**cell, "execution_count": n, "outputs": []}),
-                options=defaultdict(bool, check=False, check_exception=raises),
-            )
-            item.stored, item.problems = cell, problems
-            yield item
+        code = [cell for cell in self.nb.cells if cell.cell_type == "code"]
+        problems = check_stored(code)
+        yield Stored.from_parent(
+            self, name="as stored", problems=[*pair_problems(self.path), *blank_problems(code, problems)]
+        )
+        cells = [(cell, found) for cell, found in zip(code, problems) if cell.source.strip()]
+        for n, (cell, found) in enumerate(cells, start=1):
+            yield self.item(NotebookCell, f"cell {n}", n, cell, found)
+        if self.config.getoption("--book-rerun"):  # from the end, so that each finds the names as later cells left them
+            for n, (cell, _) in reversed([*enumerate(cells, start=1)]):
+                yield self.item(CellAgain, f"cell {n} again", n, cell, [])
+
+    def item(self, kind: type[NotebookCell], name: str, n: int, cell: Any, problems: list[str]) -> NotebookCell:
+        """Return the test of one cell."""
+        raises = "raises-exception" in cell.metadata.get("tags", [])
+        item = kind.from_parent(
+            self,
+            name=name,
+            cell_num=n,
+            # nbval only runs it; outputs are judged below.
+            cell=nbformat.from_dict({**cell, "execution_count": n, "outputs": []}),
+            options=defaultdict(bool, check=False, check_exception=raises),
+        )
+        item.stored, item.problems = cell, problems
+        return item
+
+
+def pair_problems(ipynb: Path) -> list[str]:
+    """Say in what a chapter and its `.py` twin are out of step; a notebook elsewhere need not have one."""
+    if ipynb.parent != NOTEBOOKS and not ipynb.with_suffix(".py").exists():
+        return []
+    return [line for line in pairing_problems(ipynb.parent) if ipynb.stem in line]
+
+
+def blank_problems(code: list[Any], problems: list[list[str]]) -> list[str]:
+    """Return what is wrong with cells that hold no code, and so are never run."""
+    return [line for cell, found in zip(code, problems) if not cell.source.strip() for line in found]
+
+
+class Stored(pytest.Item):
+    """What can be said of a chapter without running it, its cells apart."""
+
+    def __init__(self, *, problems: list[str], **options: Any):
+        super().__init__(**options)
+        self.problems = problems
+
+    def runtest(self) -> None:
+        """Fail if the pair is out of step or a blank cell shows something."""
+        if self.problems:
+            pytest.fail("\n".join(self.problems), pytrace=False)
+
+    def reportinfo(self) -> tuple[Path, int, str]:
+        """Return where the test stands, for pytest's headings."""
+        return self.path, 0, f"{self.path.name}, as stored"
 
 
 class NotebookCell(IPyNbCell):
@@ -111,7 +155,7 @@ class NotebookCell(IPyNbCell):
         super().runtest()
         problems = list(self.problems)
         if not any("tolerance" in p for p in problems):
-            found = compare_outputs(self.stored.outputs, self.test_outputs, self.stored.metadata)
+            found = compare_outputs(self.stored.outputs, self.test_outputs, self.stored.metadata, self.stored.source)
             if found:
                 problems += found + self.keep_pictures()
         if problems:
@@ -157,3 +201,19 @@ class NotebookCell(IPyNbCell):
     def reportinfo(self) -> tuple[Path, int, str]:
         """Return where the test stands, for pytest's headings."""
         return self.parent.path, 0, self.place()
+
+
+class CellAgain(NotebookCell):
+    """A code cell that is run a second time, after the whole chapter: passes if it raises nothing.
+
+    A reader goes back and runs a cell again. That fails where a later cell has given a name that the cell uses to
+    something else.
+    """
+
+    def runtest(self) -> None:
+        """Run the cell; what it shows the second time is not compared."""
+        IPyNbCell.runtest(self)
+
+    def place(self) -> str:
+        """Return notebook and cell."""
+        return f"{super().place()}, run again after the whole chapter"

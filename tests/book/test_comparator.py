@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.book.comparator import (
-    Tolerance,
-    compare_pictures,
-    compare_text,
-    differences,
-    same_line,
-    split_numbers,
-    visible_text,
-)
+from tests.book.drawings import differences
+from tests.book.pictures import compare_pictures
+from tests.book.texts import compare_text, literals, same_line, split_numbers, visible_text
+from tests.book.tolerance import Tolerance
 
 EXACT = Tolerance()
 
@@ -47,17 +42,20 @@ def test_numbers_are_found(line, numbers):
 @pytest.mark.parametrize(
     ("stored", "new"),
     [
-        ("0.10", "0.11"),
+        ("89.04", "89.05"),
         ("-0.00", "0.00"),
-        ("9.99", "10.00"),
-        ("9.99e-06", "1.00e-05"),
+        ("99.99", "100.00"),
+        ("9.999e-06", "1.000e-05"),
         ("tensor([-0., 1.])", "tensor([0., 1.])"),
         ("0.30000000000000004", "0.3"),
         ("0.12345678306804932", "0.12345679104328156"),
-        ("[ 9.5, 10.1]", "[9.5,  10.0]"),
+        ("[ 99.51, 100.01]", "[99.51,  100.00]"),
+        ("a: [0.  0.5]  12.25", "a: [ 0. 0.5]  12.25"),
         ("nan inf", "NaN Inf"),
         ("at 0x7f01a2b3c4d5>", "at 0x7f99a2b3c4ff>"),
-        ("a  b", "a b"),
+        ("VAE     99.99  b", "VAE    100.00  b"),  # right-aligned
+        ("VAE  99.99   b", "VAE  100.00  b"),  # left-aligned
+        ("from 99.99 nats", "from 100.00 nats"),  # in a sentence
     ],
 )
 def test_lines_that_agree(stored, new):
@@ -68,6 +66,14 @@ def test_lines_that_agree(stored, new):
 @pytest.mark.parametrize(
     ("stored", "new"),
     [
+        ("0.10", "0.11"),
+        ("beta 0.5", "beta 0.6"),
+        ("9.99", "10.00"),
+        ("0.137", "0.138"),
+        ("3.21e-05", "3.20e-05"),
+        ("a  b", "a b"),
+        ("PCA            79.20", "PCA    79.20        "),
+        ("PCA    79.20         1.50", "PCA           79.20  1.50"),
         ("0.10", "0.12"),
         ("0.01", "-0.01"),
         ("0.1", "0.15"),
@@ -86,6 +92,7 @@ def test_lines_that_agree(stored, new):
         ("1 2", "12"),
         ("a1b", "a2b"),
         ("3.14159265", "3.14159300"),
+        ("3.1415926535897931", "3.1415"),
         ("1-2", "1 -2"),
         ("ab", "a b"),
     ],
@@ -93,6 +100,27 @@ def test_lines_that_agree(stored, new):
 def test_lines_that_differ(stored, new):
     assert not same_line(stored, new, EXACT)
     assert not same_line(new, stored, EXACT)
+
+
+def test_numbers_that_were_chosen_do_not_move():
+    source = "for beta in (0.5, 1.0):\n    loss = train(beta, lr=1e-3)  # 104.3"
+    assert literals(source) == {"0.5", "1.0", "1e-3"}
+    assert literals("%matplotlib inline\n'") == set()
+    loose = Tolerance.of_cell({"tolerance": {"rtol": 0.2}})
+    assert same_line("beta 0.5: -104.3", "beta 0.5: -104.9", loose, literals(source))
+    assert not same_line("beta 0.5: -104.3", "beta 0.6: -104.3", loose, literals(source))
+    assert not same_line("beta 0.6: -104.3", "beta 0.5: -104.3", loose, literals(source))
+    assert same_line("beta 0.5", "beta 0.6", loose, set())
+
+
+def test_draws_are_rows_or_columns_of_a_grid():
+    drawn = Tolerance.of_cell({"tolerance": {"draws": ["rows 2-3", "column 1"]}})
+    assert drawn.drawn(4, 3).astype(int).tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 0, 0]]
+    assert drawn.by_columns
+    assert drawn.data == 1e-3  # what is no draw must be what it was
+    assert Tolerance.of_cell({"tolerance": {"draws": ["all", "axes 3"]}}).drawn(2, 2).all()
+    assert Tolerance.of_cell({"tolerance": {"draws": ["axes 3"]}}).axes == [3]
+    assert not Tolerance.of_cell({"tolerance": {"draws": ["axes 3"]}}).drawn(2, 2).any()
 
 
 def test_declared_tolerance():
@@ -106,8 +134,8 @@ def test_declared_tolerance():
     assert same_line("15 units", "17 units", counted)
     assert not same_line("15 units", "18 units", counted)
     assert (loose.figure, loose.data) == (0.35, 0.05)
-    assert Tolerance.of_cell({"tolerance": {"figure": 0.4}}).data == 0.2
-    assert Tolerance.of_cell({"tolerance": {"data": 0.1, "figure": 0.4}}).data == 0.1
+    assert Tolerance.of_cell({"tolerance": {"figure": 0.3}}).data == 0.15
+    assert Tolerance.of_cell({"tolerance": {"data": 0.1, "figure": 0.3}}).data == 0.1
     assert Tolerance.of_cell({}) == EXACT
 
 
@@ -120,13 +148,15 @@ def test_trailing_blanks_do_not_count_but_lines_do():
 
 def test_html_is_read_as_a_reader_sees_it():
     rows = "<tr><th>a</th><th>b &amp; c</th></tr>\n<tr><td>1</td><td>2.5</td></tr>"
-    assert visible_text(f"<style>b{{}}</style><table id='a7'>{rows}</table>") == "a b & c\n1 2.5"
+    assert visible_text(f"<style>b{{}}</style><table id='a7'>{rows}</table>") == "a | b & c |\n1 | 2.5 |"
+    empty = ("<tr><td>79.20</td><td></td></tr>", "<tr><td></td><td>79.20</td></tr>")
+    assert visible_text(empty[0]) != visible_text(empty[1])
 
 
 def test_pictures_are_compared_in_shape_and_from_afar():
-    def picture(height=100, width=200, left=50):
+    def picture(height=100, width=200, left=50, colour=(0, 114, 178)):
         pixels = np.full((height, width, 3), 255, dtype=np.uint8)
-        pixels[height // 4 : height // 2, left * width // 200 : 3 * width // 4] = (0, 114, 178)
+        pixels[height // 4 : height // 2, left * width // 200 : 3 * width // 4] = colour
         file = io.BytesIO()
         Image.fromarray(pixels).save(file, "png")
         return base64.b64encode(file.getvalue()).decode()
@@ -135,8 +165,9 @@ def test_pictures_are_compared_in_shape_and_from_afar():
     assert compare_pictures(picture(), picture(height=102, width=204), EXACT) == []
     assert "200 x 100" in compare_pictures(picture(), picture(height=107), EXACT)[0]  # another aspect
     assert "300 x 150" in compare_pictures(picture(), picture(height=150, width=300), EXACT)[0]
-    assert "looks different" in compare_pictures(picture(), picture(left=100), EXACT)[0]
-    assert compare_pictures(picture(), picture(left=100), Tolerance(figure=0.9)) == []
+    assert "looks different" in compare_pictures(picture(), picture(left=100), EXACT)[-1]
+    assert len(compare_pictures(picture(), picture(left=70), Tolerance(figure=0.9))) == 0
+    assert "colours differ" in compare_pictures(picture(), picture(colour=(90, 90, 90)), Tolerance(figure=0.9))[0]
 
 
 def test_descriptions_compare_data_with_their_own_range():
@@ -151,3 +182,20 @@ def test_descriptions_compare_data_with_their_own_range():
     assert list(differences([{"label": "a"}], [{"label": "a"}, {"label": "b"}], "", EXACT))
     assert list(differences({"a": 1}, {"a": 1, "legend": {}}, "", EXACT))
     assert list(differences({"off": True}, {"off": False}, "", EXACT))
+
+
+def test_words_of_a_drawing_have_places_and_axes_have_ticks():
+    def about(x=0.5, at=(0, 1, 2), labels=("0%", "50%", "100%"), high=2.0):
+        text = {"text": "here", "at": [x, 0.5]}
+        return {"texts": [text], "xlim": [0.0, high], "xticks": {"at": list(at), "labels": list(labels)}}
+
+    loose = Tolerance(data=0.1)
+    assert list(differences(about(), about(x=0.505), "", EXACT)) == []
+    assert list(differences(about(), about(x=0.53), "", EXACT))
+    assert list(differences(about(), about(x=0.57), "", loose)) == []
+    assert list(differences(about(), about(x=0.7), "", loose))
+    assert list(differences(about(), about(labels=("0", "1", "2")), "", loose))
+    fewer = about(at=(0, 1), labels=("0%", "50%"), high=1.95)
+    assert list(differences(about(), fewer, "", EXACT))
+    assert list(differences(about(), fewer, "", loose)) == list(differences(fewer, about(), "", loose)) == []
+    assert list(differences(about(), about(at=(0, 2), labels=("0%", "100%")), "", loose))

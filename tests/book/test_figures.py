@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from book._tools.figures import FIGURE_MIME, describe, description
+from book._tools.images import FEATURES, copy, features, pack, restore, unpack
 from lvmlib.plotting import image_grid, use_style
 
 mpl.use("agg")
@@ -30,7 +31,10 @@ def reference():
     figure, ax = plt.subplots()
     x = np.linspace(0.1, 1, 50)
     ax.plot(x, x**2, label="train")
-    ax.plot(x, x**3, label="test")
+    ax.plot(x, x**3, "o-", label="test")
+    ax.bar([0.2, 0.4], [0.3, 0.5], width=0.1)
+    ax.text(0.5, 0.6, "here")
+    ax.annotate("there", (0.5, 0.2), (0.7, 0.4), arrowprops={"arrowstyle": "->"})
     ax.set(xlabel="step", ylabel="nats", title="Loss")
     ax.legend()
     return figure, ax
@@ -64,6 +68,27 @@ CHANGES = {
     "figure title": lambda ax: ax.figure.suptitle("Both"),
     "figure legend": lambda ax: ax.figure.legend(["one"]),
     "frame off": lambda ax: ax.set_axis_off(),
+    "a text elsewhere": lambda ax: ax.texts[0].set_position((0.3, 0.6)),
+    "a text turned": lambda ax: ax.texts[0].set_rotation(90),
+    "colour of a text": lambda ax: ax.texts[0].set_color("C1"),
+    "a note elsewhere": lambda ax: setattr(ax.texts[1], "xyann", (0.4, 0.5)),
+    "a note that points elsewhere": lambda ax: setattr(ax.texts[1], "xy", (0.4, 0.5)),
+    "arrow gone": lambda ax: setattr(ax.texts[1], "arrow_patch", None),
+    "arrow turned round": lambda ax: ax.texts[1].arrow_patch.set_arrowstyle("<-"),
+    "arrow dashed": lambda ax: ax.texts[1].arrow_patch.set_linestyle("--"),
+    "percent": lambda ax: ax.yaxis.set_major_formatter("{x:.0%}"),
+    "decimals of tick labels": lambda ax: ax.xaxis.set_major_formatter("{x:.3f}"),
+    "tick labels gone": lambda ax: ax.tick_params(labelbottom=False),
+    "other ticks": lambda ax: ax.set_xticks([0.2, 0.6]),
+    "ticks exchanged": lambda ax: ax.set_xticks([0.2, 0.4], ["0.4", "0.2"]),
+    "bars dashed": lambda ax: [p.set_linestyle("--") for p in ax.patches],
+    "bars hollow": lambda ax: [p.set_fill(False) for p in ax.patches],
+    "bars hatched": lambda ax: [p.set_hatch("/") for p in ax.patches],
+    "edges of bars": lambda ax: [p.set_edgecolor("C3") for p in ax.patches],
+    "bars transparent": lambda ax: [p.set_alpha(0.2) for p in ax.patches],
+    "wider line": lambda ax: ax.lines[0].set_linewidth(5),
+    "hollow markers": lambda ax: ax.lines[1].set_markerfacecolor("white"),
+    "dashes in the legend": lambda ax: ax.get_legend().legend_handles[0].set_linestyle("--"),
 }
 
 
@@ -114,6 +139,57 @@ def test_description_holds_the_data_of_every_kind_of_plot(draw):
     assert described(values) == described(values * (1 + 1e-9))
     assert described(values) != described(others)
     json.dumps(described(values), allow_nan=False)
+
+
+@pytest.mark.parametrize("kind", ["imshow", "pcolormesh"])
+def test_description_notices_every_exchange_in_a_small_matrix(kind):
+    def described(matrix):
+        figure, ax = plt.subplots()
+        getattr(ax, kind)(matrix)
+        about = describe(figure)
+        plt.close(figure)
+        return about
+
+    matrix = np.random.default_rng(0).random((27, 27))
+    before = described(matrix)
+    for i in range(26):
+        rows, columns = list(range(27)), list(range(27))
+        rows[i : i + 2] = columns[i : i + 2] = i + 1, i
+        assert described(matrix[rows]) != before
+        assert described(matrix[:, columns]) != before
+
+
+def test_description_of_a_grid_tells_about_each_tile():
+    images = torch.rand(7, 1, 14, 14).round()
+    (grid,) = describe(image_grid(images, columns=4).figure)["axes"][0]["images"]
+    assert grid["tiles"] == "grid of 7: 2 x 4 tiles of 14 x 14, gap 2"
+    assert grid["size"] == [7, 1, 7, 7]
+    features = unpack(grid["features"], "<u2").reshape(7, len(FEATURES))
+    assert features[:, 0] == pytest.approx(images.mean((1, 2, 3)).numpy(), abs=1e-4)
+    assert features[:, 3:5] == pytest.approx(0)  # neither grey nor coloured
+    boards = unpack(grid["boards"], "u1").reshape(7, 7, 7)
+    assert boards[3] == pytest.approx(images[3, 0].view(7, 2, 7, 2).mean((1, 3)).numpy(), abs=3e-3)
+
+
+@pytest.mark.parametrize(
+    "change", [lambda x: x.flip(-2), lambda x: x.flip(-1), lambda x: x.mT, lambda x: x.roll(1, -1)]
+)
+def test_features_of_a_tile_move_with_single_pixels(change):
+    tiles = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)).round()
+    before = features(tiles.numpy())
+    assert np.abs(features(change(tiles).numpy()) - before).max(axis=1).min() > 0.01
+    tiles[:, :, 14, 14] = 1 - tiles[:, :, 14, 14]
+    assert np.abs(features(tiles.numpy()) - before).max(axis=1).min() > 1e-3
+
+
+def test_packed_numbers_come_back():
+    values = np.array([0.0, 0.25, 1.0, np.nan])
+    for kind, step in (("u1", 1 / 254), ("<u2", 1 / 65534)):
+        back = unpack(pack(values, kind), kind)
+        assert np.isnan(back[3])
+        assert back[:3] == pytest.approx(values[:3], abs=step)
+    matrix = np.array([[-3.0, 5.0], [np.nan, 1.0]])
+    assert np.nan_to_num(restore(copy(matrix))[0], nan=9) == pytest.approx(np.nan_to_num(matrix, nan=9), abs=0.04)
 
 
 def test_description_of_permuted_digits_differs():

@@ -63,13 +63,13 @@ def test_right_notebook_passes_whatever_the_machine_prefers(executed, tmp_path):
         path.mkdir(parents=True)
     (kernels / "kernel.json").write_text('{"argv": ["/bin/false"], "display_name": "Broken", "language": "python"}')
     (startup / "00.py").write_text("print('hello')\nsum = max\n")
-    (folder / "00_other.py").write_text("raise SystemExit('a twin is no test')\n")
+    (folder / "00_more.py").write_text("raise SystemExit('a twin is no test')\n")
     write(folder / "00_other.ipynb", executed)
     code, report = book(
         folder, JUPYTER_PATH=str(home), IPYTHONDIR=str(home / "ipython"), OMP_NUM_THREADS="7", MPLBACKEND="nonsense"
     )
     assert code == 0, report
-    assert "4 passed" in report  # the blank cell is none
+    assert "5 passed" in report  # four cells and the notebook as stored; the blank cell is none
 
 
 def test_wrong_notebooks_fail_on_two_workers_and_the_report_helps(executed, tmp_path):
@@ -93,7 +93,7 @@ def test_wrong_notebooks_fail_on_two_workers_and_the_report_helps(executed, tmp_
     changes = [None, number, strip, disorder, die]
     for i, change in enumerate(changes):
         write(tmp_path / f"{i:02}_{change.__name__ if change else 'good'}.ipynb", executed, change)
-    code, report = book(tmp_path, "-n", "2")  # which xdist would take as a leave to tear chapters apart
+    code, report = book(tmp_path, "-n", "2")  # however they are distributed, a notebook stays on one worker
     assert code == 1
 
     def outcome(verdict):
@@ -120,6 +120,44 @@ def test_wrong_notebooks_fail_on_two_workers_and_the_report_helps(executed, tmp_
         "last words",
     ):
         assert part in report, f"{part!r} is missing in:\n{report}"
+
+
+AGAIN = [
+    "values = [1.0, 2.0]",
+    "total = sum(values)\nprint(total)",
+    "print(len(values))",
+    "values = 'a word'",
+    "def f(x):\n    return x + total",
+    "f = f(1.0)",
+    "raise KeyError(values)",
+]
+
+
+def test_cells_that_cannot_be_run_again_are_found(tmp_path):
+    cells = [("code", source, {"tags": ["raises-exception"]} if "raise" in source else {}) for source in AGAIN]
+    write(tmp_path / "05_names.ipynb", make_notebook(cells, run(cells, tmp_path, 60)[0]))
+    code, report = book(tmp_path)
+    assert code == 0, report
+    assert "8 passed" in report
+    code, report = book(tmp_path, "--book-rerun")
+    assert code == 1
+    assert "2 failed, 13 passed" in report
+    assert "05_names.ipynb, code cell 2, run again after the whole chapter: total = sum(values)" in report
+    assert "05_names.ipynb, code cell 6, run again after the whole chapter: f = f(1.0)" in report
+    assert "TypeError: 'float' object is not callable" in report
+
+
+def test_a_pair_out_of_step_and_a_blank_cell_with_outputs_are_found(executed, tmp_path):
+    def scribble(cells):
+        cells[-1].outputs = [nbformat.v4.new_output("stream", text="from nowhere\n")]
+
+    write(tmp_path / "05_blank.ipynb", executed, scribble)
+    (tmp_path / "05_blank.py").write_text("# %%\nx = 1\n")
+    code, report = book(tmp_path)
+    assert code == 1
+    assert "1 failed, 4 passed" in report
+    assert "05_blank.py and 05_blank.ipynb differ" in report
+    assert "a cell without code has outputs" in report
 
 
 def test_kernel_environment(monkeypatch, tmp_path):
