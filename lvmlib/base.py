@@ -9,42 +9,28 @@ bound (Nielsen et al. 2020, *SurVAE Flows*). `Density` and `Transform` are defin
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lvmlib.checks import check_context, check_no, check_seed, check_told, check_type, entrance, refuse
+from lvmlib.checks import (
+    check_context,
+    check_count,
+    check_no,
+    check_sizes,
+    check_told,
+    check_type,
+    entrance,
+    refuse,
+)
 from lvmlib.draws import Conditioned, tempered
+from lvmlib.generators import seed_everything as seed_everything  # where it used to be
 
 if TYPE_CHECKING:
     from lvmlib.trace import Trace
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that the library and its notebooks draw from: Python's, NumPy's and torch's.
-
-    Args:
-        seed: a whole number from 0 to 2^32 - 1.
-
-    Raises:
-        ValueError: another seed; no generator is touched.
-
-    Example:
-        >>> seed_everything(0)
-        >>> first = torch.rand(())
-        >>> seed_everything(0)
-        >>> bool(torch.rand(()) == first)
-        True
-    """
-    seed = check_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (older libraries draw from NumPy's global generator)
-    torch.manual_seed(seed)
 
 
 def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
@@ -64,7 +50,7 @@ def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
         >>> round(bits_per_dim(uniform, (1, 28, 28)).item(), 4)
         8.0
     """
-    return -log_prob / (math.prod(event_shape) * math.log(2))
+    return -log_prob / (math.prod(check_sizes(event_shape)) * math.log(2))
 
 
 class Density(nn.Module):
@@ -86,7 +72,7 @@ class Density(nn.Module):
 
     def __init__(self, event_shape: Sequence[int]):
         super().__init__()
-        self.event_shape = torch.Size(event_shape)
+        self.event_shape = check_sizes(event_shape)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of each example, never averaged.
@@ -117,6 +103,7 @@ class Density(nn.Module):
         Returns:
             [n, \\*event_shape].
         """
+        n = check_count(n, "n")
         check_context(context, n)
         distribution = tempered(self.distribution(context), temperature)
         return distribution.sample() if distribution.batch_shape else distribution.sample(torch.Size((n,)))
@@ -157,6 +144,7 @@ class Density(nn.Module):
         Raises:
             TypeError: the draws cannot be reparameterised.
         """
+        n = check_count(n, "n")
         check_context(context, n)
         distribution = self.distribution(context)
         check_no(
@@ -182,7 +170,7 @@ class Density(nn.Module):
         """
         if self.is_bound:
             self.trace(x, context, k)  # which it does not have either, and says so
-        log_prob = self.log_prob(x, context)
+        k, log_prob = check_count(k), self.log_prob(x, context)
         return log_prob.expand(k, *log_prob.shape)
 
     def trace(self, x: Tensor, context: Tensor | None = None, k: int = 1, **how: Any) -> Trace:

@@ -155,6 +155,7 @@ class Flow(Density):
         Raises:
             TypeError: a layer is stochastic, so the density of a draw is not known.
         """
+        n = check_count(n, "n")
         check_context(context, n)
         check_no(
             self.is_bound,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvmlib.base import Density
-from lvmlib.checks import check_context, check_no, entrance
+from lvmlib.checks import check_context, check_count, check_no, entrance
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -38,6 +38,7 @@ class _Toy(Density):
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw `n` points: [n, 2]; at temperature 1 only."""
+        n = check_count(n, "n")
         check_context(context, n)
         check_no(temperature != 1, f"{type(self).__name__} is drawn from at temperature 1, not {temperature}.")
         return self._sample(n)

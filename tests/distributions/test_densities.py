@@ -115,7 +115,7 @@ def test_mixture_of_gaussians_starts_from_data():
 
 def test_mixture_of_gaussians_refuses_what_it_cannot_be():
     for arguments, message in (
-        ({"components": 0}, "1 component"),
+        ({"components": 0}, "components counts Gaussians and must be a whole number, 1 or more"),
         ({"covariance": "round"}, "'round'"),
         ({"floor": -1.0}, "floor"),
     ):
