@@ -209,9 +209,7 @@ class Coins(Distribution):
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-probability of zeros and ones [..., \*batch, \*event]; [..., \*batch], nats."""
         logits, x = self.logits, at_least_float32(x)
-        if x.dim() < logits.dim():  # one picture for many draws
-            x = x.expand_as(logits)
-        elif x.shape != logits.shape:
+        if x.shape != logits.shape:
             logits, x = torch.broadcast_tensors(logits, x)
         return _sum(log_prob_of_bits(logits, x), self.event_dims)
 
