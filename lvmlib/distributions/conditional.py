@@ -30,8 +30,8 @@ class _Conditional(Density):
         if context is None:
             raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
         weight = next(self.network.parameters(), context)
-        if weight.dtype in (torch.bfloat16, torch.float16) and context.is_floating_point():
-            context = context.to(weight.dtype)  # draws have float32 there, and what is computed from the outputs too
+        if weight.dtype != context.dtype and _converts(context.dtype, weight.dtype):
+            context = context.to(weight.dtype)
         try:
             out = self.network(context)
         except RuntimeError as error:
@@ -39,8 +39,8 @@ class _Conditional(Density):
             if not dtypes or context.dtype in dtypes:
                 raise
             raise TypeError(
-                f"The network of {type(self).__name__} computes in {dtypes.pop()}, but it was given {context.dtype}. "
-                "Convert the data with data.unit() or x.float(), or the model with model.to(dtype)."
+                f"The network of {type(self).__name__} computes in {weight.dtype}, but it was given {context.dtype}. "
+                f"Convert the data with data.unit() or x.to({weight.dtype}), or the model with model.to(dtype)."
             ) from error
         wanted = self.parameters_per_dim * self.dims
         if out.numel() != out.shape[0] * wanted:
@@ -53,6 +53,11 @@ class _Conditional(Density):
         if parts[0].shape[1:] == self.event_shape:
             return tuple(parts)
         return tuple(part.reshape(-1, *self.event_shape) for part in parts)
+
+
+def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Where nothing is lost, and into half precision, which weights may have but draws and densities have not."""
+    return given.is_floating_point and (wanted.itemsize == 2 or torch.promote_types(given, wanted) == wanted)
 
 
 class ConditionalNormal(_Conditional):

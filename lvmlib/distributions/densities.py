@@ -137,7 +137,8 @@ class MixtureOfGaussians(Density):
             [B, K], nats.
         """
         check_batch(x, self.event_shape)
-        x, loc, scale = at_least_float32(x).flatten(1), at_least_float32(self.loc), self.scale()  # x: [B, D]
+        loc, scale = at_least_float32(self.loc), self.scale()
+        x = x.flatten(1).to(torch.promote_types(x.dtype, loc.dtype))  # [B, D]
         d, log_scale = loc.shape[1], scale.log() if self.floor else at_least_float32(self.log_scale)  # exact, if tiny
         if self.covariance == "spherical":
             # cdist measures without expanding the square, which would cancel, and without a tensor [B, K, D].
