@@ -20,9 +20,11 @@ from lvmlib.checks import (
     check_context,
     check_count,
     check_no,
+    check_read,
     check_sizes,
     check_told,
     check_type,
+    check_wanted,
     entrance,
     refuse,
 )
@@ -43,7 +45,8 @@ def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
         event_shape: shape of one example, with :math:`D` entries in all.
 
     Returns:
-        Same shape as `log_prob`, bits per dimension; lower is better.
+        Same shape as `log_prob`, bits per dimension; lower is better. Below 0 it is no code length but comes from a
+        density, which may exceed 1: of pixels scaled to [0, 1], say, which lack log2(levels) bits per dimension.
 
     Example:
         >>> uniform = -784 * math.log(256) * torch.ones(1)   # every pixel uniform over 256 values
@@ -65,9 +68,12 @@ class Density(nn.Module):
         event_shape: `torch.Size`.
         is_bound: True where `log_prob` is a lower bound in expectation and not the log-likelihood itself.
         support: the values that an entry may take.
+        ignores_context: True where nothing depends on a context. Inside of a chain it may be given one all the same;
+            from outside it is refused, since it would be dropped.
     """
 
     is_bound: bool = False
+    ignores_context: bool = False
     support: constraints.Constraint = constraints.real
 
     def __init__(self, event_shape: Sequence[int]):
@@ -105,6 +111,7 @@ class Density(nn.Module):
         """
         n = check_count(n, "n")
         check_context(context, n)
+        check_wanted(self, context)
         distribution = tempered(self.distribution(context), temperature)
         return distribution.sample() if distribution.batch_shape else distribution.sample(torch.Size((n,)))
 
@@ -224,7 +231,12 @@ class Given(Density):
 
     def read(self, context: Tensor | None) -> Tensor:
         """What the network makes of the context."""
-        out: Tensor = self.network(check_told(context, type(self).__name__))
+        context = check_told(context, type(self).__name__)
+        try:
+            out: Tensor = self.network(context)
+        except RuntimeError as error:
+            check_read(error, type(self).__name__, context)
+            raise
         return out
 
     def given(self, context: Tensor) -> Distribution | Conditioned:
@@ -256,11 +268,13 @@ class Transform(nn.Module):
         event_shape: shape on the data side, or None where any shape will do.
         latent_shape: shape on the noise side; None, that of the data side.
         support: the values that the data may take; None where a layer only moves values, so that what follows decides.
+        ignores_context: True where nothing depends on a context.
     """
 
     event_shape: torch.Size | None = None
     latent_shape: torch.Size | None = None
     support: constraints.Constraint | None = constraints.real
+    ignores_context: bool = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data towards noise.

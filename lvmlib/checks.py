@@ -26,6 +26,9 @@ class _Events(Protocol):
     event_shape: Any
     support: Any
 
+    @property
+    def ignores_context(self) -> bool: ...
+
 
 class _Inside(threading.local):
     """Counts the calls that we are inside of, one count for each thread."""
@@ -48,11 +51,13 @@ def entrance(density: _Events, x: Tensor, context: Tensor | None = None) -> Abst
 
     Raises:
         TypeError: `x` or the context is no tensor.
-        ValueError: another shape than [B, \\*event_shape], values outside the support, a context of other length.
+        ValueError: another shape than [B, \\*event_shape], values outside the support, a context of other length or
+            one that nothing would look at.
     """
     check_batch(x, density.event_shape)
     if context is not None:
         check_context(context, len(x))
+        check_wanted(density, context)
     if torch.compiler.is_compiling():
         return nullcontext()
     if not (_inside.calls or _is_wrapped(x)):
@@ -102,6 +107,25 @@ def check_context(context: Tensor | None, rows: int) -> None:
         raise TypeError(f"context must be a torch.Tensor of shape [{rows}, ...] or None, but it is {what}.")
     if len(context) != rows:
         raise ValueError(f"context must have one row per example, {rows} in all, but it has {len(context)}.")
+
+
+def check_wanted(density: _Events, context: Tensor | None) -> None:
+    """Raise `ValueError` at the outermost call where a context is given to a density that would ignore it."""
+    if context is not None and density.ignores_context and not _inside.calls:
+        raise ValueError(
+            f"This {type(density).__name__} takes no context: nothing in it depends on one. Leave it out, or build the "
+            "model with parts that read it."
+        )
+
+
+def check_read(error: RuntimeError, name: str, given: Tensor) -> None:
+    """Raise `ValueError` where the network of `name` stopped at the shape of what it was given."""
+    if any(word in str(error) for word in ("shape", "size", "channels", "dimension")):
+        raise ValueError(
+            f"The network of {name} cannot read what it is given, {given.dtype} of shape {list(given.shape)}: {error}. "
+            "A model that was built for a context needs it, context=..., one row per example (class labels as one-hot "
+            "rows), and one that was not takes none."
+        ) from error
 
 
 def check_support(x: Tensor, support: Constraint, owner: str) -> None:

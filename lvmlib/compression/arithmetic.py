@@ -145,7 +145,7 @@ def arithmetic_decode(
         >>> bytes(arithmetic_decode(uniform, arithmetic_encode(uniform, b"as it was")).tolist())
         b'as it was'
     """
-    length = None if length is None else check_count(length, "length", "counts symbols or examples", least=0)
+    length = None if length is None else check_count(length, "length", "counts symbols or examples", least=None)
     if isinstance(model, Autoregressive):
         return decode_examples(model, data, length, context)
     _check_function(model, context)

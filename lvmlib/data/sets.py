@@ -89,6 +89,13 @@ class Data:
         noise = torch.randint(0, self.levels - 1, x.shape, dtype=torch.uint8, generator=generator, device=device)
         return (noise.to(x.device) < x).float()
 
+    def __getitem__(self, index: Index) -> Tensor:
+        """One example for a single number, else a batch of them: what a `torch.utils.data.DataLoader` asks for."""
+        single = _single(index)
+        if single is not None and not -len(self) <= single < len(self):
+            raise IndexError(f"{self.name} has {len(self)} examples, but number {single} was asked for.")
+        return self.batch(index) if single is None else self.batch(single)[0]
+
     def fixed(self, seed: int) -> Data:
         """Return the split with one draw of the binarization frozen, for evaluations that must agree to the last bit.
 

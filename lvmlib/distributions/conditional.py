@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 
 from lvmlib.base import Density
-from lvmlib.checks import check_count, number
+from lvmlib.checks import check_count, check_read, number
 from lvmlib.distributions.discretized import DiscretizedLogistic
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
 from lvmlib.draws import at_least_float32
@@ -37,6 +37,7 @@ class _Conditional(Density):
         except RuntimeError as error:
             dtypes = {p.dtype for p in self.network.parameters()}
             if not dtypes or context.dtype in dtypes:
+                check_read(error, type(self).__name__, context)
                 raise
             raise TypeError(
                 f"The network of {type(self).__name__} computes in {weight.dtype}, but it was given {context.dtype}. "

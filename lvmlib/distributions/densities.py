@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
 
 from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context, check_count, check_not_negative, check_temperature, entrance
+from lvmlib.checks import (
+    check_batch,
+    check_context,
+    check_count,
+    check_not_negative,
+    check_temperature,
+    check_wanted,
+    entrance,
+)
 from lvmlib.distributions.factorised import RANGE, StandardNoise
 from lvmlib.draws import at_least_float32
 
@@ -27,6 +35,7 @@ class StandardNormal(Density):
     """
 
     loc: Tensor
+    ignores_context = True
 
     def __init__(self, event_shape: Sequence[int]):
         super().__init__(event_shape)
@@ -34,7 +43,7 @@ class StandardNormal(Density):
         self._noise: StandardNoise | None = None  # made once: every step of training asks for it
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
-        """N(0, I); it accepts a context and ignores it."""
+        """N(0, I), in as many rows as a context has."""
         if context is not None:
             return StandardNoise(self.loc.expand(len(context), *self.event_shape), len(self.event_shape))
         if self._noise is None or self._noise.zeros is not self.loc:  # the module has moved since
@@ -73,6 +82,8 @@ class MixtureOfGaussians(Density):
 
     Source: Bishop 2006, *Pattern Recognition and Machine Learning*, section 9.2.
     """
+
+    ignores_context = True
 
     def __init__(
         self, event_shape: Sequence[int], components: int = 8, covariance: str = "diagonal", floor: float = 0.0
@@ -155,7 +166,7 @@ class MixtureOfGaussians(Density):
         return at_least_float32(self.logits).log_softmax(0) + log_normal
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
-        """Log-density of each example; [B], nats. It accepts a context and ignores it."""
+        """Log-density of each example; [B], nats. A context is nothing to it."""
         with entrance(self, x, context):
             return self.component_log_prob(x).logsumexp(1)
 
@@ -169,7 +180,7 @@ class MixtureOfGaussians(Density):
         return self.lower is None or len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
-        """The mixture as a torch distribution; it accepts a context and ignores it."""
+        """The mixture as a torch distribution, in as many rows as a context has."""
         k, event, loc = len(self.loc), self.event_shape, at_least_float32(self.loc)
         component: Distribution
         if self.lower is not None and len(event) == 1:
@@ -190,7 +201,7 @@ class MixtureOfGaussians(Density):
 
         Args:
             n: how many.
-            context: ignored; [n, ...] or None.
+            context: None; inside of a chain, ignored.
             temperature: divides the logits of the components and multiplies their standard deviations.
 
         Returns:
@@ -198,6 +209,7 @@ class MixtureOfGaussians(Density):
         """
         n, temperature = check_count(n, "n"), check_temperature(temperature)
         check_context(context, n)
+        check_wanted(self, context)
         loc = at_least_float32(self.loc)
         k = torch.multinomial((at_least_float32(self.logits) / temperature).softmax(0), n, replacement=True)
         noise = temperature * torch.randn(n, loc.shape[1], dtype=loc.dtype, device=loc.device)

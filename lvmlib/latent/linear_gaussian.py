@@ -43,6 +43,7 @@ class LinearGaussian(Stochastic):
 
     weight: Tensor
     bias: Tensor
+    ignores_context = True
 
     def __init__(
         self,

@@ -37,9 +37,10 @@ def check_data(data: Any, valid: Any, batch_size: int) -> None:
         parts = split if isinstance(split, tuple) else (split,)
         if not parts or not all((isinstance(t, Tensor) and t.dim() > 0) or hasattr(t, "batch") for t in parts):
             what = f"({', '.join(type(t).__name__ for t in parts)})" if parts is split else type(split).__name__
+            inside = hasattr(split, "dataset")  # fit shuffles and cuts batches itself
             raise TypeError(
                 f"{name} must be a lvmlib.data.Data, a tensor [N, ...] or a tuple of these, but it is {what}. "
-                "Arrays and lists become tensors with torch.as_tensor."
+                + ("Give what it loads from." if inside else "Arrays and lists become tensors with torch.as_tensor.")
             )
         lengths = [len(part) for part in parts]
         if len(set(lengths)) > 1:
