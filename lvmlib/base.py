@@ -9,42 +9,30 @@ bound (Nielsen et al. 2020, *SurVAE Flows*). `Density` and `Transform` are defin
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from lvmlib.checks import check_context, check_no, check_seed, check_told, check_type, entrance, refuse
+from lvmlib.checks import (
+    check_context,
+    check_count,
+    check_no,
+    check_read,
+    check_sizes,
+    check_told,
+    check_type,
+    check_wanted,
+    entrance,
+    refuse,
+)
 from lvmlib.draws import Conditioned, tempered
+from lvmlib.generators import seed_everything as seed_everything  # where it used to be
 
 if TYPE_CHECKING:
     from lvmlib.trace import Trace
-
-
-def seed_everything(seed: int) -> None:
-    """Seed every generator that the library and its notebooks draw from: Python's, NumPy's and torch's.
-
-    Args:
-        seed: a whole number from 0 to 2^32 - 1.
-
-    Raises:
-        ValueError: another seed; no generator is touched.
-
-    Example:
-        >>> seed_everything(0)
-        >>> first = torch.rand(())
-        >>> seed_everything(0)
-        >>> bool(torch.rand(()) == first)
-        True
-    """
-    seed = check_seed(seed)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (older libraries draw from NumPy's global generator)
-    torch.manual_seed(seed)
 
 
 def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
@@ -57,14 +45,15 @@ def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
         event_shape: shape of one example, with :math:`D` entries in all.
 
     Returns:
-        Same shape as `log_prob`, bits per dimension; lower is better.
+        Same shape as `log_prob`, bits per dimension; lower is better. Below 0 it is no code length but comes from a
+        density, which may exceed 1: of pixels scaled to [0, 1], say, which lack log2(levels) bits per dimension.
 
     Example:
         >>> uniform = -784 * math.log(256) * torch.ones(1)   # every pixel uniform over 256 values
         >>> round(bits_per_dim(uniform, (1, 28, 28)).item(), 4)
         8.0
     """
-    return -log_prob / (math.prod(event_shape) * math.log(2))
+    return -log_prob / (math.prod(check_sizes(event_shape)) * math.log(2))
 
 
 class Density(nn.Module):
@@ -79,14 +68,17 @@ class Density(nn.Module):
         event_shape: `torch.Size`.
         is_bound: True where `log_prob` is a lower bound in expectation and not the log-likelihood itself.
         support: the values that an entry may take.
+        ignores_context: True where nothing depends on a context. Inside of a chain it may be given one all the same;
+            from outside it is refused, since it would be dropped.
     """
 
     is_bound: bool = False
+    ignores_context: bool = False
     support: constraints.Constraint = constraints.real
 
     def __init__(self, event_shape: Sequence[int]):
         super().__init__()
-        self.event_shape = torch.Size(event_shape)
+        self.event_shape = check_sizes(event_shape)
 
     def log_prob(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Log-density of each example, never averaged.
@@ -117,7 +109,9 @@ class Density(nn.Module):
         Returns:
             [n, \\*event_shape].
         """
+        n = check_count(n, "n")
         check_context(context, n)
+        check_wanted(self, context)
         distribution = tempered(self.distribution(context), temperature)
         return distribution.sample() if distribution.batch_shape else distribution.sample(torch.Size((n,)))
 
@@ -157,6 +151,7 @@ class Density(nn.Module):
         Raises:
             TypeError: the draws cannot be reparameterised.
         """
+        n = check_count(n, "n")
         check_context(context, n)
         distribution = self.distribution(context)
         check_no(
@@ -182,7 +177,7 @@ class Density(nn.Module):
         """
         if self.is_bound:
             self.trace(x, context, k)  # which it does not have either, and says so
-        log_prob = self.log_prob(x, context)
+        k, log_prob = check_count(k), self.log_prob(x, context)
         return log_prob.expand(k, *log_prob.shape)
 
     def trace(self, x: Tensor, context: Tensor | None = None, k: int = 1, **how: Any) -> Trace:
@@ -236,7 +231,12 @@ class Given(Density):
 
     def read(self, context: Tensor | None) -> Tensor:
         """What the network makes of the context."""
-        out: Tensor = self.network(check_told(context, type(self).__name__))
+        context = check_told(context, type(self).__name__)
+        try:
+            out: Tensor = self.network(context)
+        except RuntimeError as error:
+            check_read(error, type(self).__name__, context)
+            raise
         return out
 
     def given(self, context: Tensor) -> Distribution | Conditioned:
@@ -268,11 +268,13 @@ class Transform(nn.Module):
         event_shape: shape on the data side, or None where any shape will do.
         latent_shape: shape on the noise side; None, that of the data side.
         support: the values that the data may take; None where a layer only moves values, so that what follows decides.
+        ignores_context: True where nothing depends on a context.
     """
 
     event_shape: torch.Size | None = None
     latent_shape: torch.Size | None = None
     support: constraints.Constraint | None = constraints.real
+    ignores_context: bool = False
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Map data towards noise.

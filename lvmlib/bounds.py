@@ -10,6 +10,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from lvmlib.base import Density
 from lvmlib.checks import check_batch, check_context, check_count, check_no, check_not_negative
+from lvmlib.information.checks import not_negative
 from lvmlib.trace import Trace
 
 
@@ -47,7 +48,7 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
 
     Source: Kingma & Welling 2014, equation 3; beta: Higgins et al. 2017.
     """
-    check_not_negative(beta, "beta weighs the KL term")
+    k, beta = check_count(k), check_not_negative(beta, "beta weighs the KL term")
     if not model.is_bound:
         return model.log_prob(x, context)
     trace = model.trace(x, context, k)
@@ -122,6 +123,7 @@ def closed_form_kl(trace: Trace) -> Tensor | None:
         kl: Tensor = kl_divergence(last.q, prior)
     except NotImplementedError:  # no formula for this pair
         return None
+    kl = not_negative(kl)
     return kl if q_rows == rows else kl.view(-1, rows)
 
 

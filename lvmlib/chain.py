@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
 from lvmlib.base import Density, Transform
-from lvmlib.checks import check_context, check_count, check_link, check_no, check_type, entrance, trusted
+from lvmlib.checks import check_context, check_count, check_link, check_no, check_type, check_wanted, entrance, trusted
 from lvmlib.draws import Draw, draw, draw_to_weigh
 from lvmlib.stochastic import Stochastic
 from lvmlib.trace import Trace, Walk, end_of_chain
@@ -65,6 +65,10 @@ class Flow(Density):
     @property
     def is_bound(self) -> bool:  # type: ignore[override]
         return self.base.is_bound or any(isinstance(layer, Stochastic) for layer in self.transforms)
+
+    @property
+    def ignores_context(self) -> bool:  # type: ignore[override]
+        return self.end.ignores_context and all(layer.ignores_context for layer in self.layers)
 
     @property
     def has_rsample(self) -> bool:
@@ -132,7 +136,9 @@ class Flow(Density):
         """
         n = check_count(n, "n")
         check_context(context, n)
-        return self.decode(self.end.sample(n, context, temperature), context)
+        check_wanted(self, context)
+        with trusted():
+            return self.decode(self.end.sample(n, context, temperature), context)
 
     def decode(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """Walk the chain back from a point of the base's space; a stochastic layer draws x ~ p(x|z).
@@ -155,6 +161,7 @@ class Flow(Density):
         Raises:
             TypeError: a layer is stochastic, so the density of a draw is not known.
         """
+        n = check_count(n, "n")
         check_context(context, n)
         check_no(
             self.is_bound,

@@ -206,10 +206,10 @@ def _sha256(path: Path) -> str:
 
 
 def _weights(path: str | os.PathLike[str]) -> Path:
-    """The path with its suffix; the dot in a name such as beta_0.5 begins none."""
+    """The path with its suffix; the dot in a name such as beta_0.5 begins none. A link is followed, not replaced."""
     path = Path(os.path.expanduser(path))
     stem = path.stem if path.suffix in (".safetensors", ".json") else path.name
-    return path.with_name(f"{stem}.safetensors")
+    return Path(os.path.realpath(path.with_name(f"{stem}.safetensors")))
 
 
 def _find(name: str | os.PathLike[str]) -> Path:

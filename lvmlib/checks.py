@@ -11,6 +11,7 @@ import math
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from numbers import Real
 from typing import Any, NoReturn, Protocol
 
 import torch
@@ -24,6 +25,9 @@ class _Events(Protocol):
 
     event_shape: Any
     support: Any
+
+    @property
+    def ignores_context(self) -> bool: ...
 
 
 class _Inside(threading.local):
@@ -47,11 +51,13 @@ def entrance(density: _Events, x: Tensor, context: Tensor | None = None) -> Abst
 
     Raises:
         TypeError: `x` or the context is no tensor.
-        ValueError: another shape than [B, \\*event_shape], values outside the support, a context of other length.
+        ValueError: another shape than [B, \\*event_shape], values outside the support, a context of other length or
+            one that nothing would look at.
     """
     check_batch(x, density.event_shape)
     if context is not None:
         check_context(context, len(x))
+        check_wanted(density, context)
     if torch.compiler.is_compiling():
         return nullcontext()
     if not (_inside.calls or _is_wrapped(x)):
@@ -103,6 +109,25 @@ def check_context(context: Tensor | None, rows: int) -> None:
         raise ValueError(f"context must have one row per example, {rows} in all, but it has {len(context)}.")
 
 
+def check_wanted(density: _Events, context: Tensor | None) -> None:
+    """Raise `ValueError` at the outermost call where a context is given to a density that would ignore it."""
+    if context is not None and density.ignores_context and not _inside.calls:
+        raise ValueError(
+            f"This {type(density).__name__} takes no context: nothing in it depends on one. Leave it out, or build the "
+            "model with parts that read it."
+        )
+
+
+def check_read(error: RuntimeError, name: str, given: Tensor) -> None:
+    """Raise `ValueError` where the network of `name` stopped at the shape of what it was given."""
+    if any(word in str(error) for word in ("shape", "size", "channels", "dimension")):
+        raise ValueError(
+            f"The network of {name} cannot read what it is given, {given.dtype} of shape {list(given.shape)}: {error}. "
+            "A model that was built for a context needs it, context=..., one row per example (class labels as one-hot "
+            "rows), and one that was not takes none."
+        ) from error
+
+
 def check_support(x: Tensor, support: Constraint, owner: str) -> None:
     """Raise `ValueError` unless all values are finite and in the support."""
     if _fits(x, support):
@@ -139,40 +164,91 @@ def _remedy(support: Constraint) -> str:
     return "Rescale or clean the data, or choose another likelihood."
 
 
-def check_count(value: Any, name: str = "k", what: str = "counts draws") -> int:
-    """The whole number that `value` is, Python's or NumPy's; raise `ValueError` unless it is 1 or more."""
-    if type(value) is int and value >= 1:
-        return value
-    try:
-        fits = value >= 1 and value % 1 == 0
-    except (TypeError, ValueError, RuntimeError):
-        fits = False
-    if not fits or isinstance(value, bool):
-        raise ValueError(f"{name} {what} and must be a whole number, 1 or more, but it is {value!r}.")
-    return int(value)
+def check_count(value: Any, name: str = "k", what: str = "counts draws", least: int | None = 1) -> int:
+    """The whole number that `value` is, Python's, NumPy's or torch's; raise `ValueError` unless it is `least` or more.
+
+    Example:
+        >>> check_count(torch.tensor(3)), check_count(3)
+        (3, 3)
+    """
+    plain = value if type(value) is int else _plain(value)
+    if isinstance(plain, int) and not isinstance(plain, bool) and (least is None or plain >= least):
+        return plain
+    hint = f" Write {plain:.0f}." if isinstance(plain, float) and plain % 1 == 0 else ""
+    what, range_ = f" {what} and" if what else "", "" if least is None else f", {least} or more"
+    raise ValueError(f"{name}{what} must be a whole number{range_}, but it is {value!r}.{hint}")
+
+
+def check_counts(least: int = 1, **values: Any) -> list[int]:
+    """Several of them, each with its name: ``channels, layers = check_counts(channels=channels, layers=layers)``."""
+    return [check_count(value, name, "", least) for name, value in values.items()]
+
+
+def check_sizes(values: Any, name: str = "event_shape") -> torch.Size:
+    """Several whole numbers, 1 or more, in a tuple; raise `ValueError` where they are something else.
+
+    Example:
+        >>> check_sizes([1, 28, 28])
+        torch.Size([1, 28, 28])
+    """
+    if isinstance(values, (str, bytes)) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) != 1:
+        raise ValueError(f"{name} must be a tuple of whole numbers, such as (1, 28, 28), but it is {values!r}.")
+    return torch.Size(check_count(value, f"{name}[{i}]", "") for i, value in enumerate(values))
 
 
 def check_seed(seed: Any) -> int:
     """The seed as a Python number; raise `ValueError` unless it is a whole number that NumPy's generator takes."""
-    try:
-        fits = 0 <= seed < 2**32 and seed % 1 == 0
-    except (TypeError, ValueError, RuntimeError):
-        fits = False
-    if not fits:
+    plain = _plain(seed)
+    if not isinstance(plain, int) or isinstance(plain, bool) or not 0 <= plain < 2**32:
         raise ValueError(f"seed must be a whole number from 0 to 2^32 - 1, but it is {seed!r}.")
-    return int(seed)
+    return plain
 
 
-def check_not_negative(value: float, what: str) -> None:
-    """Raise `ValueError` unless the value is 0 or larger."""
-    if not value >= 0:
-        raise ValueError(f"{what} and must not be negative, but it is {value}.")
+def number(value: Any) -> float:
+    """The number that `value` is, Python's, NumPy's or torch's; nan, which fails every comparison, where it is none.
+
+    Example:
+        >>> number(torch.tensor(0.5)), number("0.5"), number(True)
+        (0.5, nan, nan)
+    """
+    plain = _plain(value)
+    return math.nan if isinstance(plain, bool) or not isinstance(plain, Real) else float(plain)
 
 
-def check_temperature(temperature: float) -> None:
-    """Raise `ValueError` unless the temperature is positive and finite."""
-    if not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be positive, but it is {temperature}.")
+def check_not_negative(value: Any, what: str) -> Any:
+    """The value, a number or a tensor of them; raise `ValueError` unless all are 0 or larger."""
+    if type(value) is float and value >= 0:
+        return value
+    if isinstance(value, Tensor) and value.dim():
+        if not looks_at_values(value) or bool((value >= 0).all()):
+            return value
+    elif number(value) >= 0:
+        return value if isinstance(value, Tensor) else number(value)
+    raise ValueError(f"{what} and must not be negative, but it is {value!r}.")
+
+
+def check_positive(value: Any, name: str, what: str = "") -> float:
+    """The number that `value` is; raise `ValueError` unless it is positive and finite."""
+    if not 0 < number(value) < math.inf:
+        raise ValueError(f"{name} {what + ' and ' if what else ''}must be positive, but it is {value!r}.")
+    return number(value)
+
+
+def check_share(value: Any, name: str) -> float:
+    """The number that `value` is; raise `ValueError` unless it lies in [0, 1)."""
+    if not 0 <= number(value) < 1:
+        raise ValueError(f"{name} is a share, 0 or more and less than 1, but it is {value!r}.")
+    return number(value)
+
+
+def check_temperature(temperature: Any) -> float:
+    """The temperature as a Python number; raise `ValueError` unless it is positive and finite."""
+    return check_positive(temperature, "temperature")
+
+
+def _plain(value: Any) -> Any:
+    """Python's own number for a single one of NumPy or torch."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
 def check_type(value: object, kind: type, sentence: str) -> None:

@@ -11,19 +11,22 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import queue
 import sys
 import tarfile
+import threading
 import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 BEGINNINGS = ("https://",)  # of all addresses, those of redirects too
 PAUSES = (0.0, 1.0, 3.0)  # seconds before each round through the addresses
 TIMEOUT = 20.0  # seconds without a byte until a connection is given up
+LATEST = 60.0  # seconds until the headers must have come, of redirects too
 PATIENCE, SLOWEST = 30.0, 10_000  # a transfer may take so many seconds, and one more for so many bytes received
 LARGEST = 1 << 28  # bytes that one file may unpack to
 
@@ -136,16 +139,17 @@ def _receive(url: str, part: str, source: Source, progress: bool) -> None:
     """Write what an address sends to the file `part`: no more than expected, and no slower than patience allows."""
     import requests
 
-    end, came = time.monotonic() + PATIENCE, 0
+    came = 0
     with requests.Session() as session:
         session.adapters.clear()
         for beginning in BEGINNINGS:
             session.mount(beginning, requests.adapters.HTTPAdapter())
         try:
-            response = session.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"})
+            response = _answer(session, url)
         except requests.exceptions.InvalidSchema:
             raise ValueError("it is no address of https, or leads to one that is not") from None
         response.raise_for_status()
+        end = time.monotonic() + PATIENCE
         bar = tqdm(desc=source.file, total=source.size, unit="B", unit_scale=True, disable=not progress)
         with response, bar, open(part, "wb") as file:
             while came < source.size:
@@ -156,6 +160,26 @@ def _receive(url: str, part: str, source: Source, progress: bool) -> None:
                     raise ValueError(f"only {came:,} of {source.size:,} bytes came{', too slowly' if chunk else ''}")
                 file.write(chunk)
                 bar.update(len(chunk))
+
+
+def _answer(session: Any, url: str) -> Any:
+    """The beginning of an answer, after all redirects: TIMEOUT alone would let it come byte by byte for ever."""
+    answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(session.get(url, stream=True, timeout=TIMEOUT, headers={"Accept-Encoding": "identity"}))
+        except BaseException as error:  # raised where it was asked for
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()  # given up, it ends with the process at the latest
+    try:
+        answer = answers.get(timeout=LATEST)
+    except queue.Empty:
+        raise ValueError(f"it had not answered after {LATEST:g} seconds") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from lvmlib.checks import check_seed
+
 
 class _Source(NamedTuple):
     read: Callable[[], Any]
@@ -25,14 +27,53 @@ def _sources() -> dict[str, _Source]:
     """The generators of this process; those of a device that nothing has used yet draw nothing and are left alone."""
     sources = {
         "python": _Source(random.getstate, random.setstate, random.seed),
-        "numpy": _Source(_numpy_state, np.random.set_state, lambda seed: np.random.seed(seed % 2**32)),  # noqa: NPY002
+        "numpy": _Source(_numpy_state, np.random.set_state, np.random.seed),
         "cpu": _Source(torch.get_rng_state, torch.set_rng_state, torch.default_generator.manual_seed),
     }
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        sources["cuda"] = _Source(torch.cuda.get_rng_state_all, _write_cuda, torch.cuda.manual_seed_all)
-    if torch.backends.mps.is_available():
-        sources["mps"] = _Source(torch.mps.get_rng_state, torch.mps.set_rng_state, torch.mps.manual_seed)
+    for kind in ("cuda", "xpu", "mps", torch._C._get_privateuse1_backend_name()):
+        device = getattr(torch, kind, None)
+        if device is not None and _in_use(kind, device):
+            sources[kind] = _of_device(device)
     return sources
+
+
+def _in_use(kind: str, device: Any) -> bool:
+    if kind == "mps":
+        return torch.backends.mps.is_available()
+    return device.is_available() and (not hasattr(device, "is_initialized") or device.is_initialized())
+
+
+def _of_device(device: Any) -> _Source:
+    """The generators of one kind of device, of which there may be several; all have their states saved in a list."""
+    if not hasattr(device, "get_rng_state_all"):
+        return _Source(device.get_rng_state, device.set_rng_state, device.manual_seed)
+
+    def write(states: list[torch.Tensor]) -> None:
+        device.set_rng_state_all(states[: device.device_count()])  # saved where there may have been more of them
+
+    return _Source(device.get_rng_state_all, write, device.manual_seed_all)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that the library and its notebooks draw from: Python's, NumPy's and torch's.
+
+    Args:
+        seed: a whole number from 0 to 2^32 - 1.
+
+    Raises:
+        ValueError: another seed; no generator is touched.
+
+    Example:
+        >>> seed_everything(0)
+        >>> first = torch.rand(())
+        >>> seed_everything(0)
+        >>> bool(torch.rand(()) == first)
+        True
+    """
+    seed = check_seed(seed)
+    torch.manual_seed(seed)  # also of devices that nothing has used yet, for when something does
+    for source in _sources().values():
+        source.seed(seed)
 
 
 def generator_states() -> dict[str, Any]:
@@ -66,7 +107,7 @@ def forked_generators(seed: int) -> Iterator[None]:
         >>> bool(draw() == draw())
         True
     """
-    states = generator_states()
+    seed, states = check_seed(seed), generator_states()
     try:
         for source in _sources().values():
             source.seed(seed)
@@ -79,7 +120,3 @@ def _numpy_state() -> tuple[Any, ...]:
     state: Any = np.random.get_state()  # noqa: NPY002 (the global generator, which older libraries draw from)
     name, keys, *rest = state
     return (name, keys.tolist(), *rest)
-
-
-def _write_cuda(states: list[torch.Tensor]) -> None:
-    torch.cuda.set_rng_state_all(states[: torch.cuda.device_count()])

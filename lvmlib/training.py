@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from lvmlib.bounds import elbo
-from lvmlib.checks import trusted
+from lvmlib.checks import check_count, check_counts, check_not_negative, check_seed, trusted
 from lvmlib.generators import forked_generators
 from lvmlib.runs.batches import batches, in_order, length, moved, rows
 from lvmlib.runs.checks import (
     check_data,
     check_model,
     check_options,
-    check_schedule,
     checked_rate,
     mean_loss,
     split_pair,
@@ -114,7 +113,8 @@ def cosine(peak: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
         >>> [round(lr(step), 6) for step in (0, 9, 50, 99)]
         [0.0001, 0.00098, 0.0005, 0.0]
     """
-    check_schedule(steps, warmup)
+    peak, steps = check_not_negative(peak, "peak is the largest learning rate"), check_count(steps, "steps", "")
+    warmup = check_count(warmup, "warmup", "", least=0)
 
     def lr(step: int) -> float:
         rise = min(1.0, (step + 1) / warmup) if warmup else 1.0
@@ -206,13 +206,14 @@ def fit(
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
     """
-    (seed,) = whole_numbers(None, seed=seed)
-    steps, batch_size = whole_numbers(1, steps=steps, batch_size=batch_size)
-    valid_every, patience = whole_numbers(1, valid_every=valid_every, patience=patience)
-    (checkpoint_every,) = whole_numbers(1, checkpoint_every=checkpoint_every)
+    seed = check_seed(seed)
+    steps, batch_size, checkpoint_every = check_counts(
+        steps=steps, batch_size=batch_size, checkpoint_every=checkpoint_every
+    )
+    valid_every, patience = whole_numbers(valid_every=valid_every, patience=patience)
     check_model(model, loss)
     check_data(data, valid, batch_size)
-    check_options(valid, valid_loss, patience, average, clip_norm, before_step)
+    average, clip_norm = check_options(valid, valid_loss, patience, average, clip_norm, before_step)
     device = next(model.parameters()).device
     objective, validation = Objective(model, loss), Objective(model, valid_loss or loss)
     block = 1 if device.type == "cpu" else BLOCK

@@ -88,6 +88,14 @@ def stall(content: bytes, after: int) -> Answer:
     return answer
 
 
+def endless_headers(request: BaseHTTPRequestHandler) -> None:
+    """Send one byte of a header every 20 ms, as long as anyone listens."""
+    request.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+    while not request.owner.released.wait(0.02):  # type: ignore[attr-defined]
+        request.wfile.write(b"a")
+        request.wfile.flush()
+
+
 def hang(request: BaseHTTPRequestHandler) -> None:
     """Accept the connection and never say a word."""
     request.owner.released.wait(10)  # type: ignore[attr-defined]

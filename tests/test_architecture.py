@@ -19,8 +19,16 @@ FLOORS = [
     {"training", "runs", "checkpoints", "plotting"},
     {"cli", "experiments"},
 ]
-CORE = ["checks", "draws", "base", "stochastic", "trace", "chain"]  # one idea in several files, each on those before it
-HELPERS = {("data", "downloads"), ("training", "runs")}  # on the same floor, one way only
+CORE = [
+    "checks",
+    "generators",
+    "draws",
+    "base",
+    "stochastic",
+    "trace",
+    "chain",
+]  # one idea in several files, each on those before it
+HELPERS = {("data", "checks"), ("data", "downloads"), ("training", "runs")}  # on the same floor, one way only
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
 

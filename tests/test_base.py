@@ -267,7 +267,7 @@ def test_context_reaches_every_layer_in_the_right_rows():
     )
     chain = Flow([Shift(), vae.pair, Shift()], StandardNormal((2,)))
     x, context = torch.randn(6, 3), torch.randn(6, 1)
-    with pytest.raises(RuntimeError):  # widths: the pair expects 2 context entries
+    with pytest.raises(ValueError, match="cannot read"):  # widths: the pair expects 2 context entries
         chain.trace(x, context)
     vae = VAE(
         ConditionalNormal((2,), MLP(4, (8,), 4)), ConditionalNormal((3,), MLP(3, (8,), 3), 1.0), StandardNormal((2,))

@@ -30,6 +30,16 @@ def test_round_trip_with_record(tmp_path):
     assert path.stat().st_mode & 0o044 == 0o044, "others must be able to read an installed checkpoint"
 
 
+def test_a_link_is_followed_and_not_replaced(tmp_path):
+    real = save_checkpoint(model(), tmp_path / "disk" / "real", {"seed": 0})
+    link = tmp_path / "small.safetensors"
+    link.symlink_to(real)
+    first, second = model(), model()
+    assert save_checkpoint(first, tmp_path / "small", {"seed": 1}) == real
+    assert link.is_symlink() and load_checkpoint(second, link)["seed"] == load_checkpoint(second, real)["seed"] == 1
+    assert torch.equal(first[0].weight, second[0].weight)
+
+
 def test_loading_readies_a_model_for_use(tmp_path, monkeypatch):
     path = save_checkpoint(model(), tmp_path / "new" / "folder" / "small", {})
     fresh = model().train()

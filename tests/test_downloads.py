@@ -24,7 +24,7 @@ import pytest
 from lvmlib import downloads
 from lvmlib.data import sources
 from lvmlib.downloads import DataError, Source, cache_folder, read
-from tests.http_server import Answer, Server, endless, good, hang, redirect, stall, status
+from tests.http_server import Answer, Server, endless, endless_headers, good, hang, redirect, stall, status
 
 BLOB = random.Random(0).randbytes(300_000)  # does not compress, so that half of the file is half of the bytes
 FILE = gzip.compress(BLOB, mtime=0)
@@ -175,6 +175,16 @@ def test_a_server_that_drips(cache, monkeypatch):
         fetch(server)
     assert 0.4 < time.monotonic() - begun < 3
     assert 0 < server.sent < 100
+
+
+def test_a_server_whose_headers_drip(cache, monkeypatch):
+    """Neither a read nor the body is slow: the answer just does not begin."""
+    monkeypatch.setattr(downloads, "PAUSES", (0.0,))
+    monkeypatch.setattr(downloads, "LATEST", 0.5)
+    begun = time.monotonic()
+    with Server(endless_headers) as server, pytest.raises(DataError, match=r"it had not answered after 0\.5 seconds"):
+        fetch(server)
+    assert 0.4 < time.monotonic() - begun < 3
 
 
 def test_a_slow_connection_is_borne_with(cache, monkeypatch):

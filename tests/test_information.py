@@ -13,6 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from lvmlib import information as info
+from lvmlib.information.checks import not_negative
 
 BASES = [2, math.e, 10]
 
@@ -283,3 +284,45 @@ def test_gaussian_errors(kind):
         info.gaussian_kl(kind([0.0, 0.0]), 1.0, kind([0.0, 0.0, 0.0]), 1.0)
     with pytest.raises(ValueError, match="does not fit"):
         info.gaussian_kl(kind([0.0, 0.0]), kind([1.0, 1.0, 1.0]))
+
+
+# --- signs ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["arrays", "float32", "float64"])
+def test_what_cannot_be_negative_is_not(kind):
+    """Between close or equal distributions rounding is larger than the measure; its square root must not be nan."""
+    rng = np.random.default_rng(0)
+    for i in range(300):
+        p = rng.dirichlet(np.ones(2 + i % 8))
+        q = p * (1 + 1e-7 * rng.standard_normal(len(p)))
+        joint = np.outer(p, rng.dirichlet(np.ones(3)))
+        cov = np.eye(3) + 1e-3 * (p[0] + np.ones((3, 3)))
+        one = np.eye(len(p))[0] * (1 + 1e-7 if kind == "float32" else 1)
+        parts = [p, q / q.sum(), joint / joint.sum(), cov, cov * (1 + 1e-9), one]
+        if kind != "arrays":
+            parts = [torch.tensor(part, dtype=getattr(torch, kind)) for part in parts]
+        p, q, joint, cov, close, one = parts
+        for value in (
+            info.kl_divergence(p, q), info.js_divergence(p, q), info.mutual_information(joint),
+            info.conditional_entropy(joint), info.entropy(one), info.cross_entropy(one, one),
+            info.self_information(one[0]), info.joint_entropy(one[None]), info.gaussian_kl(p[0], cov, p[0], close),
+            info.gaussian_kl(p[0], cov[0], p[0], close[0]), info.entropy_from_counts(one),
+        ):  # fmt: skip
+            assert float(value) >= 0 and float(value**0.5) >= 0
+
+
+def test_a_measure_held_at_zero_keeps_its_gradient():
+    logits = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    weights = torch.tensor([1.0, -2.0, 1.0], dtype=torch.float64)
+    value = not_negative(weights @ logits - 1e-9)
+    value.backward()
+    assert value.item() == 0 and torch.equal(logits.grad, weights)
+    assert not_negative(torch.tensor([math.inf, -1.0, 2.0])).tolist() == [math.inf, 0, 2]
+    assert not_negative(torch.tensor(math.nan)).isnan() and math.isnan(not_negative(np.array(math.nan)))
+
+
+@pytest.mark.parametrize("base", [1, 0.5, 0, -2, math.inf, math.nan, True, "2", None])
+def test_a_base_that_would_turn_signs_round_is_refused(base):
+    with pytest.raises(ValueError, match="base must be a number above 1"):
+        info.self_information(0.5, base)

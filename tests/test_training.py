@@ -267,7 +267,7 @@ def test_cosine_by_its_formula():
     lr = cosine(2.0, 100, warmup=4)
     assert [lr(s) for s in (0, 3, 50)] == pytest.approx([0.25 * (1 + 1), 1 + math.cos(0.03 * math.pi), 1.0], abs=1e-12)
     assert lr(100) == pytest.approx(0.0) and lr(150) == lr(100)
-    with pytest.raises(ValueError, match="steps must be 1 or more"):
+    with pytest.raises(ValueError, match="steps must be a whole number, 1 or more"):
         cosine(1.0, 0)
 
 

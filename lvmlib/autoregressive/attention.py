@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvmlib.checks import check_counts, check_share
+
 TokenStep = Callable[[int, Tensor], Tensor]
 """``step(t, h) -> [n, C]``: what a layer makes of token t, ``h`` [n, C], given the tokens it was shown before."""
 
@@ -145,13 +147,10 @@ class TransformerBlocks(nn.Module):
 
     def __init__(self, channels: int, heads: int, layers: int, kernel: int = 1, dropout: float = 0.0):
         super().__init__()
-        if min(channels, heads, layers, kernel) < 1 or channels % heads:
-            raise ValueError(
-                "channels, heads, layers and kernel must be 1 or more and heads must divide channels, but they are "
-                f"{channels}, {heads}, {layers} and {kernel}."
-            )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"dropout is a share, 0 or more and less than 1, but it is {dropout}.")
+        channels, heads, layers, kernel = check_counts(channels=channels, heads=heads, layers=layers, kernel=kernel)
+        if channels % heads:
+            raise ValueError(f"heads must divide channels, but they are {heads} and {channels}.")
+        dropout = check_share(dropout, "dropout")
         self.blocks = nn.ModuleList(TransformerBlock(channels, heads, kernel, dropout) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         with torch.no_grad():  # 2 * layers sums on top of each other keep the variance of one

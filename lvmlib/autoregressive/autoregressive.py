@@ -11,7 +11,6 @@ from torch.distributions import Distribution, Independent
 
 from lvmlib.autoregressive.families import family_of
 from lvmlib.autoregressive.reading import (
-    check_draws,
     check_levels,
     check_prefix,
     raster_order,
@@ -20,7 +19,7 @@ from lvmlib.autoregressive.reading import (
 )
 from lvmlib.autoregressive.watching import dtype_at_hand, without_dropout
 from lvmlib.base import Density
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_count, check_sizes, check_temperature
 
 Step = Callable[[int, Tensor], Tensor]
 """``step(t, x) -> [n, P]``: parameters of position ``order[t]`` from ``x`` [n, D], which is filled in before it."""
@@ -66,11 +65,12 @@ class Autoregressive(Density):
         super().__init__(event_shape)
         self.family = family_of(levels, logistics)
         self.support = self.family.support
-        self.levels = levels
+        self.levels = self.family.levels
         if context is None:
             self.context_shape: torch.Size | None = None
         else:
-            self.context_shape = torch.Size((context,) if isinstance(context, int) else tuple(context))
+            several = isinstance(context, Sequence) or (hasattr(context, "ndim") and context.ndim > 0)
+            self.context_shape = check_sizes(context if several else (context,), "context")
         # The default follows from the shape; left out, weights that do not depend on the length fit any length.
         flat = raster_order(self.event_shape) if order is None else read_order(order, self.event_shape)
         self.register_buffer("order", flat, persistent=order is not None)
@@ -178,7 +178,7 @@ class Autoregressive(Density):
         Raises:
             ValueError: a temperature that is not positive, or a prefix of another shape or range.
         """
-        check_draws(n)
+        n = check_count(n, "n")
         prefix = torch.zeros(n, 0) if prefix is None else prefix
         check_prefix(prefix, n, self.dims)
         self.check_values(prefix, "prefix")
@@ -213,8 +213,7 @@ class Autoregressive(Density):
         Returns:
             [n, \\*event_shape].
         """
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, but it is {temperature}.")
+        temperature = check_temperature(temperature)
         n = len(values)
         context = self.read_context(context, n)
         x = values.to(self.value_dtype).where(kept, 0)  # may hold later values: no parameter depends on them
@@ -255,7 +254,8 @@ class Autoregressive(Density):
         Raises:
             ValueError: more positions than there are.
         """
-        if not 0 <= known <= self.dims:
+        known = check_count(known, "known", "counts positions to keep", least=0)
+        if known > self.dims:
             raise ValueError(f"known counts positions to keep, 0 to {self.dims}, but it is {known}.")
         x = self.check(x)
         return self.sample(len(x), context, temperature, cache, prefix=x.flatten(1)[:, self.order[:known]])

@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, constraints
+from torch.distributions import Categorical, Distribution, constraints
 
-from lvmlib.distributions import DiscretizedLogisticMixture
-
-
-def at_least_float32(x: Tensor) -> Tensor:
-    """Numbers of half precision in single precision, others as they are.
-
-    bfloat16 has multiples of 1/256 between a half and one: log-probabilities summed in it are off by more than what
-    models differ by, and a value of probability 0.001 is drawn three times too often.
-    """
-    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+from lvmlib.checks import check_count
+from lvmlib.distributions import Coins, DiscretizedLogisticMixture
+from lvmlib.distributions.factorised import log_prob_of_bits
+from lvmlib.draws import at_least_float32
 
 
 class Family:
@@ -61,15 +54,13 @@ class BernoulliFamily(Family):
     support = constraints.boolean
 
     def distribution(self, outputs: Tensor) -> Distribution:
-        """A Bernoulli at each position."""
-        return Bernoulli(
-            logits=at_least_float32(outputs).squeeze(1), validate_args=False
-        )  # a view whose gradient costs nothing
+        """A coin at each position."""
+        return Coins(outputs.squeeze(1), 0)  # a view whose gradient costs nothing
 
     def log_prob(self, outputs: Tensor, x: Tensor) -> Tensor:
         """The same sum with one operation on all positions in place of several; it runs in every step of training."""
         outputs, x = at_least_float32(outputs), at_least_float32(x)
-        return -F.binary_cross_entropy_with_logits(outputs.squeeze(1), x, reduction="none").flatten(1).sum(1)
+        return log_prob_of_bits(outputs.squeeze(1), x).flatten(1).sum(1)
 
     def draw(self, outputs: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """1 where the first uniform number lies below the probability."""
@@ -85,15 +76,15 @@ class CategoricalFamily(Family):
 
     def distribution(self, outputs: Tensor) -> Distribution:
         """A categorical variable at each position."""
-        return Categorical(logits=at_least_float32(outputs).movedim(1, -1), validate_args=False)
+        return Categorical(logits=_below_infinity(outputs).movedim(1, -1), validate_args=False)
 
     def table(self, outputs: Tensor) -> Tensor:
         """The softmax of the logits."""
-        return at_least_float32(outputs).softmax(1)
+        return _below_infinity(outputs).softmax(1)
 
     def draw(self, outputs: Tensor, u: Tensor, temperature: float = 1.0) -> Tensor:
         """The value whose share of the cumulative distribution holds the first uniform number."""
-        outputs = at_least_float32(outputs)
+        outputs = _below_infinity(outputs)
         return choose(outputs / temperature, u[:, 0]).to(outputs.dtype)
 
 
@@ -101,7 +92,7 @@ class LogisticFamily(Family):
     r"""Values {0, ..., K - 1}; a mixture of M discretized logistics with 3M parameters.
 
     They are the M logits of the components, then the M locations as a fraction of the half range around its centre
-    (-1 the lowest level, 1 the highest), then the M log-scales as a fraction of the half range, held above -7.
+    (-1 the lowest level, 1 the highest), then the M log-scales as a fraction of the half range, held between -7 and 20.
     """
 
     def __init__(self, levels: int, components: int):
@@ -111,7 +102,7 @@ class LogisticFamily(Family):
         """Logits, locations and scales, the latter two in levels, each [B, ..., M]."""
         logits, loc, log_scale = at_least_float32(outputs).movedim(1, -1).chunk(3, -1)
         half = (self.levels - 1) / 2
-        return logits, half * (1 + loc), half * log_scale.clamp(min=-7).exp()
+        return _below_infinity(logits), half * (1 + loc), half * log_scale.clamp(-7, 20).exp()
 
     def distribution(self, outputs: Tensor) -> Distribution:
         """A mixture of discretized logistics at each position."""
@@ -129,6 +120,12 @@ class LogisticFamily(Family):
         return x.round().clamp(0, self.levels - 1)
 
 
+def _below_infinity(logits: Tensor) -> Tensor:
+    """In float32 or better, and what is certain as large as a number can be: infinity minus infinity would be nan."""
+    logits = at_least_float32(logits)
+    return logits.clamp(max=torch.finfo(logits.dtype).max)
+
+
 def choose(logits: Tensor, u: Tensor) -> Tensor:
     """Invert the cumulative distribution of each row: logits [N, K], u [N] -> [N], whole numbers."""
     cumulative = logits.softmax(1).cumsum(1)
@@ -142,10 +139,8 @@ def family_of(levels: int, logistics: int) -> Family:
     Raises:
         ValueError: fewer than two levels, or a negative number of components.
     """
-    if levels < 2 or levels % 1:
-        raise ValueError(f"levels counts the values of one position and must be 2 or more, but it is {levels}.")
-    if logistics < 0 or logistics % 1:
-        raise ValueError(f"logistics counts mixture components and must be 0 or more, but it is {logistics}.")
+    levels = check_count(levels, "levels", "counts the values of one position", least=2)
+    logistics = check_count(logistics, "logistics", "counts mixture components", least=0)
     if logistics:
         return LogisticFamily(levels, logistics)
     return BernoulliFamily() if levels == 2 else CategoricalFamily(levels)

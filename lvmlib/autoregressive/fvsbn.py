@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 
 
 class FVSBN(Autoregressive):
@@ -41,6 +42,7 @@ class FVSBN(Autoregressive):
         order: Sequence[int] | Tensor | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
+        context = vector_size(self.context_shape, type(self).__name__)
         P, D = self.family.size, self.dims
         self.weight = nn.Parameter(0.01 * torch.randn(P, D, D))  # rows and columns in the order of drawing
         self.bias = nn.Parameter(torch.zeros(P, D))

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 from lvmlib.base import Density
+from lvmlib.checks import check_count
 from lvmlib.networks import MaskedMLP
 
 FEW, LITTLE = 8, 300_000  # positions, and rows times weights, up to which drawing without a cache was measured faster
@@ -75,6 +77,8 @@ class MADE(Autoregressive):
         direct: bool = False,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
+        masks = check_count(masks, "masks", "counts mask sets")
+        context = vector_size(self.context_shape, type(self).__name__)
         if order is not None or masks == 1:
             order = self.order
         self.net = MaskedMLP(
@@ -217,6 +221,7 @@ class OrderingMixture(Density):
         Returns:
             [n, \\*event_shape].
         """
+        n = check_count(n, "n")
         context = self.made.read_context(context, n)
         device = self.made.order.device
         chosen = torch.randint(self.made.masks, (n,), device=device)

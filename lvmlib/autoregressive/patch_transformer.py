@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from lvmlib.autoregressive.attention import TransformerBlocks
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 from lvmlib.autoregressive.transformer import position_embedding
 from lvmlib.autoregressive.watching import caught_up
+from lvmlib.checks import check_counts, check_sizes
 from lvmlib.networks import MaskedMLP
 
 
@@ -73,8 +75,10 @@ class PatchTransformer(Autoregressive):
         logistics: int = 0,
         context: int | None = None,
     ):
+        event_shape, patch, channels = check_sizes(event_shape), *check_counts(patch=patch, channels=channels)
         rows, columns = _split(event_shape, patch)
         super().__init__(event_shape, levels, logistics, context, order=patch_order(event_shape, patch))
+        context = vector_size(self.context_shape, type(self).__name__)
         self.patches, self.entries = rows * columns, self.dims // (rows * columns)
         self.value = nn.Linear(self.entries, channels)
         self.place = position_embedding(positions, (rows, columns), channels)
@@ -141,7 +145,7 @@ def patch_order(event_shape: Sequence[int], patch: int) -> Tensor:
 
 def _split(event_shape: Sequence[int], patch: int) -> tuple[int, int]:
     """Rows and columns of patches."""
-    if patch < 1 or len(event_shape) != 3 or event_shape[1] % patch or event_shape[2] % patch:
+    if len(event_shape) != 3 or event_shape[1] % patch or event_shape[2] % patch:
         raise ValueError(
             f"Patches of {patch} x {patch} need an event shape (C, H, W) with H and W divisible by {patch}, but it is "
             f"{tuple(event_shape)}. Pad the pictures, or take another patch."

@@ -62,18 +62,19 @@ def read_context(context: Tensor | None, shape: torch.Size | None, rows: int, na
     return context
 
 
+def vector_size(shape: torch.Size | None, name: str) -> int | None:
+    """Number of entries of the context of the model `name`, which takes a vector or none; else `ValueError`."""
+    if shape is not None and len(shape) != 1:
+        raise ValueError(f"The context of {name} must be a vector, but its shape is {tuple(shape)}.")
+    return None if shape is None else shape[0]
+
+
 def _one_hot(labels: Tensor, classes: int) -> Tensor:
     if looks_at_values(labels) and (labels.min() < 0 or labels.max() >= classes):
         raise ValueError(
             f"Class labels must be 0 to {classes - 1}, but they reach from {labels.min()} to {labels.max()}."
         )
     return F.one_hot(labels.long(), classes)
-
-
-def check_draws(n: int) -> None:
-    """Raise `ValueError` unless `n` is a number of draws."""
-    if not (n >= 1 and n % 1 == 0):
-        raise ValueError(f"n counts draws and must be a whole number, 1 or more, but it is {n}.")
 
 
 def check_prefix(prefix: Tensor, n: int, dims: int) -> None:

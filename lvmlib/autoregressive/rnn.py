@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 from lvmlib.autoregressive.tokens import PositionEmbedding, TokenEmbedding
+from lvmlib.checks import check_counts
 
 CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
     "lstm": (nn.LSTM, torch.lstm_cell),
@@ -70,8 +72,8 @@ class RNN(Autoregressive):
         order: Sequence[int] | Tensor | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
-        if min(hidden, layers) < 1:
-            raise ValueError(f"hidden and layers must be 1 or more, but they are {hidden} and {layers}.")
+        context = vector_size(self.context_shape, type(self).__name__)
+        hidden, layers = check_counts(hidden=hidden, layers=layers)
         if cell not in CELLS:
             raise ValueError(f'cell must be "lstm" or "gru", but it is {cell!r}.')
         self.cell = cell

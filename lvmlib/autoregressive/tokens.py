@@ -103,8 +103,8 @@ class PositionWaves(nn.Module):
         rates = 10000 ** (-torch.arange(0, channels, 2, dtype=torch.float64) / channels)
         angles = torch.arange(positions, dtype=torch.float64)[:, None] * rates  # [D, C / 2]
         waves = torch.stack([angles.sin(), angles.cos()], 2).flatten(1)[:, :channels]
-        self.register_buffer("waves", waves.float(), persistent=False)
         self.map = nn.Linear(channels, channels, bias=False)
+        self.register_buffer("waves", waves.to(self.map.weight), persistent=False)
 
     def forward(self) -> Tensor:
         """All positions, [D, channels]."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from lvmlib.autoregressive.attention import TransformerBlocks
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 from lvmlib.autoregressive.tokens import PositionEmbedding, PositionWaves, TokenEmbedding
+from lvmlib.checks import check_count
 
 
 class CausalTransformer(Autoregressive):
@@ -66,10 +68,12 @@ class CausalTransformer(Autoregressive):
         order: Sequence[int] | Tensor | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
+        context = vector_size(self.context_shape, type(self).__name__)
+        channels = check_count(channels, "channels", "")
         self.blocks = TransformerBlocks(channels, heads, layers, kernel, dropout)
         self.value = TokenEmbedding(channels, self.family)
-        self.source = position_embedding(positions, event_shape, channels)
-        self.target = position_embedding(positions, event_shape, channels)
+        self.source = position_embedding(positions, self.event_shape, channels)
+        self.target = position_embedding(positions, self.event_shape, channels)
         self.start = nn.Parameter(torch.randn(channels))
         self.context_map = None if context is None else nn.Linear(context, channels, bias=False)
         self.head = nn.Linear(channels, self.family.size)

@@ -10,7 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive, Step
+from lvmlib.autoregressive.reading import vector_size
 from lvmlib.autoregressive.tokens import PositionEmbedding, TokenEmbedding
+from lvmlib.checks import check_count, check_counts
 
 
 class GatedLayer(nn.Module):
@@ -109,13 +111,11 @@ class WaveNet(Autoregressive):
         order: Sequence[int] | Tensor | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context, order)
-        if min(channels, layers, stacks) < 1 or kernel < 2:
-            raise ValueError(
-                "channels, layers and stacks must be 1 or more and kernel 2 or more, but they are "
-                f"{channels}, {layers}, {stacks} and {kernel}."
-            )
+        context = vector_size(self.context_shape, type(self).__name__)
+        channels, layers, stacks = check_counts(channels=channels, layers=layers, stacks=stacks)
+        kernel = check_count(kernel, "kernel", "counts taps", least=2)
         self.embed = TokenEmbedding(channels, self.family)
-        self.positions = PositionEmbedding(event_shape, channels) if positions else None
+        self.positions = PositionEmbedding(self.event_shape, channels) if positions else None
         dilations = [2**i for i in range(layers)] * stacks
         self.layers = nn.ModuleList(
             GatedLayer(channels, kernel, dilation, context, last=i == len(dilations) - 1)

@@ -31,6 +31,7 @@ from torch import Tensor
 
 from lvmlib.autoregressive import Autoregressive
 from lvmlib.base import Density
+from lvmlib.checks import check_count
 from lvmlib.compression.examples import decode_examples, encode_examples
 from lvmlib.compression.framing import CORRUPT, read_varint, varint
 from lvmlib.compression.queue import Decoder, Encoder
@@ -144,6 +145,7 @@ def arithmetic_decode(
         >>> bytes(arithmetic_decode(uniform, arithmetic_encode(uniform, b"as it was")).tolist())
         b'as it was'
     """
+    length = None if length is None else check_count(length, "length", "counts symbols or examples", least=None)
     if isinstance(model, Autoregressive):
         return decode_examples(model, data, length, context)
     _check_function(model, context)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from lvmlib.checks import check_count
 from lvmlib.data.sets import describe
 
 
@@ -38,7 +39,7 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
         >>> mu_law_encode(torch.tensor([-1.0, -0.01, 0.0, 0.01, 1.0])).tolist()
         [0, 98, 128, 157, 255]
     """
-    _check_levels(levels)
+    levels = _check_levels(levels)
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"x must be a floating-point tensor with values in [-1, 1], but it is {describe(x)}.")
     if x.isnan().any():
@@ -72,7 +73,7 @@ def mu_law_decode(codes: Tensor, levels: int = 256) -> Tensor:
         >>> from lvmlib.data import load
         >>> sound = mu_law_decode(load("speech")[0].x[7])     # "seven", 5,000 samples at 8,000 a second
     """
-    _check_levels(levels)
+    levels = _check_levels(levels)
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < levels:
         raise ValueError(
             f"Codes of {levels} levels lie in 0..{levels - 1}, but these reach from {codes.min()} to {codes.max()}."
@@ -82,6 +83,8 @@ def mu_law_decode(codes: Tensor, levels: int = 256) -> Tensor:
     return (curve.sign() * torch.expm1(curve.abs() * math.log1p(mu)) / mu).float()
 
 
-def _check_levels(levels: int) -> None:
-    if isinstance(levels, bool) or not isinstance(levels, int) or not 2 <= levels <= 256:
-        raise ValueError(f"levels must be a whole number from 2 to 256, but it is {levels!r}.")
+def _check_levels(levels: int) -> int:
+    levels = check_count(levels, "levels", "counts codes", least=2)
+    if levels > 256:
+        raise ValueError(f"levels must be a whole number from 2 to 256, but it is {levels}.")
+    return levels

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lvmlib.checks import check_count, check_seed
 from lvmlib.data.sources import SETS
 
 Index: TypeAlias = "int | slice | Sequence[int] | Tensor"
@@ -55,7 +56,8 @@ class Data:
             raise ValueError(f'binarize must be None or "stochastic", but it is {binarize!r}; use load for "static".')
         if binarize and x.dtype != torch.uint8:
             raise TypeError(f"Only uint8 grey levels can be binarized, but x is {describe(x)}.")
-        self.x, self.y, self.name, self.binarize, self.levels = x, y, name, binarize, levels
+        self.x, self.y, self.name, self.binarize = x, y, name, binarize
+        self.levels = check_count(levels, "levels", "counts grey levels", least=2)
         self.event_shape = x.shape[1:]
 
     def __len__(self) -> int:
@@ -78,13 +80,21 @@ class Data:
         Returns:
             [B, *event_shape]: float32 in {0, 1} when stochastic, else the stored values in their own dtype.
         """
-        x = self.x[index : index + 1 or None] if isinstance(index, int) else _rows(self.x, index)
+        single = _single(index)
+        x = _rows(self.x, index) if single is None else self.x[single : single + 1 or None]
         if self.binarize is None:
             return x
         # A draw from {0..K-2} lies below x with probability x / (K - 1), exactly: 0 never, K - 1 always.
         device = generator.device if generator is not None else x.device
         noise = torch.randint(0, self.levels - 1, x.shape, dtype=torch.uint8, generator=generator, device=device)
         return (noise.to(x.device) < x).float()
+
+    def __getitem__(self, index: Index) -> Tensor:
+        """One example for a single number, else a batch of them: what a `torch.utils.data.DataLoader` asks for."""
+        single = _single(index)
+        if single is not None and not -len(self) <= single < len(self):
+            raise IndexError(f"{self.name} has {len(self)} examples, but number {single} was asked for.")
+        return self.batch(index) if single is None else self.batch(single)[0]
 
     def fixed(self, seed: int) -> Data:
         """Return the split with one draw of the binarization frozen, for evaluations that must agree to the last bit.
@@ -95,6 +105,7 @@ class Data:
         Args:
             seed: a whole number in {0..2^32-1}.
         """
+        seed = check_seed(seed)
         if self.binarize is None:
             return self
         x = _bernoulli(self.x.cpu(), self.levels, np.random.RandomState(seed)).to(self.x.device)
@@ -108,10 +119,11 @@ class Data:
 
     def subset(self, index: Index) -> Data:
         """Return the first `index` examples when it is a number, else the examples at `index`."""
-        if isinstance(index, int):
-            if not 0 <= index <= len(self):
-                raise ValueError(f"A subset of {self.name} has 0 to {len(self)} examples, but {index} were asked for.")
-            index = slice(0, index)
+        single = _single(index)
+        if single is not None:
+            if not 0 <= single <= len(self):
+                raise ValueError(f"A subset of {self.name} has 0 to {len(self)} examples, but {single} were asked for.")
+            index = slice(0, single)
         y = None if self.y is None else _rows(self.y, index)
         return Data(_rows(self.x, index), y, self.name, self.binarize, self.levels)
 
@@ -175,8 +187,8 @@ def load(
         raise ValueError(f"{name} has no grey levels to binarize; use binarize=None.")
     x, y, test_x, test_y = (None if array is None else torch.tensor(array) for array in entry.arrays(progress))
     assert x is not None and test_x is not None
-    count = entry.valid if valid is None else valid
-    if isinstance(count, bool) or not isinstance(count, int) or not 0 <= count < len(x):
+    count = check_count(entry.valid if valid is None else valid, "valid", "counts examples", least=0)
+    if count >= len(x):
         raise ValueError(f"valid must be a whole number from 0 to {len(x) - 1} for {name}, but it is {valid!r}.")
 
     kind = "stochastic" if binarize == "stochastic" else None
@@ -197,7 +209,16 @@ def describe(x: object) -> str:
     return f"a {x.dtype} tensor of shape {list(x.shape)}" if isinstance(x, Tensor) else f"a {type(x).__name__}"
 
 
-def _rows(x: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
+def _single(index: Any) -> int | None:
+    """A single number, Python's, NumPy's or torch's; None where `index` is several."""
+    if (isinstance(index, (slice, Sequence)) and not isinstance(index, str)) or (
+        hasattr(index, "ndim") and index.ndim > 0
+    ):
+        return None
+    return check_count(index, "index", "", least=None)
+
+
+def _rows(x: Tensor, index: Index) -> Tensor:
     if isinstance(index, slice):
         return x[index]
     index = torch.as_tensor(index, device=x.device)
@@ -211,7 +232,7 @@ def _rows(x: Tensor, index: slice | Sequence[int] | Tensor) -> Tensor:
 
 def _bernoulli(x: Tensor, levels: int, random: np.random.RandomState) -> Tensor:
     """Draw each pixel once, 1 with probability x / (levels - 1); in pieces, so that no large float64 array arises."""
-    draw = torch.empty(x.shape)
+    draw = torch.empty(x.shape, dtype=torch.float32, device="cpu")
     for start in range(0, len(x), 10_000):
         grey = x[start : start + 10_000].numpy()
         draw[start : start + 10_000] = torch.from_numpy(random.random_sample(grey.shape) * (levels - 1) < grey)

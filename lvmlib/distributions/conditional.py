@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, constraints
 
 from lvmlib.base import Density
+from lvmlib.checks import check_count, check_read, number
 from lvmlib.distributions.discretized import DiscretizedLogistic
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
+from lvmlib.draws import at_least_float32
 
 
 class _Conditional(Density):
@@ -27,15 +29,19 @@ class _Conditional(Density):
         """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
         if context is None:
             raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
+        weight = next(self.network.parameters(), context)
+        if weight.dtype != context.dtype and _converts(context.dtype, weight.dtype):
+            context = context.to(weight.dtype)
         try:
             out = self.network(context)
         except RuntimeError as error:
             dtypes = {p.dtype for p in self.network.parameters()}
             if not dtypes or context.dtype in dtypes:
+                check_read(error, type(self).__name__, context)
                 raise
             raise TypeError(
-                f"The network of {type(self).__name__} computes in {dtypes.pop()}, but it was given {context.dtype}. "
-                "Convert the data with data.unit() or x.float(), or the model with model.to(dtype)."
+                f"The network of {type(self).__name__} computes in {weight.dtype}, but it was given {context.dtype}. "
+                f"Convert the data with data.unit() or x.to({weight.dtype}), or the model with model.to(dtype)."
             ) from error
         wanted = self.parameters_per_dim * self.dims
         if out.numel() != out.shape[0] * wanted:
@@ -48,6 +54,11 @@ class _Conditional(Density):
         if parts[0].shape[1:] == self.event_shape:
             return tuple(parts)
         return tuple(part.reshape(-1, *self.event_shape) for part in parts)
+
+
+def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Where nothing is lost, and into half precision, which weights may have but draws and densities have not."""
+    return given.is_floating_point and (wanted.itemsize == 2 or torch.promote_types(given, wanted) == wanted)
 
 
 class ConditionalNormal(_Conditional):
@@ -72,14 +83,15 @@ class ConditionalNormal(_Conditional):
 
     def __init__(self, event_shape: Sequence[int], network: nn.Module, scale: float | str | None = None):
         super().__init__(event_shape, network)
-        if not (scale is None or scale == "learned" or (isinstance(scale, (int, float)) and scale > 0)):
+        fixed = not (scale is None or isinstance(scale, str))
+        if not (scale is None or scale == "learned" or (fixed and 0 < number(scale) < math.inf)):
             raise ValueError(f"scale must be None, 'learned' or a positive number, but it is {scale!r}.")
         self.parameters_per_dim = 2 if scale is None else 1
         self.log_scale: Tensor | None
         if scale == "learned":
             self.log_scale = nn.Parameter(torch.zeros(()))
         else:
-            self.register_buffer("log_scale", None if scale is None else torch.tensor(math.log(float(scale))))
+            self.register_buffer("log_scale", torch.tensor(math.log(number(scale))) if fixed else None)
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """The Gaussian at each row of the context."""
@@ -112,6 +124,9 @@ class ConditionalBernoulli(_Conditional):
 class ConditionalDiscretizedLogistic(_Conditional):
     """Whole-numbered pixels from a discretized logistic whose parameters a network computes.
 
+    The log of the scale is held between -7 and 30: a narrower logistic than that already lies in one bin or on the
+    border of two, and of a wider one only the outermost bins are left.
+
     Args:
         event_shape: shape of one example, values in {0, ..., levels - 1}.
         network: maps the context to [B, 2D]: the location, as a fraction of the half range around its centre (-1 is the
@@ -128,12 +143,12 @@ class ConditionalDiscretizedLogistic(_Conditional):
 
     def __init__(self, event_shape: Sequence[int], network: nn.Module, levels: int = 256):
         super().__init__(event_shape, network)
-        self.levels = levels
-        self.support = constraints.integer_interval(0, levels - 1)
+        self.levels = check_count(levels, "levels", "counts values", least=2)
+        self.support = constraints.integer_interval(0, self.levels - 1)
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
         """The discretized logistic at each row of the context."""
-        loc, log_scale = self._outputs(context)
+        loc, log_scale = (at_least_float32(part) for part in self._outputs(context))
         centre = (self.levels - 1) / 2
-        logistic = DiscretizedLogistic(centre * (1 + loc), log_scale.exp(), self.levels)
+        logistic = DiscretizedLogistic(centre * (1 + loc), log_scale.clamp(-7, 30).exp(), self.levels)
         return Independent(logistic, len(self.event_shape))

@@ -9,6 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, constraints
 
+from lvmlib.checks import check_count
+from lvmlib.draws import at_least_float32
+
 
 class DiscretizedLogistic(Distribution):
     r"""A logistic variable, sorted into the bins {0, ..., K - 1}; the outermost bins reach to infinity.
@@ -40,10 +43,8 @@ class DiscretizedLogistic(Distribution):
     has_rsample = False
 
     def __init__(self, loc: Tensor, scale: Tensor, levels: int = 256, validate_args: bool | None = False):
-        if levels < 2:
-            raise ValueError(f"levels must be 2 or more, but it is {levels}.")
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
-        self.levels = levels
+        self.levels = check_count(levels, "levels", "counts values", least=2)
+        self.loc, self.scale = torch.broadcast_tensors(at_least_float32(loc), at_least_float32(scale))
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     @property
@@ -119,8 +120,8 @@ class DiscretizedLogisticMixture(Distribution):
         if not logits.shape == loc.shape == scale.shape:
             shapes = ", ".join(str(list(t.shape)) for t in (logits, loc, scale))
             raise ValueError(f"logits, loc and scale must have the same shape [..., M], but they have {shapes}.")
-        self.logits, self.loc, self.scale, self.levels = logits, loc, scale, levels
-        self.components = DiscretizedLogistic(loc, scale, levels)
+        self.logits, self.components = at_least_float32(logits), DiscretizedLogistic(loc, scale, levels)
+        self.loc, self.scale, self.levels = self.components.loc, self.components.scale, self.components.levels
         super().__init__(logits.shape[:-1], validate_args=validate_args)
 
     @property

@@ -10,7 +10,18 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, Normal, constraints, kl_divergence, register_kl
 
+from lvmlib.draws import at_least_float32
+from lvmlib.information.checks import not_negative
+
 LOG_2PI = math.log(2 * math.pi)
+
+
+def _range(dtype: torch.dtype) -> tuple[float, float]:
+    """Between which logarithms of scales neither a scale nor the square of a distance in it overflows."""
+    return 0.4 * math.log(torch.finfo(dtype).tiny), 0.499 * math.log(torch.finfo(dtype).max)
+
+
+RANGE = {dtype: _range(dtype) for dtype in (torch.float32, torch.float64)}
 
 
 class DiagonalNormal(Distribution):
@@ -23,8 +34,12 @@ class DiagonalNormal(Distribution):
     :math:`\log \sigma`, as networks compute it. So a very small scale costs no precision, and one pass over the draws
     does what takes torch three.
 
+    So that nothing overflows, draws and distances from the mean take a :math:`\sigma` below
+    :math:`7 \cdot 10^{-16}` or above :math:`10^{19}` for the nearer of the two (in float64, :math:`10^{-123}` and
+    :math:`10^{153}`). The term :math:`\log \sigma` itself has no such limits.
+
     Args:
-        loc: :math:`\mu`, [\*batch, \*event].
+        loc: :math:`\mu`, [\*batch, \*event]; numbers of half precision are computed with in float32.
         log_scale: :math:`\log \sigma`, the same shape.
         event_dims: how many of the last axes belong to the event.
 
@@ -38,7 +53,7 @@ class DiagonalNormal(Distribution):
     arg_constraints = {"loc": constraints.real, "log_scale": constraints.real}
 
     def __init__(self, loc: Tensor, log_scale: Tensor, event_dims: int):
-        self.loc, self.log_scale, self.event_dims = loc, log_scale, event_dims
+        self.loc, self.log_scale, self.event_dims = at_least_float32(loc), at_least_float32(log_scale), event_dims
         self._stddev: Tensor | None = None
         batch = loc.dim() - event_dims
         super().__init__(loc.shape[:batch], loc.shape[batch:], validate_args=False)
@@ -57,10 +72,15 @@ class DiagonalNormal(Distribution):
 
     @property
     def stddev(self) -> Tensor:
-        r""":math:`\sigma`, [\*batch, \*event]."""
+        r""":math:`\sigma`, held inside its range, [\*batch, \*event]."""
         if self._stddev is None:  # draws and KL both need it
-            self._stddev = self.log_scale.exp()
+            self._stddev = self.held.exp()
         return self._stddev
+
+    @property
+    def held(self) -> Tensor:
+        r""":math:`\log \sigma` where it is exponentiated, held inside its range, [\*batch, \*event]."""
+        return self.log_scale.clamp(*RANGE[self.log_scale.dtype])
 
     scale = stddev
 
@@ -71,7 +91,7 @@ class DiagonalNormal(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-density of [..., \*batch, \*event]; [..., \*batch], nats."""
-        squares = _sum(((x - self.loc) * (-self.log_scale).exp()).square(), self.event_dims)
+        squares = _sum(((x - self.loc) * (-self.held).exp()).square(), self.event_dims)
         return -0.5 * squares - _sum(self.log_scale, self.event_dims) - 0.5 * self.event_shape.numel() * LOG_2PI
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
@@ -127,10 +147,11 @@ class StandardNoise(DiagonalNormal):
 
     def __init__(self, zeros: Tensor, event_dims: int):
         super().__init__(zeros, zeros, event_dims)
+        self.zeros = zeros  # as given: loc may be of higher precision
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-density of [..., \*batch, \*event]; [..., \*batch], nats."""
-        squares = x.square()
+        squares = at_least_float32(x).square()
         if self.batch_shape:
             squares = squares.expand(torch.broadcast_shapes(x.shape, self.loc.shape))
         return -0.5 * _sum(squares, self.event_dims) - 0.5 * self.event_shape.numel() * LOG_2PI
@@ -143,7 +164,8 @@ class StandardNoise(DiagonalNormal):
 class Coins(Distribution):
     r"""Independent coins with log-odds :math:`l`, :math:`\log p(x) = \sum_i x_i l_i - \log(1 + e^{l_i})`.
 
-    It is torch's ``Independent(Bernoulli(logits=logits), event_dims)``.
+    It is torch's ``Independent(Bernoulli(logits=logits), event_dims)``, and knows coins that are certain, those with
+    infinite log-odds.
 
     Args:
         logits: log-odds of 1, [\*batch, \*event].
@@ -158,7 +180,7 @@ class Coins(Distribution):
     arg_constraints = {"logits": constraints.real}
 
     def __init__(self, logits: Tensor, event_dims: int):
-        self.logits, self.event_dims = logits, event_dims
+        self.logits, self.event_dims = at_least_float32(logits), event_dims
         batch = logits.dim() - event_dims
         super().__init__(logits.shape[:batch], logits.shape[batch:], validate_args=False)
 
@@ -185,13 +207,11 @@ class Coins(Distribution):
         return self.mean * torch.sigmoid(-self.logits)
 
     def log_prob(self, x: Tensor) -> Tensor:
-        r"""Log-probability of [..., \*batch, \*event]; [..., \*batch], nats."""
-        logits = self.logits
-        if x.dim() < logits.dim():  # one picture for many draws
-            x = x.expand_as(logits)
-        elif x.shape != logits.shape:
+        r"""Log-probability of zeros and ones [..., \*batch, \*event]; [..., \*batch], nats."""
+        logits, x = self.logits, at_least_float32(x)
+        if x.shape != logits.shape:
             logits, x = torch.broadcast_tensors(logits, x)
-        return -_sum(F.binary_cross_entropy_with_logits(logits, x, reduction="none"), self.event_dims)
+        return _sum(log_prob_of_bits(logits, x), self.event_dims)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw zeros and ones: [\*sample_shape, \*batch, \*event]."""
@@ -200,7 +220,9 @@ class Coins(Distribution):
 
     def entropy(self) -> Tensor:
         r"""[\*batch], nats."""
-        return self.independent().entropy()
+        logits = self.logits.clamp(-1e4, 1e4)  # where nothing is left, but 0 times infinity would be nan
+        one, zero = self.mean * -F.logsigmoid(logits), torch.sigmoid(-logits) * -F.logsigmoid(-logits)
+        return _sum(one + zero, self.event_dims)
 
     def expand(self, batch_shape: Sequence[int], _instance: object = None) -> Coins:
         """The same distribution with its parameters spread over a larger batch shape."""
@@ -219,6 +241,16 @@ class Coins(Distribution):
         return Independent(Bernoulli(logits=self.logits, validate_args=False), self.event_dims)
 
 
+def log_prob_of_bits(logits: Tensor, x: Tensor) -> Tensor:
+    """Log-probability of zeros and ones, each under a coin with these log-odds, which may be infinite.
+
+    Example:
+        >>> log_prob_of_bits(torch.tensor([math.inf, math.inf, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
+        tensor([ 0.0000,    -inf, -0.6931])
+    """
+    return F.logsigmoid(logits * (2 * x - 1))
+
+
 def _sum(x: Tensor, axes: int) -> Tensor:
     """Over the last axes."""
     return x.sum(tuple(range(-axes, 0))) if axes else x
@@ -233,29 +265,30 @@ def _check_same_event(q: Distribution, p: Distribution) -> None:
 def _kl_diagonal(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     _check_same_event(q, p)
     ratio = q.log_scale - p.log_scale
-    squares = ((q.loc - p.loc) * (-p.log_scale).exp()).square()
-    return _sum(0.5 * ((2 * ratio).exp() + squares - 1) - ratio, q.event_dims)
+    squares = ((q.loc - p.loc) * (-p.held).exp()).square()
+    growth = (2 * ratio.clamp(max=RANGE[ratio.dtype][1])).exp()
+    return not_negative(_sum(0.5 * (growth + squares - 1) - ratio, q.event_dims))
 
 
 @register_kl(DiagonalNormal, StandardNoise)  # type: ignore[untyped-decorator]
 def _kl_to_noise(q: DiagonalNormal, p: StandardNoise) -> Tensor:
     _check_same_event(q, p)
-    return _sum(0.5 * (q.loc.square() + q.variance - 1) - q.log_scale, q.event_dims)
+    return not_negative(_sum(0.5 * (q.loc.square() + q.variance - 1) - q.log_scale, q.event_dims))
 
 
 @register_kl(DiagonalNormal, Independent)  # type: ignore[untyped-decorator]
 @register_kl(Coins, Independent)  # type: ignore[untyped-decorator]
 def _kl_to_torch(q: DiagonalNormal | Coins, p: Independent) -> Tensor:
-    return kl_divergence(q.independent(), p)
+    return not_negative(kl_divergence(q.independent(), p))
 
 
 @register_kl(Independent, DiagonalNormal)  # type: ignore[untyped-decorator]
 @register_kl(Independent, Coins)  # type: ignore[untyped-decorator]
 def _kl_from_torch(q: Independent, p: DiagonalNormal | Coins) -> Tensor:
-    return kl_divergence(q, p.independent())
+    return not_negative(kl_divergence(q, p.independent()))
 
 
 @register_kl(Coins, Coins)  # type: ignore[untyped-decorator]
 def _kl_coins(q: Coins, p: Coins) -> Tensor:
     _check_same_event(q, p)
-    return kl_divergence(q.independent(), p.independent())
+    return not_negative(kl_divergence(q.independent(), p.independent()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,22 @@ def where(condition: Array, x: Array, otherwise: float) -> Array:
     return (torch if isinstance(x, Tensor) else np).where(condition, x, otherwise)
 
 
-def unit(base: float) -> float:
+def not_negative(x: Array) -> Array:
+    """``x`` with 0 where rounding has made it negative, and the gradient of ``x`` everywhere.
+
+    Example:
+        >>> print(not_negative(np.array([-1e-17, 0.5])))
+        [0.  0.5]
+    """
+    return x - x.detach().clamp(max=0) if isinstance(x, Tensor) else np.maximum(x, 0.0)
+
+
+def unit(base: Any) -> float:
     """How many nats one unit of information holds: ln 2 for bits."""
-    if not (base > 0 and base != 1):
-        raise ValueError(f"base must be positive and not 1 (2 gives bits, math.e gives nats), got {base!r}")
-    return math.log(base)
+    number = float(base) if isinstance(base, Real) else 0.0
+    if not 1 < number < math.inf:
+        raise ValueError(f"base must be a number above 1 (2 gives bits, math.e gives nats), got {base!r}")
+    return math.log(number)
 
 
 def tolerance(p: Array) -> float:

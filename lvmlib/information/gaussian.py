@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lvmlib.information.checks import Array, arrays, log, tolerance, unit
+from lvmlib.information.checks import Array, arrays, log, not_negative, tolerance, unit
 
 
 def gaussian_entropy(cov: Array, base: float = 2, diagonal: bool = False) -> Array:
@@ -85,13 +85,13 @@ def gaussian_kl(
     difference = mean_p - mean_q  # [..., D]
     if factor_p is None and factor_q is None:
         ratio = var_p / var_q
-        return (ratio - 1 - log(ratio) + difference**2 / var_q).sum(-1) / 2 / unit(base)
+        return not_negative((ratio - 1 - log(ratio) + difference**2 / var_q).sum(-1) / 2 / unit(base))
     factor_p = _diagonal_matrix(var_p**0.5) if factor_p is None else factor_p
     factor_q = _diagonal_matrix(var_q**0.5) if factor_q is None else factor_q
     whitened = _solve(factor_q, factor_p)  # tr(S_q^-1 S_p) is its squared Frobenius norm
     distance = _solve(factor_q, difference[..., None])
     quadratic = (whitened**2).sum((-2, -1)) + (distance**2).sum((-2, -1))
-    return (quadratic - dims + _log_det(factor_q) - _log_det(factor_p)) / 2 / unit(base)
+    return not_negative((quadratic - dims + _log_det(factor_q) - _log_det(factor_p)) / 2 / unit(base))
 
 
 def _fill(value: Array, dims: int, name: str) -> Array:

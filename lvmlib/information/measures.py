@@ -10,6 +10,7 @@ from lvmlib.information.checks import (
     check_pair,
     check_range,
     log,
+    not_negative,
     unit,
     where,
 )
@@ -42,7 +43,7 @@ def self_information(p: Array, base: float = 2) -> Array:
     """
     (p,) = arrays(p)
     check_range(p)
-    return (0 - log(p)) / unit(base)  # 0 - x and not -x: -log 1 would print as -0.0
+    return not_negative((0 - log(p)) / unit(base))  # 0 - x and not -x: -log 1 would print as -0.0
 
 
 def entropy(p: Array, base: float = 2) -> Array:
@@ -68,7 +69,7 @@ def entropy(p: Array, base: float = 2) -> Array:
     """
     (p,) = arrays(p)
     check_distribution(p)
-    return (p * (0 - log(where(p > 0, p, 1.0)))).sum(-1) / unit(base)
+    return not_negative((p * (0 - log(where(p > 0, p, 1.0)))).sum(-1) / unit(base))
 
 
 def cross_entropy(p: Array, q: Array, base: float = 2) -> Array:
@@ -95,7 +96,7 @@ def cross_entropy(p: Array, q: Array, base: float = 2) -> Array:
     """
     p, q = arrays(p, q)
     check_pair(p, q)
-    return (p * (0 - log(where(p > 0, q, 1.0)))).sum(-1) / unit(base)
+    return not_negative((p * (0 - log(where(p > 0, q, 1.0)))).sum(-1) / unit(base))
 
 
 def kl_divergence(p: Array, q: Array, base: float = 2) -> Array:
@@ -126,7 +127,7 @@ def kl_divergence(p: Array, q: Array, base: float = 2) -> Array:
     """
     p, q = arrays(p, q)
     check_pair(p, q)
-    return (p * (log(where(p > 0, p, 1.0)) - log(where(p > 0, q, 1.0)))).sum(-1) / unit(base)
+    return not_negative((p * (log(where(p > 0, p, 1.0)) - log(where(p > 0, q, 1.0)))).sum(-1) / unit(base))
 
 
 def js_divergence(p: Array, q: Array, base: float = 2) -> Array:
@@ -218,7 +219,7 @@ def conditional_entropy(joint: Array, given: int = 0, base: float = 2) -> Array:
     marginal = joint.sum(-1 if given == 0 else -2)
     marginal = marginal[..., :, None] if given == 0 else marginal[..., None, :]
     surprise = log(where(joint > 0, marginal, 1.0)) - log(where(joint > 0, joint, 1.0))
-    return (joint * surprise).sum((-2, -1)) / unit(base)
+    return not_negative((joint * surprise).sum((-2, -1)) / unit(base))
 
 
 def mutual_information(joint: Array, base: float = 2) -> Array:
@@ -249,7 +250,7 @@ def mutual_information(joint: Array, base: float = 2) -> Array:
     rows, columns = joint.sum(-1)[..., :, None], joint.sum(-2)[..., None, :]
     log_joint, log_rows, log_columns = (log(where(joint > 0, p, 1.0)) for p in (joint, rows, columns))
     log_ratio = log_joint - log_rows - log_columns  # logs apart: the product of two tiny marginals would underflow
-    return (joint * log_ratio).sum((-2, -1)) / unit(base)
+    return not_negative((joint * log_ratio).sum((-2, -1)) / unit(base))
 
 
 def entropy_from_counts(counts: Array, base: float = 2, miller_madow: bool = False) -> Array:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+from lvmlib.checks import check_positive
 from lvmlib.stochastic import Stochastic
 
 
@@ -42,6 +43,7 @@ class LinearGaussian(Stochastic):
 
     weight: Tensor
     bias: Tensor
+    ignores_context = True
 
     def __init__(
         self,
@@ -56,8 +58,7 @@ class LinearGaussian(Stochastic):
             raise ValueError(
                 f"weight must be [D, H] and bias [D], but they are {list(weight.shape)}, {list(bias.shape)}."
             )
-        if not scale > 0:
-            raise ValueError(f"scale is a standard deviation and must be positive, but it is {scale}.")
+        scale = check_positive(scale, "scale", "is a standard deviation")
         self.event_shape, self.latent_shape = bias.shape, weight.shape[1:]
         self.scale = scale
         self.register_buffer("weight", weight)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from lvmlib.checks import check_counts, check_sizes
+
 
 class ConvEncoder(nn.Sequential):
     """Convolutions of stride 2, each halving height and width, then one linear map.
@@ -35,6 +37,8 @@ class ConvEncoder(nn.Sequential):
         outputs: int,
         activation: Callable[[], nn.Module] = nn.SiLU,
     ):
+        event_shape, channels = check_sizes(event_shape), check_sizes(channels, "channels")
+        (outputs,) = check_counts(outputs=outputs)
         height, width = _halved(event_shape, len(channels))
         widths = [event_shape[0], *channels]
         layers: list[nn.Module] = []
@@ -71,6 +75,8 @@ class ConvDecoder(nn.Sequential):
         event_shape: Sequence[int],
         activation: Callable[[], nn.Module] = nn.SiLU,
     ):
+        event_shape, channels = check_sizes(event_shape), check_sizes(channels, "channels")
+        (inputs,) = check_counts(inputs=inputs)
         height, width = _halved(event_shape, len(channels))
         widths = [*channels, event_shape[0]]
         layers: list[nn.Module] = [

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvmlib.checks import check_count, check_counts, check_seed, check_sizes
+
 
 class MaskedLinear(nn.Linear):
     r"""A linear map in which some connections do not exist.
@@ -31,6 +33,7 @@ class MaskedLinear(nn.Linear):
     mask: Tensor
 
     def __init__(self, inputs: int, mask: Tensor, blocks: int = 1, bias: bool = True):
+        inputs, blocks = check_counts(inputs=inputs, blocks=blocks)
         if mask.dim() != 2 or mask.shape[1] != inputs:
             raise ValueError(f"mask must have shape [outputs, {inputs}], but it has {list(mask.shape)}.")
         super().__init__(inputs, blocks * len(mask), bias)
@@ -104,27 +107,28 @@ class MaskedMLP(nn.Module):
         direct: bool = False,
     ):
         super().__init__()
-        hidden = list(hidden)
-        for name, counts in {"dims": [dims], "hidden": hidden, "outputs": [outputs], "masks": [masks]}.items():
-            if any(count < 1 or count % 1 for count in counts):
-                raise ValueError(f"{name} must hold whole numbers, 1 or more, but it holds {counts}.")
+        hidden, seed = list(check_sizes(hidden, "hidden")), check_seed(seed)
+        dims, outputs, masks = check_counts(dims=dims, outputs=outputs, masks=masks)
+        context = None if context is None else check_count(context, "context", "counts entries")
         if degrees not in ("even", "random"):
             raise ValueError(f'degrees must be "even" or "random", but it is {degrees!r}.')
         if residual and len(set(hidden)) > 1:
             raise ValueError(f"Residual layers must have one width, but hidden is {tuple(hidden)}.")
-        first = torch.arange(dims) if order is None else torch.as_tensor(order).long()
+        # Masks are drawn on the CPU, whatever the default device is, so that they are the same everywhere.
+        first = torch.arange(dims, device="cpu") if order is None else torch.as_tensor(order).long().cpu()
         if first.dim() != 1 or sorted(first.tolist()) != list(range(dims)):
             raise ValueError(f"order must name each of the {dims} positions 0..{dims - 1} once, but it is {order}.")
         self.dims, self.hidden, self.outputs, self.residual = dims, hidden, outputs, residual
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator("cpu").manual_seed(seed)
         lowest = min(0 if context is not None else 1, dims - 1)
         orders, tables = [first], [_degrees(dims, hidden, lowest, degrees, residual, generator)]
         for _ in range(masks - 1):
-            orders.append(first if order is not None else torch.randperm(dims, generator=generator))
+            orders.append(first if order is not None else torch.randperm(dims, generator=generator, device="cpu"))
             tables.append(_degrees(dims, hidden, lowest, degrees, residual, generator, shuffled=True))
         # With the weights on disk go the masks that they were trained with.
-        self.register_buffer("orders", torch.stack(orders))  # [masks, D]
-        self.register_buffer("degrees", torch.stack(tables))  # [masks, sum of the widths]
+        here = torch.empty(0).device
+        self.register_buffer("orders", torch.stack(orders).to(here))  # [masks, D]
+        self.register_buffer("degrees", torch.stack(tables).to(here))  # [masks, sum of the widths]
         self.register_buffer("mask_set", torch.tensor(0), persistent=masks > 1)
         self.activation = activation()
         connections = self._connections()
@@ -153,7 +157,8 @@ class MaskedMLP(nn.Module):
         Raises:
             ValueError: there is no such set.
         """
-        if not 0 <= mask_set < len(self.orders):
+        mask_set = check_count(mask_set, "mask_set", "counts from 0", least=0)
+        if mask_set >= len(self.orders):
             raise ValueError(f"The mask sets are 0 to {len(self.orders) - 1}, but {mask_set} was asked for.")
         with torch.inference_mode(False):  # masks that are made in inference mode could never be trained with
             self.mask_set = torch.full_like(self.mask_set, mask_set)
@@ -275,14 +280,9 @@ def _renew_masks(net: MaskedMLP, _: object) -> None:
 
 
 def _degrees(
-    dims: int,
-    hidden: Sequence[int],
-    lowest: int,
-    kind: str,
-    residual: bool,
-    generator: torch.Generator,
+    dims: int, hidden: Sequence[int], lowest: int, kind: str, residual: bool, generator: torch.Generator,
     shuffled: bool = False,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Degrees of all hidden units, layer after layer, from `lowest` to D - 1; [sum of the widths]."""
     layers: list[Tensor] = []
     for width in hidden:
@@ -290,9 +290,9 @@ def _degrees(
             m = layers[0]
         elif kind == "random":
             lowest = int(layers[-1].min()) if layers else lowest  # a lower one would see nothing
-            m = torch.randint(lowest, max(dims, lowest + 1), (width,), generator=generator)
+            m = torch.randint(lowest, max(dims, lowest + 1), (width,), generator=generator, device="cpu")
         else:
-            m = lowest + torch.arange(width) * (dims - lowest) // width
-            m = m[torch.randperm(width, generator=generator)] if shuffled else m
+            m = lowest + torch.arange(width, device="cpu") * (dims - lowest) // width
+            m = m[torch.randperm(width, generator=generator, device="cpu")] if shuffled else m
         layers.append(m)
-    return torch.cat(layers) if layers else torch.empty(0, dtype=torch.long)
+    return torch.cat(layers) if layers else torch.empty(0, dtype=torch.long, device="cpu")

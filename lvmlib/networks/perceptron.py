@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lvmlib.checks import check_counts, check_sizes
+
 
 class MLP(nn.Sequential):
     """A multilayer perceptron that flattens what comes in.
@@ -26,7 +28,8 @@ class MLP(nn.Sequential):
     """
 
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int, activation: Callable[[], nn.Module] = nn.ReLU):
-        widths = [inputs, *hidden]
+        inputs, outputs = check_counts(inputs=inputs, outputs=outputs)
+        widths = [inputs, *check_sizes(hidden, "hidden")]
         layers: list[nn.Module] = [nn.Flatten()]
         for a, b in zip(widths, widths[1:]):
             layers += [nn.Linear(a, b), activation()]

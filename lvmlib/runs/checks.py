@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from numbers import Integral
 from typing import Any
 
 from torch import Tensor, nn
 
 from lvmlib.base import Density
+from lvmlib.checks import check_count, number
 
 
-def whole_numbers(least: int | None, **numbers: Any) -> list[Any]:
-    """Numbers as Python's own integers, NumPy's among them; None stays None."""
-    for name, number in numbers.items():
-        if number is not None and not (isinstance(number, Integral) and (least is None or int(number) >= least)):
-            range_ = "" if least is None else f", {least} or more"
-            raise ValueError(f"{name} must be a whole number{range_}, but it is {number!r}.")
-    return [None if number is None else int(number) for number in numbers.values()]
+def whole_numbers(**numbers: Any) -> list[Any]:
+    """Numbers as Python's own integers, 1 or more, NumPy's among them; None stays None."""
+    return [None if number is None else check_count(number, name, "") for name, number in numbers.items()]
 
 
 def check_model(model: Any, loss: Any) -> None:
@@ -41,9 +37,10 @@ def check_data(data: Any, valid: Any, batch_size: int) -> None:
         parts = split if isinstance(split, tuple) else (split,)
         if not parts or not all((isinstance(t, Tensor) and t.dim() > 0) or hasattr(t, "batch") for t in parts):
             what = f"({', '.join(type(t).__name__ for t in parts)})" if parts is split else type(split).__name__
+            inside = hasattr(split, "dataset")  # fit shuffles and cuts batches itself
             raise TypeError(
                 f"{name} must be a lvmlib.data.Data, a tensor [N, ...] or a tuple of these, but it is {what}. "
-                "Arrays and lists become tensors with torch.as_tensor."
+                + ("Give what it loads from." if inside else "Arrays and lists become tensors with torch.as_tensor.")
             )
         lengths = [len(part) for part in parts]
         if len(set(lengths)) > 1:
@@ -58,32 +55,27 @@ def check_data(data: Any, valid: Any, batch_size: int) -> None:
 
 def check_options(
     valid: Any, valid_loss: Any, patience: int | None, average: Any, clip_norm: Any, before_step: Any
-) -> None:
-    """Options in their range, and none that has no effect."""
+) -> tuple[float | None, float | None]:
+    """Options in their range, and none that has no effect; average and clip_norm as Python's numbers."""
     for name, value in (("patience", patience), ("valid_loss", valid_loss)):
         if value is not None and valid is None:
             what = "counts validations" if name == "patience" else "is measured on validation data"
             raise ValueError(f"{name} {what} and needs validation data: pass valid=...")
-    if average is not None and not 0 < average < 1:
+    if average is not None and not 0 < number(average) < 1:
         raise ValueError(f"average is the decay of a moving average, between 0 and 1, but it is {average}.")
-    if clip_norm is not None and not clip_norm > 0:
+    if clip_norm is not None and not number(clip_norm) > 0:
         raise ValueError(f"clip_norm is the largest norm allowed and must be positive, but it is {clip_norm}.")
     if before_step is not None and not callable(before_step):
         raise TypeError(f"before_step must be a function of the step, but it is a {type(before_step).__name__}.")
-
-
-def check_schedule(steps: int, warmup: int) -> None:
-    """A schedule over some steps."""
-    if steps < 1 or warmup < 0:
-        raise ValueError(f"steps must be 1 or more and warmup 0 or more, but they are {steps} and {warmup}.")
+    return (None if average is None else number(average)), (None if clip_norm is None else number(clip_norm))
 
 
 def checked_rate(lr: float | Callable[[int], float], step: int) -> float:
     """The learning rate of a step."""
-    rate = float(lr(step) if callable(lr) else lr)
-    if not 0 <= rate < math.inf:
-        raise ValueError(f"lr must be finite and not negative, but it is {rate} at step {step}.")
-    return rate
+    rate = lr(step) if callable(lr) else lr
+    if not 0 <= number(rate) < math.inf:
+        raise ValueError(f"lr must be a number, finite and not negative, but it is {rate!r} at step {step}.")
+    return number(rate)
 
 
 def split_pair(model: Any, batch: Any) -> tuple[Any, Any]:

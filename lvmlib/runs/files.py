@@ -65,6 +65,7 @@ def kept(
         files.load(run, same, steps)
         if not run.over(steps):  # a run that is over may lie where nothing can be written
             files.check_writable()
+            files.try_size(run)
         yield lambda: files.save(run, same)
 
 
@@ -127,6 +128,24 @@ class RunFiles:
             error = self.unwritable
             raise OSError(error.errno, f"{error.strerror}: no checkpoint can be written to {self.path}") from error
 
+    def try_size(self, run: Run) -> None:
+        """Write as much as a save will, and remove it: that the disk is full should not be news after an hour.
+
+        Raises:
+            OSError: there is no room.
+        """
+        weights = sum(t.numel() * t.element_size() for t in run.model.state_dict().values())
+        copies = 3 + (run.average is not None) + (run.patience is not None)  # Adam keeps two numbers for each weight
+        try:
+            with open(self.partial, "wb") as file:
+                for _ in range(copies):
+                    file.write(bytes(weights))
+                _write(file, b"")
+        except OSError as error:
+            raise OSError(error.errno, f"{error.strerror}: no checkpoint can be written to {self.path}") from error
+        finally:
+            self.partial.unlink(missing_ok=True)
+
     def save(self, run: Run, settings: dict[str, Any]) -> None:
         """Add to the history, then replace the checkpoint.
 
@@ -168,6 +187,7 @@ class RunFiles:
             return
         state = self._read()
         if shapes(state["model"]) != shapes(run.model.state_dict()):
+            _check_compiled(state["model"], run.model.state_dict(), self.path)
             raise ValueError(
                 f"{self.path} holds the weights of another architecture than this {type(run.model).__name__}. "
                 "Build the model as it was, or use another file."
@@ -241,6 +261,16 @@ def _write(file: Any, content: Any) -> None:
     file.write(content)
     file.flush()
     os.fsync(file.fileno())
+
+
+def _check_compiled(stored: dict[str, Any], own: dict[str, Any], path: Path) -> None:
+    """Raise `ValueError` where torch.compile alone makes two architectures of one."""
+    plain = [{name.replace("_orig_mod.", ""): shape for name, shape in shapes(w).items()} for w in (stored, own)]
+    if plain[0] == plain[1]:
+        was = "compiled" if any("_orig_mod." in name for name in stored) else "not compiled"
+        raise ValueError(
+            f"{path} holds the weights of a model that was {was} by torch.compile, this one differs there."
+        )
 
 
 def _require(condition: bool, otherwise: str) -> None:

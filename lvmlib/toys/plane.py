@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 
 from lvmlib.base import Density
-from lvmlib.checks import check_context, check_no, entrance
+from lvmlib.checks import check_context, check_count, check_no, check_wanted, entrance
 
 LOG_2PI = math.log(2 * math.pi)
 
 
 class _Toy(Density):
-    """A density over the plane without parameters; it accepts a context and ignores it."""
+    """A density over the plane without parameters and without a context."""
 
+    ignores_context = True
     origin: Tensor  # [2], zeros; it carries the device and the dtype
 
     def __init__(self) -> None:
@@ -27,7 +28,7 @@ class _Toy(Density):
 
         Args:
             x: [B, 2].
-            context: ignored; [B, ...] or None.
+            context: None; inside of a chain, ignored.
 
         Returns:
             [B], nats; :math:`-\\infty` where the density is zero.
@@ -38,7 +39,9 @@ class _Toy(Density):
     @torch.no_grad()
     def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Draw `n` points: [n, 2]; at temperature 1 only."""
+        n = check_count(n, "n")
         check_context(context, n)
+        check_wanted(self, context)
         check_no(temperature != 1, f"{type(self).__name__} is drawn from at temperature 1, not {temperature}.")
         return self._sample(n)
 

@@ -147,9 +147,11 @@ def test_position_vectors():
 
 
 def test_bad_sizes_are_stopped():
-    for bad in ({"channels": 0}, {"heads": 3}, {"layers": 0}, {"kernel": 0}):
-        with pytest.raises(ValueError, match="heads must divide channels"):
+    for bad in ({"channels": 0}, {"heads": 0}, {"layers": 0}, {"kernel": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} must be a whole number, 1 or more"):
             CausalTransformer((9,), **bad)
+    with pytest.raises(ValueError, match="heads must divide channels"):
+        CausalTransformer((9,), heads=3)
     with pytest.raises(ValueError, match='positions must be "table"'):
         CausalTransformer((9,), positions="grid")
     with pytest.raises(ValueError, match="dropout is a share"):

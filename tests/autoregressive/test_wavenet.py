@@ -97,7 +97,7 @@ def test_without_positions_the_network_is_the_same_everywhere():
 
 def test_bad_sizes_are_stopped():
     for bad in ({"channels": 0}, {"layers": 0}, {"stacks": 0}, {"kernel": 1}):
-        with pytest.raises(ValueError, match="kernel 2 or more"):
+        with pytest.raises(ValueError, match=next(iter(bad))):
             WaveNet((9,), **bad)
 
 

@@ -51,7 +51,7 @@ def test_nobody_can_spoil_the_next_load(mnist):
         ({"name": "speech", "binarize": "static"}, "no grey levels"),
         ({"name": "speech", "valid": 150}, "from 0 to 149 for speech"),
         ({"name": "digits", "valid": 1437}, "from 0 to 1436"),
-        ({"name": "digits", "valid": -1}, "from 0 to 1436"),
+        ({"name": "digits", "valid": -1}, "0 or more, but it is -1"),
         ({"name": "digits", "valid": 0.1}, "but it is 0.1"),
     ],
 )

@@ -178,7 +178,7 @@ def test_one_component_is_a_discretized_logistic_and_equal_ones_too():
 def test_mixture_of_logistics_refuses_what_does_not_fit():
     with pytest.raises(ValueError, match="same shape"):
         DiscretizedLogisticMixture(torch.zeros(3), torch.zeros(2), torch.ones(2))
-    with pytest.raises(ValueError, match="levels must be 2"):
+    with pytest.raises(ValueError, match="2 or more, but it is 1"):
         DiscretizedLogisticMixture(torch.zeros(2), torch.zeros(2), torch.ones(2), levels=1)
     with pytest.raises(ValueError, match="scale"):
         DiscretizedLogisticMixture(torch.zeros(2), torch.zeros(2), torch.zeros(2), validate_args=True)

@@ -100,10 +100,10 @@ def test_masks_travel_with_the_weights():
 
 def test_masked_networks_refuse_what_makes_no_sense():
     for arguments, message in [
-        ({"dims": 0}, "dims must hold"),
-        ({"hidden": (4, 0)}, "hidden must hold"),
-        ({"outputs": 0}, "outputs must hold"),
-        ({"masks": 0}, "masks must hold"),
+        ({"dims": 0}, "dims must be"),
+        ({"hidden": (4, 0)}, r"hidden\[1\] must be"),
+        ({"outputs": 0}, "outputs must be"),
+        ({"masks": 0}, "masks must be"),
         ({"degrees": "odd"}, "even"),
         ({"order": [0, 0, 1]}, "order must name"),
         ({"hidden": (4, 5), "residual": True}, "one width"),

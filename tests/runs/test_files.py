@@ -242,18 +242,42 @@ def test_a_checkpoint_of_another_run_or_no_checkpoint_is_refused(tmp_path):
         fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, resume=True, progress=False)
 
 
+def test_a_run_of_a_compiled_model_says_what_differs(tmp_path):
+    compiled = torch.compile(nn.Sequential(line()), backend="eager")
+    plain = nn.Sequential(line())
+    for first, then, was in ((compiled, plain, "compiled"), (plain, compiled, "not compiled")):
+        path = tmp_path / f"{was}.pt"
+        fit(first, line_data(), squared_error, steps=2, batch_size=50, checkpoint=path, progress=False)
+        with pytest.raises(ValueError, match=f"a model that was {was} by torch.compile"):
+            fit(then, line_data(), squared_error, steps=3, batch_size=50, checkpoint=path, resume=True, progress=False)
+
+
+def never(model, batch):
+    raise AssertionError("no step is to be taken")
+
+
 def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     path = tmp_path / "run.pt"
     fit(line(), line_data(), squared_error, steps=5, batch_size=50, checkpoint=path, progress=False)
     before = path.read_bytes()
 
+    room = iter([True])  # for the trial at the start
+
     def full(descriptor):
-        raise OSError(28, "No space left on device")
+        if not next(room, False):
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*run\.pt cannot be written at step 9"):
         fit(line(), line_data(), squared_error, steps=9, batch_size=50, checkpoint=path, resume=True, progress=False)
     assert path.read_bytes() == before and names(tmp_path) == FILES
+    with pytest.raises(OSError, match=r"No space left on device: no checkpoint can be written to .*run\.pt"):
+        fit(line(), line_data(), squared_error, steps=9, batch_size=50, checkpoint=path, resume=True, progress=False)
+    with pytest.raises(OSError, match="No space left on device: no checkpoint can be written"):
+        fit(line(), line_data(), never, steps=9, batch_size=50, checkpoint=tmp_path / "b.pt", progress=False)
+    assert path.read_bytes() == before and not (tmp_path / "b.pt").exists()
+    (tmp_path / ".b.pt.lock").unlink()
+    assert names(tmp_path) == FILES
     monkeypatch.undo()
     whole, rest = line(), line()
     fit(whole, line_data(), squared_error, steps=9, batch_size=50, progress=False)

@@ -8,6 +8,7 @@ from torch import nn
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.base import Given
+from lvmlib.checks import check_count, check_counts
 
 
 def map_shape(model: Autoregressive) -> tuple[int, int, int]:
@@ -27,6 +28,7 @@ def looking_everywhere(inputs: int, width: int, layers: int, outputs: int) -> nn
 
     Each of the `layers` has twice the dilation of the one before, so that four of them see 16 pixels to every side.
     """
+    (width,), layers = check_counts(width=width), check_count(layers, "layers", "", least=0)
     blocks: list[nn.Module] = [nn.Conv2d(inputs, width, 3, padding=1)]
     for layer in range(layers):
         blocks += [nn.SiLU(), nn.Conv2d(width, width, 3, padding=2**layer, dilation=2**layer)]

@@ -14,6 +14,7 @@ from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, RowsAbove, in_
 from lvmlib.autoregressive.pixel.masked_steps import PixelSteps, RowSteps, offsets
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
 from lvmlib.autoregressive.watching import caught_up
+from lvmlib.checks import check_counts
 
 
 class GatedPixelCNN(PixelModel):
@@ -66,16 +67,8 @@ class GatedPixelCNN(PixelModel):
         context: int | Sequence[int] | None = None,
         embedding: bool = False,
     ):
-        super().__init__(
-            event_shape,
-            levels,
-            logistics,
-            context,
-            channels * embedding,
-            channels=channels,
-            layers=layers,
-            kernel=kernel,
-        )
+        channels, layers, kernel = check_counts(channels=channels, layers=layers, kernel=kernel)
+        super().__init__(event_shape, levels, logistics, context, channels * embedding)
         C, p = self.colours, channels
         later = range(layers - 1)
         self.vertical = nn.ModuleList(

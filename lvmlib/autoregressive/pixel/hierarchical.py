@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.pixel.context_map import map_shape
 from lvmlib.base import Density
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_counts
 
 
 class HierarchicalPixelModel(Density):
@@ -45,6 +45,7 @@ class HierarchicalPixelModel(Density):
 
     def __init__(self, prior: Autoregressive, pixels: Autoregressive, channels: int = 32):
         super().__init__(pixels.event_shape)
+        (channels,) = check_counts(channels=channels)
         features, height, width = map_shape(pixels)
         halvings = _halvings(prior, height, width)
         colours, bits = self.event_shape[0], prior.event_shape[0]

@@ -8,7 +8,7 @@ from torch import Tensor
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.pixel.context_map import looking_everywhere, map_shape
 from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context
+from lvmlib.checks import check_batch, check_context, check_count
 
 
 class Inpainting(Density):
@@ -86,7 +86,8 @@ class Inpainting(Density):
             raise ValueError(
                 "sample draws whole pictures and takes no context; to keep known pixels, use fill(x, known)."
             )
-        x = torch.zeros(n, *self.event_shape, dtype=self.model.value_dtype, device=self.model.order.device)
+        shape, like = (check_count(n, "n"), *self.event_shape), self.model
+        x = torch.zeros(shape, dtype=like.value_dtype, device=like.order.device)
         return self.fill(x, x[:, :1], temperature)
 
     def _known(self, known: Tensor | None, x: Tensor) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lvmlib.checks import looks_at_values
+from lvmlib.checks import check_count, check_counts, check_sizes, looks_at_values
 
 
 def group_sizes(channels: int, groups: int) -> list[int]:
@@ -85,12 +87,17 @@ class MaskedConv2d(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        rows, width = (kernel // 2 + 1, kernel) if isinstance(kernel, int) else kernel
-        if width < 1 or width % 2 == 0 or rows < 1:
+        inputs, outputs, colours, copies = check_counts(inputs=inputs, outputs=outputs, colours=colours, copies=copies)
+        if isinstance(kernel, Sequence):
+            rows, width = check_sizes(kernel, "kernel")
+        else:
+            width = check_count(kernel, "kernel", "")
+            rows = width // 2 + 1
+        if width % 2 == 0:
             raise ValueError(f"A masked convolution has a centre, so its kernel must be odd, but it is {kernel}.")
         if mask_type not in ("A", "B"):
             raise ValueError(f'mask_type must be "A" or "B", but it is {mask_type!r}.')
-        if colours < 1 or copies < 1 or outputs % copies or min(inputs, outputs // copies) < colours:
+        if outputs % copies or min(inputs, outputs // copies) < colours:
             raise ValueError(
                 f"Each of {colours} colours needs a channel of its own, but {inputs} inputs and {outputs} outputs in "
                 f"{copies} copies do not give them one."

@@ -10,7 +10,7 @@ from torch.nn.functional import silu
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.base import Density
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_count, check_counts
 
 
 class MultiScale(Density):
@@ -45,11 +45,11 @@ class MultiScale(Density):
     """
 
     def __init__(self, coarse: Autoregressive, doublings: int = 2, channels: int = 32, layers: int = 3):
-        if len(coarse.event_shape) != 3 or doublings < 1:
-            raise ValueError(
-                "MultiScale doubles pictures (C, h, w) at least once, but the small model has event shape "
-                f"{tuple(coarse.event_shape)} and doublings is {doublings}."
-            )
+        doublings, channels = check_counts(doublings=doublings, channels=channels)
+        layers = check_count(layers, "layers", "", least=0)
+        if len(coarse.event_shape) != 3:
+            shape = tuple(coarse.event_shape)
+            raise ValueError(f"MultiScale doubles pictures (C, h, w), but the small model has event shape {shape}.")
         colours, height, width = coarse.event_shape
         super().__init__((colours, height << doublings, width << doublings))
         self.coarse, self.doublings, self.support, self.family = coarse, doublings, coarse.support, coarse.family

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from lvmlib.autoregressive.families import Family, LogisticFamily, at_least_float32
+from lvmlib.autoregressive.families import Family, LogisticFamily
 from lvmlib.autoregressive.pixel.shifted_conv import concat_elu
 from lvmlib.distributions import DiscretizedLogistic
+from lvmlib.draws import at_least_float32
 
 
 class PixelHead(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.pixel.masked_conv import in_rows, plus
 from lvmlib.autoregressive.tokens import TokenEmbedding
+from lvmlib.checks import check_sizes
 
 
 class PixelModel(Autoregressive):
@@ -21,10 +22,9 @@ class PixelModel(Autoregressive):
         levels, logistics: see `Autoregressive`.
         context: number of classes or entries of a context vector, or the shape (c, H, W) of a map.
         embedding: how many features stand for a level that is a code; 0 where levels are magnitudes.
-        sizes: the sizes of the model by name, to check that each is a whole number, 1 or more.
 
     Raises:
-        ValueError: another kind of event or context, or a size below 1.
+        ValueError: another kind of event or context.
     """
 
     planes: Tensor
@@ -36,14 +36,10 @@ class PixelModel(Autoregressive):
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
         embedding: int = 0,
-        **sizes: int,
     ):
-        name = type(self).__name__
-        if len(event_shape) != 3 or min(event_shape) < 1:
+        name, event_shape = type(self).__name__, check_sizes(event_shape)
+        if len(event_shape) != 3:
             raise ValueError(f"{name} models pictures of shape (C, H, W), but event_shape is {tuple(event_shape)}.")
-        for key, size in sizes.items():
-            if size < 1 or size % 1:
-                raise ValueError(f"{key} must be a whole number, 1 or more, but it is {size}.")
         super().__init__(event_shape, levels, logistics, context)
         self.colours, self.height, self.width = self.event_shape
         if embedding and logistics:

@@ -14,6 +14,7 @@ from lvmlib.autoregressive.pixel.masked_conv import MaskedConv2d, in_rows, plus
 from lvmlib.autoregressive.pixel.masked_steps import PixelSteps
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
 from lvmlib.autoregressive.watching import caught_up, watching
+from lvmlib.checks import check_counts
 
 
 class PixelCNN(PixelModel):
@@ -64,16 +65,8 @@ class PixelCNN(PixelModel):
         context: int | Sequence[int] | None = None,
         embedding: bool = False,
     ):
-        super().__init__(
-            event_shape,
-            levels,
-            logistics,
-            context,
-            channels * embedding,
-            channels=channels,
-            layers=layers,
-            kernel=kernel,
-        )
+        channels, layers, kernel = check_counts(channels=channels, layers=layers, kernel=kernel)
+        super().__init__(event_shape, levels, logistics, context, channels * embedding)
         C, h = self.colours, channels
         self.first = MaskedConv2d(self.inputs, 2 * h, kernel, "A", C)
         self.reduce = nn.ModuleList(MaskedConv2d(2 * h, h, 1, "B", C) for _ in range(layers))

@@ -16,6 +16,7 @@ from lvmlib.autoregressive.pixel.resolution import Resolution, ResolutionSteps, 
 from lvmlib.autoregressive.pixel.shifted_conv import ShiftedConv2d, unit_variance_
 from lvmlib.autoregressive.pixel.shifted_steps import PatchCache, RowCache, late
 from lvmlib.autoregressive.watching import caught_up, watching
+from lvmlib.checks import check_count, check_counts, check_share
 
 
 class PixelCNNpp(Autoregressive):
@@ -66,7 +67,9 @@ class PixelCNNpp(Autoregressive):
         context: int | Sequence[int] | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context)
-        _check_sizes(self.event_shape, halvings, channels=channels, layers=layers)
+        channels, layers = check_counts(channels=channels, layers=layers)
+        halvings, dropout = check_count(halvings, "halvings", "", least=0), check_share(dropout, "dropout")
+        _check_shape(self.event_shape, halvings)
         inputs, width = self.event_shape[0] + 1, channels
         maps = context_channels(self)
         self.above = ShiftedConv2d(inputs, width, (2, 3), shift=(1, 0))
@@ -130,12 +133,7 @@ class PixelCNNpp(Autoregressive):
         return step if x is None else caught_up(step, x, start, known)
 
 
-def _check_sizes(event_shape: Sequence[int], halvings: int, **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, but it is {size}.")
-    if halvings < 0:
-        raise ValueError(f"halvings must be 0 or more, but it is {halvings}.")
+def _check_shape(event_shape: Sequence[int], halvings: int) -> None:
     if len(event_shape) != 3 or any(size % 2**halvings for size in event_shape[1:]):
         raise ValueError(
             f"PixelCNNpp takes pictures (C, H, W) with H and W divisible by {2**halvings} for halvings={halvings}, but "

@@ -16,6 +16,7 @@ from lvmlib.autoregressive.pixel.picture_lstm import DiagonalBiLSTM, RowLSTM
 from lvmlib.autoregressive.pixel.picture_lstm_steps import BackwardSteps, LSTMSteps, start_lstms
 from lvmlib.autoregressive.pixel.pixel_model import PixelModel, rows_known
 from lvmlib.autoregressive.watching import caught_up
+from lvmlib.checks import check_counts
 
 
 class PixelRNN(PixelModel):
@@ -73,7 +74,8 @@ class PixelRNN(PixelModel):
         logistics: int = 0,
         context: int | Sequence[int] | None = None,
     ):
-        super().__init__(event_shape, levels, logistics, context, channels=channels, layers=layers, kernel=kernel)
+        channels, layers, kernel = check_counts(channels=channels, layers=layers, kernel=kernel)
+        super().__init__(event_shape, levels, logistics, context)
         if kind not in ("row", "diagonal"):
             raise ValueError(f'kind must be "row" or "diagonal", but it is {kind!r}.')
         C, h = self.colours, channels

@@ -19,6 +19,7 @@ from lvmlib.autoregressive.pixel.resolution import context_channels
 from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet, ShiftedConv2d, as_map, unit_variance_
 from lvmlib.autoregressive.pixel.shifted_steps import GatedPixel, PatchCache, RowCache, late
 from lvmlib.autoregressive.watching import Take, caught_up, watching
+from lvmlib.checks import check_counts, check_share
 
 
 class PixelSNAIL(Autoregressive):
@@ -72,7 +73,9 @@ class PixelSNAIL(Autoregressive):
         context: int | Sequence[int] | None = None,
     ):
         super().__init__(event_shape, levels, logistics, context)
-        _check_sizes(self.event_shape, channels=channels, blocks=blocks, layers=layers, heads=heads)
+        channels, blocks, layers, heads = check_counts(channels=channels, blocks=blocks, layers=layers, heads=heads)
+        dropout = check_share(dropout, "dropout")
+        _check_shape(self.event_shape, channels, heads)
         colours, height, width = self.event_shape
         maps = context_channels(self)
         self.row_above = ShiftedConv2d(colours + 1, channels, (1, 3), shift=(1, 0))
@@ -257,13 +260,8 @@ class BlockSteps:
         return self.mix(r, c, v, found)
 
 
-def _check_sizes(event_shape: Sequence[int], **sizes: int) -> None:
-    for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be 1 or more, but it is {size}.")
+def _check_shape(event_shape: Sequence[int], channels: int, heads: int) -> None:
     if len(event_shape) != 3:
         raise ValueError(f"PixelSNAIL takes pictures (C, H, W), but event_shape is {tuple(event_shape)}.")
-    if sizes["channels"] % (2 * sizes["heads"]):
-        raise ValueError(
-            f"channels must be divisible by 2 * heads, but channels={sizes['channels']} and heads={sizes['heads']}."
-        )
+    if channels % (2 * heads):
+        raise ValueError(f"channels must be divisible by 2 * heads, but channels={channels} and heads={heads}.")

@@ -11,7 +11,7 @@ from torch.nn.functional import avg_pool2d
 
 from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.pixel.context_map import GivenMap, map_shape
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_count
 
 
 class SuperResolution(GivenMap):
@@ -42,10 +42,9 @@ class SuperResolution(GivenMap):
 
     def __init__(self, model: Autoregressive, factor: int):
         features, height, width = map_shape(model)
-        if factor < 2 or height % factor or width % factor:
-            raise ValueError(
-                f"factor must be 2 or more and divide height and width, {height} and {width}, but it is {factor}."
-            )
+        factor = check_count(factor, "factor", "", least=2)
+        if height % factor or width % factor:
+            raise ValueError(f"factor must divide height and width, {height} and {width}, but it is {factor}.")
         super().__init__(model, Enlarger(model.event_shape, factor, features, model.levels))
         self.factor = factor
 

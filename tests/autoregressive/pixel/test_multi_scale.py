@@ -83,5 +83,5 @@ def test_gradients_contexts_and_the_door():
         model.log_prob(x + 1)
     with pytest.raises(ValueError, match="doubles pictures"):
         MultiScale(FVSBN((4,)))
-    with pytest.raises(ValueError, match="doublings is 0"):
+    with pytest.raises(ValueError, match="doublings must be"):
         MultiScale(FVSBN((1, 2, 2)), doublings=0)
