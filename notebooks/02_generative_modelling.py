@@ -39,6 +39,7 @@
 # %%
 import copy
 import itertools
+import json
 import lzma
 import math
 import zlib
@@ -58,6 +59,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Multivariat
 from lvmlib import information as info
 from lvmlib.autoregressive import FVSBN
 from lvmlib.base import bits_per_dim, seed_everything
+from lvmlib.checkpoints import SHIPPED
 from lvmlib.data import load
 from lvmlib.distributions import MixtureOfGaussians
 from lvmlib.networks import MLP
@@ -238,7 +240,7 @@ print(f"sentence: {(sentence == sentence_hat).all(1).float().mean():.1%} correct
 # %% mystnb={"figure": {"caption": "Four tasks on the same test scenes. Top: the picture, with the predicted box. Middle: the predicted probability that a pixel belongs to the digit. Below: the most probable class, and a sentence chosen word by word. Each is read off a distribution $p_\\theta(y \\mid x)$.", "name": "fig-tasks"}, "image": {"alt": "Five columns. In the top row noisy pictures of digits with a box drawn around each digit; in the middle row the clean shapes of the digits as probabilities; below each column the recognised digit and a short description such as a bold zero."}} tolerance={"atol": 0.2, "figure": 0.35, "rtol": 0.15}
 fig, axes = plt.subplots(2, 5, figsize=(6, 3.1))
 for i, (top, bottom) in zip((25, 34, 48, 53, 31), axes.T):
-    for ax, picture in ((top, x[i, 0]), (bottom, mask_hat[i, 0])):
+    for ax, picture in ((top, test_scenes[0][i, 0]), (bottom, mask_hat[i, 0])):
         ax.imshow(picture, cmap="gray_r", vmin=0, vmax=1)
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
@@ -284,16 +286,22 @@ images, test_images = grey.unit(), grey_test.unit()  # float32 in [0, 1]
 X, X_test = images.x.flatten(1), test_images.x.flatten(1)  # [50000, 784], [10000, 784]
 kmeans = KMeans(10, n_init=1, random_state=0).fit(X[:10_000].numpy())
 cluster = torch.tensor(kmeans.predict(X_test.numpy())).long()
-table = torch.zeros(10, 10)  # cluster by digit
-table.index_put_((cluster, grey_test.y), torch.ones(()), accumulate=True)
+cluster_table = torch.zeros(10, 10)  # cluster by digit
+cluster_table.index_put_((cluster, grey_test.y), torch.ones(()), accumulate=True)
 pca = PCA(50, svd_solver="covariance_eigh").fit(X.numpy())
 plane, plane_test = (torch.tensor(pca.transform(x.numpy())[:, :2], dtype=torch.float32) for x in (X, X_test))
 centre_error = (X_test - torch.tensor(kmeans.cluster_centers_)[cluster]).square().sum(1).mean()
 mean_error = (X_test - X.mean(0)).square().sum(1).mean()
 
 # %% tolerance={"rtol": 0.02}
-largest, held = table.max(1).values.sum() / table.sum(), pca.explained_variance_ratio_
-print(f"its most frequent digit makes up {largest:.1%} of a cluster, on average (10% by chance)")
+largest, held = cluster_table.max(1).values.sum() / cluster_table.sum(), pca.explained_variance_ratio_
+g = torch.Generator().manual_seed(0)
+by_chance = torch.zeros(20, 10, 10)  # the same clusters with the labels shuffled, twenty times
+for shuffled in by_chance:
+    labels = grey_test.y[torch.randperm(len(X_test), generator=g)]
+    shuffled.index_put_((cluster, labels), torch.ones(()), accumulate=True)
+chance = by_chance.amax(2).sum(1).mean() / len(X_test)
+print(f"its most frequent digit makes up {largest:.1%} of a cluster, on average ({chance:.1%} by chance)")
 print(f"squared error per image: {mean_error:.1f} for the mean image,")
 print(f"                         {centre_error:.1f} for the nearest of ten centres")
 print(f"2 components of 784 hold {held[:2].sum():.1%} of the variance, 50 hold {held.sum():.1%}")
@@ -314,10 +322,10 @@ plt.show()
 
 # %% tolerance={"rtol": 0.02}
 ink, ink_test = X.sum(1), X_test.sum(1)  # one number per image, in pixels
-edges = torch.linspace(0, 400, 101)  # bins of 4 pixels
-counts = torch.histogram(ink, edges).hist + 0.01  # so that no bin has probability 0
-frequency = counts / counts.sum() / 4  # a density: it integrates to 1
-log_density = {"histogram": frequency.log()[(ink_test / 4).long().clamp(max=99)]}
+ink_edges = torch.linspace(0, 400, 101)  # bins of 4 pixels
+counts = torch.histogram(ink, ink_edges).hist + 0.01  # so that no bin has probability 0
+ink_density = counts / counts.sum() / 4  # a density: it integrates to 1
+log_density = {"histogram": ink_density.log()[(ink_test / 4).long().clamp(max=99)]}
 log_density["Gaussian"] = Normal(ink.mean(), ink.std()).log_prob(ink_test)
 seed_everything(0)
 mixture1 = MixtureOfGaussians((1,), 4).start_from(ink[:, None] / 100)  # in units of 100 pixels
@@ -336,7 +344,7 @@ with torch.no_grad():
 
 # %% mystnb={"figure": {"caption": "Density estimation where it is easy. Left: how much ink a digit takes, as a histogram, with one Gaussian (dashed) and a mixture of four (solid). Right: a mixture of twelve Gaussians over the first two principal components; each line encloses a region of higher density.", "name": "fig-densities"}, "image": {"alt": "Left: a right-skewed histogram with two curves; the mixture follows its lean to the left, the Gaussian does not. Right: contour lines with one ridge for the ones and a broad hill for the other digits, over a cloud of points."}} tolerance={"figure": 0.3, "rtol": 0.1}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
-left.stairs(frequency, edges, fill=True, color="#bbbbbb")
+left.stairs(ink_density, ink_edges, fill=True, color="#bbbbbb")
 grid = torch.linspace(0, 280, 300)
 with torch.no_grad():
     mixture = mixture1.log_prob(grid[:, None] / 100).exp() / 100
@@ -364,6 +372,9 @@ plt.show()
 # Cover the right half of the picture, and the left half will have to do. Nobody needs to retrain: the missing pixels are integrated
 # out. Even the crudest joint model shows the effect. Take one Gaussian for each digit, on pictures shrunk to 14x14, where the integral
 # in {eq}`eq-joint` amounts to crossing out rows and columns of a covariance matrix.
+#
+# Its rivals are two networks that were trained to name the digit. One has seen whole digits only, and is shown the mean image where nothing is seen. The other knows the game: it was trained once, on digits covered by random half-planes, and gets the mask as a second input. We ask about covers of that kind, and about two that nobody trained for: the middle
+# missing, and three pixels in four missing at random (`python -m lvmlib.experiments.covered_digits`, a few minutes).
 
 # %% tolerance={"rtol": 0.01}
 shrunk = lambda split: F.avg_pool2d(split.x, 2).flatten(1).double()  # [N, 196]
@@ -378,18 +389,21 @@ def log_joint(x, seen):
     return torch.stack([part(d).log_prob(x[:, seen]) for d in range(10)], 1) - math.log(10)
 
 
-seed_everything(0)
-classifier = MLP(196, (128,), 10).double()
-cross_entropy = lambda model, batch: F.cross_entropy(model(batch[0]), batch[1], reduction="none")
-schedule = cosine(5e-3, 1000)
-fit(classifier, (small, grey.y), cross_entropy, steps=1000, batch_size=100, lr=schedule, progress=False)
-column = torch.arange(196) % 14
-for name, seen in (("whole", column >= 0), ("left two thirds", column < 9), ("left half", column < 7)):
-    filled = torch.where(seen, small_test, small.mean(0))  # the mean image where nothing is seen
-    direct = classifier(filled).argmax(1) == grey_test.y
-    bayes = log_joint(small_test, seen).argmax(1) == grey_test.y
-    shares = bayes.float().mean(), direct.float().mean()
-    print(f"{name:>15}: {shares[0]:.1%} correct by the joint model, {shares[1]:.1%} by a classifier")
+from lvmlib.experiments.covered_digits import COVERS
+
+covered = json.loads((SHIPPED / "covered_digits.json").read_text())  # each rival trained from several starts
+pixel_column = torch.arange(196) % 14
+print("                            correct (%)                            too sure by (points)")
+print("                    joint   whole digits   covered digits            joint   covered digits")
+for name, seen in COVERS.items():
+    log_p = log_joint(small_test, seen).log_softmax(1)
+    correct = (log_p.argmax(1) == grey_test.y).double().mean().item()
+    print(f"{name:<18} {100 * correct:6.1f}", end="")
+    for rival in ("whole_digits", "covered_digits"):
+        runs = [100 * run[name]["accuracy"] for run in covered[rival]]
+        print(f"{np.mean(runs):9.1f} +- {np.std(runs, ddof=1) / len(runs) ** 0.5:.1f}", end="")
+    too_sure = 100 * np.mean([run[name]["overconfidence"] for run in covered["covered_digits"]])
+    print(f"{100 * (log_p.exp().amax(1).mean().item() - correct):17.1f} {too_sure:12.1f}")
 
 
 # %% mystnb={"figure": {"caption": "One joint model, several questions. From the left half of a test digit (top) follow the class, and the expected right half given the class (middle); at the bottom is the truth. Nothing was trained for this task.", "name": "fig-completion"}, "image": {"alt": "Three rows of ten small digits. Top: left halves only. Middle: the same with plausible blurred right halves. Bottom: the true digits."}} tolerance={"figure": 0.25, "rtol": 0.02}
@@ -401,16 +415,23 @@ def complete(x, seen):
     return x.clone().masked_scatter_(~seen, rest)
 
 
-half = column < 7
+half = pixel_column < 7
 shown = small_test[:10]
 completed = torch.stack([complete(x, half) for x in shown])
 rows = torch.cat([torch.where(half, shown, 0.0), completed, shown]).clamp(0, 1).view(-1, 1, 14, 14)
 image_grid(rows, columns=10, gap=1, row_labels=["seen", "completed", "truth"])
 plt.show()
+missed = {"completed": completed, "mean image": small.mean(0).expand_as(shown)}
+for name, filled in missed.items():
+    error = (filled - shown)[:, ~half].square().sum(1).mean()
+    print(f"squared error of the hidden half, {name}: {error:.2f} per digit")
 
 # %% [markdown]
-# On whole pictures the joint model is level with a network that was trained for just this question (a larger network would win). Cover a part, and the network's answers decay (it never met a half-empty picture, and would have to be trained anew for every way of covering one), while the joint model falls by 8 points at half a picture, where the network falls by 33. It also paints what is missing. That is the bargain of
-# this book: a harder problem to learn, and in return a model that need not know the question in advance.
+# If the question is known in advance, train a network for it: on whole digits either network beats the joint model by two points, and where half-planes are covered, the one that met such covers stays ahead (90.2% against 87.8% at half a picture). The network that never met a cover decays to 62%. So much for classification.
+#
+# What the joint model has to offer is that nobody need know the question. With three pixels in four missing, scattered at random, it has 81.5%, the specialist in half-planes 72.7%; with the middle missing they are level. It also *paints* what is missing ({numref}`fig-completion`), which no classifier does, and on the way it computes $\log p(x_{\text{seen}})$, which says how usual the visible part
+# is. Good probabilities do not come by themselves, though: this crude Gaussian is too sure of its answers, by 3 to 23 points, because the model is wrong about pixels, and the integral hands the error on. A joint model answers every question as well as it knows the joint distribution. That is the bargain of this book: a harder problem to learn, and in return a model that need not know the question in
+# advance.
 #
 # :::{list-table} What generative models are used for.
 # :header-rows: 1
@@ -455,7 +476,7 @@ plt.show()
 # and turned into a compressor.
 
 # %% tags=["hide-input"]
-tree = {  # name: (column, row, parent, outside this book)
+families = {  # name: (column, row, parent, outside this book)
     "generative\nmodels": (0, 4.5, None, False),
     "explicit\ndensity": (1, 3.4, "generative\nmodels", False),
     "implicit\nsampler": (1, 8.5, "generative\nmodels", False),
@@ -476,12 +497,12 @@ tree = {  # name: (column, row, parent, outside this book)
 # %% mystnb={"figure": {"caption": "Generative models, by what they tell about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. A diffusion model is a deep variational autoencoder with a fixed encoder, see the epilogue of this chapter.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (energy-based models, dashed). Implicit sampler leads to matching by distances, chapter 2, and GANs, dashed."}} tags=["hide-input"]
 columns = [0.0, 0.9, 1.75, 2.45]
 fig, ax = plt.subplots(figsize=(6, 3.9))
-for name, (column, row, parent, outside) in tree.items():
+for name, (column, row, parent, outside) in families.items():
     style = dict(boxstyle="round,pad=0.3", fc="white", ec="black", ls="--" if outside else "-", lw=1.2)
     align = "left" if column == 3 else "center"
     ax.text(columns[column], row, name, ha=align, va="center", fontsize=10, bbox=style, zorder=3)
     if parent:
-        a, b, *_ = tree[parent]
+        a, b, *_ = families[parent]
         ax.plot([columns[a], columns[column] - 0.06 * (column == 3)], [b, row], color="#888888", lw=1.2)
 ax.set(xlim=(-0.35, 4.1), ylim=(9.6, -0.6))
 ax.axis("off")
@@ -524,7 +545,7 @@ sheet = sampler(moons, 2, (64, 64), 1000 * SCALE)
 digits, _, digits_test = (split.x.flatten(1).float() / 16 for split in load("digits"))  # [N, 64] in [0, 1]
 painter = sampler(digits, 8, (128, 256), 1200 * SCALE, [nn.Sigmoid()])
 
-# %% mystnb={"figure": {"caption": "Samplers trained by energy distance. Left: two moons; what a network makes of two numbers of noise: the moons, but smeared into the gap between them; and of one: a curve. Right: 8x8 digits (above the line) and draws from a network with eight numbers of noise (below).", "name": "fig-sampler"}, "image": {"alt": "Left: three small scatter plots; the data form two moons, two-dimensional noise gives a cloud that covers the moons and the gap between them, one-dimensional noise a thin curve along both moons. Right: a grid of real 8x8 digits above and generated ones below, many of them readable, some smudged."}} tolerance={"figure": 0.4, "rtol": 0.3}
+# %% mystnb={"figure": {"caption": "Samplers trained by energy distance. Left: two moons; what a network makes of two numbers of noise: the moons, but smeared into the gap between them; and of one: a curve. Right: 8x8 digits (above the line) and draws from a network with eight numbers of noise (below).", "name": "fig-sampler"}, "image": {"alt": "Left: three small scatter plots; the data form two moons, two-dimensional noise gives a cloud that covers the moons and the gap between them, one-dimensional noise a thin curve along both moons. Right: a grid of real 8x8 digits above and generated ones below, many of them readable, some smudged."}} tolerance={"figure": 0.4, "rtol": 0.15}
 torch.manual_seed(1)
 fig = plt.figure(figsize=(6, 3))
 left, right = fig.subfigures(1, 2, width_ratios=(0.62, 1))
@@ -536,6 +557,13 @@ ax = right.subplots()
 image_grid(torch.cat([digits[:40], painter(torch.randn(40, 8))]).view(-1, 1, 8, 8), columns=10, gap=1, ax=ax)
 ax.axhline(4 * 9 - 1, color="black", lw=1.2)
 plt.show()
+apart = lambda x, heap: torch.cdist(x, heap).amin(1).mean().item()  # mean distance to the nearest of a heap
+torch.manual_seed(1)
+forty = painter(torch.randn(40, 8))
+print(f"ink of 40 draws {forty.sum(1).mean():.1f}, of test digits {digits_test.sum(1).mean():.1f}")
+print(
+    f"mean distance to a training digit {apart(forty, digits):.2f}, from a test digit to a draw {apart(digits_test, forty):.2f}"
+)
 
 # %% [markdown]
 # It paints, if not perfectly. Now ask it anything else. How many bits would this test digit take? Is that scan unusual? Which of two samplers is better on data that neither has seen? All of these ask for $\log p_\theta(x)$, and where there is less noise than data, this is worse than unknown: it does not exist.
@@ -581,7 +609,7 @@ for name, (f, z) in noises.items():
 # :::
 
 
-# %% tolerance={"rtol": 0.05, "atol": 1.0}
+# %% tolerance={"atol": 1.0, "rtol": 0.05}
 def parzen(x, samples, h):
     """Mean log-density of x under Gaussians of width h around the samples, nats."""
     squares = torch.cdist(x, samples).square()  # [B, S]
@@ -703,7 +731,7 @@ for name, file in (("zlib", zlib.compress(raw, 9)), ("lzma", lzma.compress(raw))
     print(f"{name:<24} {'':9} {8 * len(file) / 2000:11.1f} {8 * len(file) / len(raw):9.3f}    (a file of 2,000)")
 
 # %% [markdown]
-# A model without any network, which knows of each pixel the one before it, lands between two general-purpose compressors, and arithmetic coding (chapter 1) would turn its score into a file of just that size. The standard error comes from the 10,000 images and is small, which is why two models that differ by 0.02 bits per dimension can be
+# A model without any network, which knows of each pixel the one before it, lands between two general-purpose compressors, and arithmetic coding (chapter 1) would turn its score into a file of just that size. (The tables have learned from 50,000 images. Each compressor starts from nothing on its file of 2,000, so this is no contest on equal terms.) The standard error comes from the 10,000 images and is small, which is why two models that differ by 0.02 bits per dimension can be
 # ranked at all.
 #
 # :::{admonition} Watch out: "bits per dimension = log p / D"
@@ -720,7 +748,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # %% [markdown]
 # ### How far may training and test score lie apart?
 #
-# The score on the training data is always too good, and, in the simplest case, by as much as the test score is too bad.
+# The score on the training data is too good on average, and, in the simplest case, by as much as the test score is too bad. (On average over data sets. A given pair of training and test set may differ the other way, and MNIST's do: see the tables with few parents below.)
 #
 # :::{prf:theorem} The generalisation gap has a sign on either side
 # :label: thm-gap
@@ -839,7 +867,7 @@ for N in (10, 100, 1000):
     assert abs(np.mean(once) - exact) < 4 * error
 
 # %%
-binary, _, binary_test = load("mnist", binarize="static")
+binary, binary_valid, binary_test = load("mnist", binarize="static")
 B, B_test = binary.x[:, 0].bool().numpy(), binary_test.x[:, 0].bool().numpy()  # [N, 28, 28]
 
 
@@ -866,11 +894,12 @@ def window_scores(h, w):
 # %%
 windows = [(k // 2, (k + 1) // 2) for k in range(2, 15)] + [(7, 9)]  # 1 x 1, 1 x 2, 2 x 2, ...
 d = [h * w for h, w in windows]
-unseen, predicted, *nll = np.array([window_scores(h, w) for h, w in windows]).T
+unseen, predicted, *window_nll = np.array([window_scores(h, w) for h, w in windows]).T
 print("                    unseen test patterns    NLL per pixel")
 print("pixels     bins     measured   predicted   training    test")
 for i in (0, 2, 4, 6, 8, 10, 12, 13):
-    print(f"{d[i]:6d} {2.0 ** d[i]:8.1e} {unseen[i]:12.2%} {predicted[i]:11.2%} {nll[0][i]:10.3f} {nll[1][i]:7.3f}")
+    shares = f"{unseen[i]:12.2%} {predicted[i]:11.2%}"
+    print(f"{d[i]:6d} {2.0 ** d[i]:8.1e} {shares} {window_nll[0][i]:10.3f} {window_nll[1][i]:7.3f}")
 
 # %% mystnb={"figure": {"caption": "The curse of dimensionality on real digits. Left: share of test windows whose exact pattern is not among the 50,000 training images (points), and what the theorem predicts from the training images alone (line). Right: NLL of the histogram per pixel; from about 12 pixels on training and test part company, and at 63 the histogram is no better than independent pixels (dotted).", "name": "fig-curse"}, "image": {"alt": "Left: the share of unseen patterns rises along an S-shaped curve from 0 below 10 pixels to 95 per cent at 63; points and line coincide. Right: training NLL falls steadily; test NLL falls at first and then rises; and meets the nearly level dotted line for independent pixels."}}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3))
@@ -878,7 +907,7 @@ left.plot(d, predicted, color=COLOURS["sky"], label="predicted")
 left.plot(d, unseen, "o", color=COLOURS["vermilion"], label="measured")
 left.set(xlabel="pixels in the window", ylabel="share of unseen patterns", ylim=(-0.03, 1))
 left.legend(loc="upper left")
-for values, style, name in zip(nll, ("-", "--", ":"), ("training", "test", "independent pixels, test")):
+for values, style, name in zip(window_nll, ("-", "--", ":"), ("training", "test", "independent pixels, test")):
     right.plot(d, values, style, label=name)
 right.set(xlabel="pixels in the window", ylabel="nats per pixel", ylim=(-0.35, 0.75), yticks=np.arange(0, 0.8, 0.2))
 right.legend(loc="lower left", fontsize=9.5)
@@ -1081,7 +1110,9 @@ table_nll = {k: (-net.log_prob(xb[:10_000]).mean(), -net.log_prob(xb_test).mean(
 for k in (2, 10, 16):
     a, b = table_nll[k]
     print(f"tables with {k:2d} parents: {a:6.2f} nats training, {b:6.2f} test, gap {b - a:5.2f}")
-best_k = min(table_nll, key=lambda k: table_nll[k][1])
+xb_valid = binary_valid.x.flatten(1).bool().numpy()  # the choice is made on images that are not reported on
+best_k = min(tables, key=lambda k: -tables[k].log_prob(xb_valid).mean())
+print(f"best on 10,000 validation images: {best_k} parents")
 nets[f"tables, {best_k} parents"], net_nll[f"tables, {best_k} parents"] = tables[best_k], table_nll[best_k]
 
 # %% tolerance={"rtol": 0.02}
@@ -1110,7 +1141,7 @@ with torch.no_grad():
 print(f"log-probabilities of 100 test images agree to 0.01 nats: {difference < 0.01}")
 assert difference < 0.01
 
-# %% mystnb={"figure": {"caption": "Tables against networks on binary MNIST. With more parents the training NLL of tables (dashed) goes on falling, their test NLL (solid) turns upwards at about ten parents, where most rows have been visited by a handful of images. Networks look at all pixels before and need not stop.", "name": "fig-parents"}, "image": {"alt": "Plot of NLL against number of parents from 0 to 16. Both table curves fall steeply from above the plot to 97 (test) and 94 (training) at ten parents; then the test curve rises to 101 while the training curve falls to 87. Horizontal lines mark the logistic network slightly above the best table and the network with hidden units below it."}} tolerance={"rtol": 0.02, "data": 0.03}
+# %% mystnb={"figure": {"caption": "Tables against networks on binary MNIST. With more parents the training NLL of tables (dashed) goes on falling, their test NLL (solid) turns upwards at about ten parents, where most rows have been visited by a handful of images. Networks look at all pixels before and need not stop.", "name": "fig-parents"}, "image": {"alt": "Plot of NLL against number of parents from 0 to 16. Both table curves fall steeply from above the plot to 97 (test) and 94 (training) at ten parents; then the test curve rises to 101 while the training curve falls to 87. Horizontal lines mark the logistic network slightly above the best table and the network with hidden units below it."}} tolerance={"data": 0.03, "rtol": 0.02}
 fig, ax = plt.subplots(figsize=(6, 3.4))
 ax.plot(sizes, [table_nll[k][1] for k in sizes], "o-", color=COLOURS["vermilion"], label="tables, test")
 ax.plot(sizes, [table_nll[k][0] for k in sizes], "o--", color=COLOURS["vermilion"], label="tables, training")
@@ -1154,10 +1185,13 @@ samples = {name: sample_tables(net, 2000, order_of(name), rng) for name, net in 
 torch.manual_seed(3)
 samples["hidden units"] = sample(neural, 2000)
 
-# %% mystnb={"figure": {"caption": "Drawn from the models, and at the bottom real test digits. Each line of the table of likelihoods can be seen: independent pixels know where ink is likely; the chain adds horizontal strokes, the tree strokes of both directions; ten parents give clean pen strokes without a plan; the network with hidden units begins to write digits.", "name": "fig-net-samples"}, "image": {"alt": "Six rows of ten binary images. From top to bottom: clouds of dots, clouds of horizontal dashes, ragged strokes, smooth curved strokes without meaning, shapes that are partly digits, and real digits."}} tolerance={"figure": 0.45, "rtol": 0.3}
+# %% mystnb={"figure": {"caption": "Drawn from the models, and at the bottom real test digits. Each line of the table of likelihoods can be seen: independent pixels know where ink is likely; the chain adds horizontal strokes, the tree strokes of both directions; ten parents give clean pen strokes without a plan; the network with hidden units begins to write digits.", "name": "fig-net-samples"}, "image": {"alt": "Six rows of ten binary images. From top to bottom: clouds of dots, clouds of horizontal dashes, ragged strokes, smooth curved strokes without meaning, shapes that are partly digits, and real digits."}} tolerance={"figure": 0.45, "rtol": 0.1}
 rows = torch.cat([draws[:10] for draws in samples.values()] + [x_test[:10]]).view(-1, 1, 28, 28)
 image_grid(rows, columns=10, row_labels=[*(name.replace(", ", ",\n") for name in samples), "test digits"])
 plt.show()
+print("                      ink   to the nearest training image   from a test digit to the nearest draw")
+for name, drawn in {**{name: draws[:500] for name, draws in samples.items()}, "test digits": x_test[-500:]}.items():
+    print(f"{name:<20} {drawn.sum(1).mean():5.1f} {apart(drawn, x[:10_000]):20.2f} {apart(x_test[:500], drawn):32.2f}")
 
 
 # %% [markdown]
@@ -1252,7 +1286,7 @@ assert abs(growth - 2 * math.log(100)) < 1e-3
 # %% [markdown]
 # ### On images
 #
-# With one scale per component, which 784 pixels share, nothing collapses in practice. We train mixtures of 1 to 300 components on MNIST by Adam, starting from training images.
+# With one scale per component, which 784 pixels share, nothing collapses in practice. We train mixtures of 1 to 300 components on MNIST by Adam, starting from training images. The 200 steps are less than one pass over the data, so the larger mixtures have *not converged*: with five times as many (`SCALE = 5`) the one of 300 reaches $-273.6$ nats on the test images, twelve better.
 
 # %% tolerance={"rtol": 0.03}
 mixtures, density = {}, {}
@@ -1269,7 +1303,7 @@ for K in (1, 10, 100, 300):
 # Look at {numref}`fig-mixture` before you look at the numbers. Sampling is: choose a centre, then add to every pixel, independently, noise of the same width. The centres are averages of training images; all that varies from draw to draw is *which* of 300 pictures comes, and snow. Real images differ from the nearest centre in quite another way: a stroke leans, a
 # loop is wider, and neighbouring pixels change together.
 
-# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus noise. The rows below show what the noise should have looked like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which bright and dark strokes can be seen."}} tolerance={"figure": 0.4, "rtol": 0.3}
+# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus noise. The rows below show what the noise should have looked like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which bright and dark strokes can be seen."}} tolerance={"figure": 0.4, "rtol": 0.1}
 torch.manual_seed(4)
 mixture = mixtures[300].requires_grad_(False)
 k = torch.multinomial(mixture.logits.softmax(0), 10, replacement=True)
@@ -1280,9 +1314,13 @@ rows = torch.cat([mixture.loc[k], drawn, X_test[:10], centre, difference]).clamp
 labels = ["centre", "sample", "test image", "its centre", "difference"]
 image_grid(rows, columns=10, row_labels=labels)
 plt.show()
+for name, shown in {"centres": mixture.loc[k], "samples": drawn, "test images": X_test[:500]}.items():
+    print(
+        f"ink of {name} {shown.sum(1).mean():.0f}, distance to the nearest training image {apart(shown, X[:10_000]):.1f}"
+    )
 
 
-# %% tolerance={"rtol": 0.03, "atol": 0.01}
+# %% tolerance={"atol": 0.01, "rtol": 0.03}
 def neighbour_correlation(rest):
     """Correlation of horizontal neighbours in what remains after subtracting the centre."""
     rest = rest.view(-1, 28, 28)
@@ -1303,7 +1341,7 @@ print(f"the most responsible component has {responsible.max(1).values.mean():.3f
 
 # %% [markdown]
 # The last line shows the other failure. In 784 dimensions a squared distance is so large a number that one component nearly always takes all: the mixture has become a lookup in a list of pictures. Its gains come slowly, too: ten times the components, from 10 to 100, were worth 144 nats of test NLL, the next three times
-# 49, while the gap between training and test doubled.
+# 49 (some more when trained longer), while the gap between training and test doubled.
 #
 # :::{admonition} Watch out: "negative bits per dimension: the model is superb"
 # :class: pitfall
@@ -1402,7 +1440,7 @@ count = sum(p.numel() for p in mixture.parameters())
 gap = (density[300][1] - density[300][0]) * to_bits
 results["300 Gaussians (grey)"] = (mass, gap, *told_apart(drawn, X_test), 2, count)
 
-# %% tolerance={"rtol": 0.1, "atol": 0.005}
+# %% tolerance={"atol": 0.005, "rtol": 0.1}
 print(f"{'nearest neighbour of the same kind:':>61}")
 print(f"{'bits/dim':>36}{'gap':>7}{'samples':>9}{'images':>8}{'steps':>6}{'parameters':>11}")
 for name, (bits, gap, samples_told, real_told, steps, count) in results.items():
@@ -1413,7 +1451,7 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 
 
 # %% [markdown]
-# Four of the seven wishes can be answered here already, and the last line is where one would like to be. No model of this chapter is near it, only the mixture has a latent, a number from 1 to 300, and those with the better likelihoods draw one pixel after another. Binary and grey images are different data, and their bits are not to be compared.
+# Five of the seven wishes can be answered here already (all but compression and latents), and the last line is where one would like to be. No model of this chapter is near it, only the mixture has a latent, a number from 1 to 300, and those with the better likelihoods draw one pixel after another. Binary and grey images are different data, and their bits are not to be compared.
 #
 # :::{admonition} Watch out: "a two-sample test at 50% means perfect samples"
 # :class: pitfall

@@ -28,7 +28,7 @@ CHAPTERS = {
         "how many bits, how many nats",
         1,
         3,
-        6,
+        12,
         "Surprise and entropy; symbol codes, Kraft and Huffman; arithmetic coding; cross-entropy and divergence; "
         "maximum entropy; mutual information and its variational bound.",
     ),
@@ -37,7 +37,7 @@ CHAPTERS = {
         "what a model of data owes us",
         1,
         2,
-        3,
+        10,
         "What generative models are for; the taxonomy; the curse of dimensionality, measured; what a model owes; nats "
         "and bits per dimension.",
     ),
