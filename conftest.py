@@ -22,12 +22,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the cells of a notebook together on one worker, however `-n` was given."""
-    if config.getoption("--book") and getattr(config.option, "dist", "no") not in ("no", "loadfile"):
-        config.option.dist = "loadfile"
-
-
-def pytest_configure(config: pytest.Config) -> None:
     """Keep the cells of a chapter together, which share a kernel, however xdist was told to distribute tests."""
     if config.getoption("--book") and getattr(config.option, "dist", "no") != "no":
         config.option.dist = "loadfile"

@@ -179,9 +179,7 @@ def _halved(model: nn.Module) -> nn.Module:
     small = copy.deepcopy(model).bfloat16()
     for (name, weight), stored in zip(model.state_dict().items(), small.state_dict().values()):
         if not torch.equal(weight, stored.to(weight.dtype)):
-            raise ValueError(
-                f"{name} does not fit into bfloat16; round the model first with model.bfloat16().float()."
-            )
+            raise ValueError(f"{name} does not fit into bfloat16; round the model first with model.bfloat16().float().")
     return small
 
 
