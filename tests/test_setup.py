@@ -169,7 +169,7 @@ def test_a_second_run_installs_nothing(project):
     again = setup(moved)
     assert "Making .venv" in again.stdout
     assert again.returncode == 0, again.stderr
-    command = [moved / ".venv" / "bin" / "python", "-c", "import lvmlib; print(lvmlib.__file__)"]
+    command = [moved / ".venv" / "bin" / "python", "-I", "-c", "import lvmlib; print(lvmlib.__file__)"]
     imported = subprocess.run(command, cwd="/", text=True, capture_output=True)
     assert imported.stdout.strip() == str(moved / "lvmlib" / "__init__.py")
 
