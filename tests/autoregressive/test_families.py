@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lvmlib.autoregressive.families import LogisticFamily, choose, family_of
+from lvmlib.autoregressive.families import BernoulliFamily, LogisticFamily, choose, family_of
 
 
 @pytest.mark.parametrize(("levels", "logistics"), [(2, 0), (7, 0), (300, 0), (256, 3)])
@@ -56,3 +56,10 @@ def test_temperature_divides_the_logits_of_components_and_multiplies_their_scale
     scale, noise = 50 * math.exp(-2), math.log(9)
     assert family.draw(outputs, u).item() == round(25 + scale * noise)
     assert family.draw(outputs, u, temperature=0.25).item() == round(75 + 0.25 * scale * noise)  # a share of 0.02 now
+
+
+def test_a_coin_that_never_falls_on_one_never_does():
+    """Not even at u = 0; and one that always does, does at the largest u there is."""
+    u = torch.tensor([[0.0, 0.5], [1 - 2**-24, 0.5]])
+    for outputs, value in ((-math.inf, 0), (-200.0, 0), (200.0, 1), (math.inf, 1)):
+        assert BernoulliFamily().draw(torch.full((2, 1), outputs), u).tolist() == [value, value]
