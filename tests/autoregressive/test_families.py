@@ -40,12 +40,12 @@ def test_a_value_of_probability_zero_is_never_drawn():
     assert choose(logits, torch.tensor([0.0, 1 - 2**-24])).tolist() == [1, 2]
 
 
-def test_scales_have_a_floor_and_no_other_bound():
+def test_scales_have_a_floor_and_a_ceiling_out_of_reach():
     family = LogisticFamily(levels=11, components=1)
-    log_scales = torch.tensor([-7.0, -8.0, -60.0, 3.0])
-    outputs = torch.stack([torch.zeros(4), torch.zeros(4), log_scales], 1)
+    log_scales = torch.tensor([-7.0, -8.0, -60.0, 3.0, 19.0, 21.0])
+    outputs = torch.stack([torch.zeros(6), torch.zeros(6), log_scales], 1)
     _, loc, scale = family.parts(outputs)
-    torch.testing.assert_close(scale[:, 0] / 5, torch.tensor([-7.0, -7.0, -7.0, 3.0]).exp())
+    torch.testing.assert_close(scale[:, 0] / 5, torch.tensor([-7.0, -7.0, -7.0, 3.0, 19.0, 20.0]).exp())
     assert (loc == 5).all()
 
 
