@@ -10,6 +10,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from lvmlib.base import Density
 from lvmlib.checks import check_batch, check_context, check_count, check_no, check_not_negative
+from lvmlib.distributions import Coins, DiagonalNormal
 from lvmlib.information.checks import not_negative
 from lvmlib.trace import Trace
 
@@ -123,7 +124,8 @@ def closed_form_kl(trace: Trace) -> Tensor | None:
         kl: Tensor = kl_divergence(last.q, prior)
     except NotImplementedError:  # no formula for this pair
         return None
-    kl = not_negative(kl)
+    if not isinstance(last.q, (DiagonalNormal, Coins)):  # theirs is not
+        kl = not_negative(kl)
     return kl if q_rows == rows else kl.view(-1, rows)
 
 

@@ -64,6 +64,7 @@ DOORS = {
     "PixelCNNpp": two_levels(ar.PixelCNNpp, channels=4, layers=1, halvings=1, dropout=0.5),
     "PixelSNAIL": two_levels(ar.PixelSNAIL, channels=4, blocks=1, layers=1, heads=2, dropout=0.5),
     "Autoregressive": two_levels(ar.Autoregressive),
+    "raster_order": (ar.raster_order, {"event_shape": (2, 1, 3)}),
     "MaskedConv2d": (
         ar.MaskedConv2d,
         {"inputs": 2, "outputs": 4, "kernel": 3, "mask_type": "A", "colours": 2, "copies": 2},

@@ -13,6 +13,7 @@ from torch.distributions import MultivariateNormal, Normal
 from torch.distributions import kl_divergence as torch_kl
 
 from lvmlib import information as info
+from lvmlib.information import checks
 from lvmlib.information.checks import not_negative
 
 BASES = [2, math.e, 10]
@@ -326,3 +327,20 @@ def test_a_measure_held_at_zero_keeps_its_gradient():
 def test_a_base_that_would_turn_signs_round_is_refused(base):
     with pytest.raises(ValueError, match="base must be a number above 1"):
         info.self_information(0.5, base)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "off"), [(torch.float64, 1e-6), (torch.float32, 1e-4), (torch.bfloat16, 2e-2), (torch.float16, 2e-2)]
+)
+def test_how_far_a_sum_may_be_from_one(dtype, off):
+    """Rounding is forgiven and no more: a slip of a few times as much is refused."""
+    assert checks.tolerance(torch.zeros(1, dtype=dtype)) == off
+    info.entropy(torch.tensor([0.5, 0.5 + off / 2], dtype=dtype))
+    with pytest.raises(ValueError, match="must sum to 1"):
+        info.entropy(torch.tensor([0.5, 0.5 + 3 * off], dtype=dtype))
+
+
+def test_arrays_are_held_to_float64():
+    info.entropy([0.5, 0.5 + 5e-7])
+    with pytest.raises(ValueError, match="must sum to 1"):
+        info.entropy([0.5, 0.5 + 3e-6])

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lvmlib.checks import all_bits, check_context, looks_at_values
+from lvmlib.checks import all_bits, check_context, check_sizes, looks_at_values
 
 
 def check_levels(x: Tensor, levels: int, name: str) -> None:
@@ -101,6 +101,7 @@ def raster_order(event_shape: Sequence[int]) -> Tensor:
         >>> raster_order((2, 1, 3))            # stored channel by channel, drawn pixel by pixel
         tensor([0, 3, 1, 4, 2, 5])
     """
+    event_shape = check_sizes(event_shape)
     positions = torch.arange(math.prod(event_shape))
     if len(event_shape) != 3:
         return positions

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lvmlib.autoregressive.families import LogisticFamily, choose, family_of
+from lvmlib.autoregressive.families import BernoulliFamily, LogisticFamily, choose, family_of
 
 
 @pytest.mark.parametrize(("levels", "logistics"), [(2, 0), (7, 0), (300, 0), (256, 3)])
@@ -40,12 +40,12 @@ def test_a_value_of_probability_zero_is_never_drawn():
     assert choose(logits, torch.tensor([0.0, 1 - 2**-24])).tolist() == [1, 2]
 
 
-def test_scales_have_a_floor_and_no_other_bound():
+def test_scales_have_a_floor_and_a_ceiling_out_of_reach():
     family = LogisticFamily(levels=11, components=1)
-    log_scales = torch.tensor([-7.0, -8.0, -60.0, 3.0])
-    outputs = torch.stack([torch.zeros(4), torch.zeros(4), log_scales], 1)
+    log_scales = torch.tensor([-7.0, -8.0, -60.0, 3.0, 19.0, 21.0])
+    outputs = torch.stack([torch.zeros(6), torch.zeros(6), log_scales], 1)
     _, loc, scale = family.parts(outputs)
-    torch.testing.assert_close(scale[:, 0] / 5, torch.tensor([-7.0, -7.0, -7.0, 3.0]).exp())
+    torch.testing.assert_close(scale[:, 0] / 5, torch.tensor([-7.0, -7.0, -7.0, 3.0, 19.0, 20.0]).exp())
     assert (loc == 5).all()
 
 
@@ -56,3 +56,10 @@ def test_temperature_divides_the_logits_of_components_and_multiplies_their_scale
     scale, noise = 50 * math.exp(-2), math.log(9)
     assert family.draw(outputs, u).item() == round(25 + scale * noise)
     assert family.draw(outputs, u, temperature=0.25).item() == round(75 + 0.25 * scale * noise)  # a share of 0.02 now
+
+
+def test_a_coin_that_never_falls_on_one_never_does():
+    """Not even at u = 0; and one that always does, does at the largest u there is."""
+    u = torch.tensor([[0.0, 0.5], [1 - 2**-24, 0.5]])
+    for outputs, value in ((-math.inf, 0), (-200.0, 0), (200.0, 1), (math.inf, 1)):
+        assert BernoulliFamily().draw(torch.full((2, 1), outputs), u).tolist() == [value, value]

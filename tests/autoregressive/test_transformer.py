@@ -173,3 +173,9 @@ def test_a_training_step_takes_no_longer_than_one_of_torch():
             times.append(time.process_time() - start)
         seconds[name] = min(times)
     assert seconds["ours"] < 1.15 * seconds["torch"]
+
+
+def test_the_start_is_drawn_like_an_embedding():
+    torch.manual_seed(0)
+    start = CausalTransformer((9,), channels=400, heads=2, layers=1).start
+    assert abs(start.mean().item()) < 0.2 and 0.9 < start.std().item() < 1.1

@@ -128,3 +128,16 @@ def test_mixture_of_gaussians_refuses_what_it_cannot_be():
         MixtureOfGaussians((2,)).scale_tril()
     with pytest.raises(ValueError, match="context"):
         MixtureOfGaussians((2,)).log_prob(torch.zeros(3, 2), torch.zeros(2, 1))
+
+
+@pytest.mark.parametrize("covariance", ["spherical", "diagonal", "full"])
+def test_a_temperature_narrows_components_and_sharpens_their_choice(covariance):
+    p = MixtureOfGaussians((1,), 2, covariance)
+    with torch.no_grad():
+        p.logits.copy_(torch.tensor([1.0, 0.0]))
+        p.loc.copy_(torch.tensor([[-50.0], [50.0]]))
+    torch.manual_seed(0)
+    x = p.sample(20_000, temperature=0.5)
+    first = x[x < 0]
+    assert len(first) / len(x) == pytest.approx(torch.sigmoid(torch.tensor(2.0)).item(), abs=0.015)
+    assert first.std().item() == pytest.approx(0.5, rel=0.03)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvmlib.networks import MaskedLinear, MaskedMLP
+from lvmlib.networks import MaskedLinear, MaskedMLP, masked
 
 
 def paths(net):
@@ -96,6 +96,14 @@ def test_masks_travel_with_the_weights():
     other.load_state_dict(net.state_dict())
     assert torch.equal(other(x), net(x)) and torch.equal(other.order, net.order)
     assert not any("mask" in key.split(".")[-1] and "set" not in key for key in net.state_dict())
+
+
+@pytest.mark.parametrize("kind", ["even", "random"])
+def test_masks_are_drawn_on_the_cpu_whatever_the_default_device_is(kind):
+    expected = masked._degrees(9, (8, 5), 1, kind, False, torch.Generator("cpu").manual_seed(3), shuffled=True)
+    with torch.device("meta"):
+        drawn = masked._degrees(9, (8, 5), 1, kind, False, torch.Generator("cpu").manual_seed(3), shuffled=True)
+    assert torch.equal(drawn, expected)
 
 
 def test_masked_networks_refuse_what_makes_no_sense():
