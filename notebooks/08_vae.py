@@ -1096,7 +1096,7 @@ for name, values in accuracy.items():
     print(f"{name:<30} {100 * np.mean(values):5.1f} % (from {100 * min(values):.1f} to {100 * max(values):.1f})")
 
 # %% [markdown]
-# The spread between draws of 100 labels is about two points either way, and within it the first six rows agree: codes that were trained for 700 or 2,000 steps keep what the pixels say about the class, no more, and fine-tuning cannot tell such an encoder from a random one. The longer run stands apart: five points better than pixels when frozen, and when it is fine-tuned nine better than the same
+# The spread between draws of 100 labels is about two points either way, and within it most rows agree: codes that were trained for 700 or 2,000 steps keep what the pixels say about the class, no more, and fine-tuning cannot tell such an encoder from a random one. The longer run stands apart: four points better than pixels when frozen, and when it is fine-tuned nine better than the same
 # network from scratch. So the old hope is right, given an encoder that is worth its name. Two questions remain. Is it the length of the training, or that it is a VAE? And would other learning rates tell another story? `python -m lvmlib.experiments.few_labels` trains autoencoders and VAEs for different lengths, and chooses rate and number of steps of the tuning for each row on the validation
 # images.
 
