@@ -124,7 +124,7 @@ def main() -> None:
         seeds=args.seeds,
         data=f"MNIST, {len(binary):,} training images, fresh binarization at each use; sha256 {binary.sha256()}",
         batch_size=100,
-        test_protocol=f"means of p(x|z) of {DRAWS:,} draws; 10,000 training and {DRAWS:,} test images, grey",
+        protocol=f"means of p(x|z) of {DRAWS:,} draws; 10,000 training and {DRAWS:,} test images, grey",
         test_images=measure(test.x[-DRAWS:], grey, test, reader),
     )
     print("test images", record["test_images"], flush=True)

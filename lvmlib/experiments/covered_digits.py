@@ -125,7 +125,7 @@ def main() -> None:
         data=f"MNIST averaged down to 14x14, {len(train):,} training images; sha256 {train.sha256()}",
         steps={"whole digits": args.steps, "covered digits": args.covered_steps},
         batch_size=100,
-        test_protocol=f"{len(test):,} test images",
+        protocol=f"{len(test):,} test images",
         joint_model=[metrics(joint_model(x, y), x_test, y_test)],
     )
     rivals = {

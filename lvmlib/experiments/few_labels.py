@@ -158,7 +158,7 @@ def main() -> None:
         draws=args.draws,
         data=f"MNIST, 100 labels, {len(images):,} images without; sha256 {images.sha256()}",
         tuning=f"Adam, all 100 examples at each step; rate from {RATES}, steps from {STEPS}, on validation images",
-        test_protocol=f"{len(test):,} test images, {args.draws} draws of the labels",
+        protocol=f"{len(test):,} test images, {args.draws} draws of the labels",
         rows=rows,
     )
     record["training_minutes"] = round((time.perf_counter() - began) / 60, 1)
