@@ -79,13 +79,24 @@ def trained(build: Callable[[], ar.Autoregressive], splits: tuple[Data, Data], l
     return model, list(zip(history.valid_steps, (round(value, 3) for value in history.valid_loss)))
 
 
+def tried(
+    build: Callable[[], ar.Autoregressive], splits: tuple[Data, Data], lr: float, steps: int, seed: int
+) -> float | None:
+    """Validation NLL at the end of a run; None where the rate is so high that training broke down."""
+    try:
+        return trained(build, splits, lr, steps, seed)[1][-1][1]
+    except FloatingPointError:
+        return None
+
+
 def measure(
     build: Callable[[], ar.Autoregressive], splits: tuple[Data, Data, Data], steps: int, seed: int
 ) -> dict[str, Any]:
     """Try the rates on a quarter of the budget, train with the best on all of it, and test."""
     began, learn = time.process_time(), splits[:2]
-    quarter = {lr: trained(build, learn, lr, steps // 4, seed)[1][-1][1] for lr in RATES}
-    best = min(quarter, key=lambda lr: quarter[lr])
+    quarter = {lr: tried(build, learn, lr, steps // 4, seed) for lr in RATES}
+    finite = {lr: value for lr, value in quarter.items() if value is not None}
+    best = min(finite, key=lambda lr: finite[lr])
     start = time.process_time()
     model, curve = trained(build, learn, best, steps, seed)
     end = time.process_time()
