@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ MOVED = 4.5  # standard errors by which the mean of a feature may move: seeds ga
 MEAN_IMAGE = 4.5  # squared distance of two mean images, in units of what chance gives: seeds gave up to 3.8
 ALL_MEAN_IMAGES = 2.0  # the mean over G groups may be 1 + 2 / sqrt(G): seeds gave up to 1.2, with G from 2 to 16
 TURNED = 2.5  # standard errors by which draws may look more like turned ones: seeds gave up to 1.5
+EXCHANGED = 3.0  # and two groups like each other: once in 300 seeds 2.6, with six pairs of one kind
 FLOOR = np.array([0.01, 0.01, 0.005, 0.01, 0.01, 0.02, 0.02, 0.02, 0.02, 0.02]) / 2  # of features' standard deviations
 
 
@@ -55,7 +57,7 @@ def compare_grids(stored: dict[str, Any], new: dict[str, Any], where: str, toler
     draws = np.flatnonzero(drawn.ravel()[:n])
     if len(draws) >= 2:
         groups = groups_of(drawn, n, tolerance.by_columns)
-        found = [*moved_samples(a, b, groups), *turned(a.boards[draws], b.boards[draws])]
+        found = [*moved_samples(a, b, groups), *turned(a.boards[draws], b.boards[draws]), *exchanged(a, b, groups)]
         copies, new_copies = coincidences(a, draws), coincidences(b, draws)
         if abs(new_copies - copies) > max(1, len(draws) // 20):
             found.append(f"{new_copies} draws equal another image of the grid, {copies} did")
@@ -109,15 +111,30 @@ def turned(boards: np.ndarray, new_boards: np.ndarray) -> Iterator[str]:
     A linear discriminant between the stored draws and the same turned over; its sign is what counts.
     """
     for name, axis in {"upside down": -2, "mirrored": -1}.items():
-        scores = uprightness(boards, np.flip(boards, axis), new_boards)
-        standing = scores.mean() / (scores.std() / np.sqrt(len(scores)) + 0.05)
-        if standing < -TURNED:
-            yield f"the draws look {name} ({-standing:.1f} standard errors)"
+        stands = standing(likeness(boards, np.flip(boards, axis), new_boards))
+        if stands < -TURNED:
+            yield f"the draws look {name} ({-stands:.1f} standard errors)"
 
 
-def uprightness(boards: np.ndarray, flipped: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Return for each new board about 1 if it stands as the stored ones do and about -1 if it is turned."""
-    a, b, x = (part.reshape(len(part), -1) for part in (boards, flipped, new))
+def exchanged(a: Tiles, b: Tiles, groups: list[tuple[str, np.ndarray]]) -> Iterator[str]:
+    """Yield a line for the first two groups each of which looks more like what the other was than like what it was."""
+    old, new = (np.concatenate([tiles.flat, 5 * tiles.features], axis=1) for tiles in (a, b))  # spread about alike
+    for (name, g), (other, h) in combinations(groups, 2):
+        if not np.intersect1d(g, h).size:
+            stays = [standing(likeness(old[i], old[j], new[i])) for i, j in ((g, h), (h, g))]
+            if max(stays) < -EXCHANGED:
+                yield f"{name} and {other} look exchanged ({-max(stays):.1f} standard errors)"
+                return
+
+
+def standing(scores: np.ndarray) -> float:
+    """Return the mean of scores in its standard errors."""
+    return float(scores.mean() / (scores.std() / np.sqrt(len(scores)) + 0.05))
+
+
+def likeness(these: np.ndarray, others: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Return for each new tile about 1 if it looks like these and about -1 if it looks like the others."""
+    a, b, x = (part.reshape(len(part), -1) for part in (these, others, new))
     centred = np.concatenate([a - a.mean(axis=0), b - b.mean(axis=0)])
     covariance = centred.T @ centred / len(centred)
     size = len(covariance)

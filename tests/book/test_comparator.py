@@ -118,6 +118,8 @@ def test_draws_are_rows_or_columns_of_a_grid():
     assert drawn.drawn(4, 3).astype(int).tolist() == [[1, 0, 0], [1, 1, 1], [1, 1, 1], [1, 0, 0]]
     assert drawn.by_columns
     assert drawn.data == 1e-3  # what is no draw must be what it was
+    assert Tolerance.of_cell({"tolerance": {"draws": ["row 1"], "rtol": 0.2}}).data == 1e-3
+    assert Tolerance.of_cell({"tolerance": {"draws": ["row 1"], "data": 0.2}}).data == 0.2
     assert Tolerance.of_cell({"tolerance": {"draws": ["all", "axes 3"]}}).drawn(2, 2).all()
     assert Tolerance.of_cell({"tolerance": {"draws": ["axes 3"]}}).axes == [3]
     assert not Tolerance.of_cell({"tolerance": {"draws": ["axes 3"]}}).drawn(2, 2).any()

@@ -164,6 +164,7 @@ def one_pixel(x: np.ndarray) -> np.ndarray:
 GRIDS: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "a row of data is noise": ("rows", lambda x: np.concatenate([(x[:12] + x[12:24]) % 2, x[12:]])),
     "rows of data exchanged": ("rows", lambda x: np.concatenate([x[12:24], x[:12], x[24:]])),
+    "rows of draws exchanged": ("rows", lambda x: x[[*range(24), *range(36, 48), *range(24, 36), *range(48, 72)]]),
     "data in place of draws": ("rows", lambda x: np.concatenate([x[:24], x[:24], x[:24]])),
     "draws in place of data": ("rows", lambda x: np.concatenate([x[24:48], x[24:]])),
     "a tile of data upside down": ("rows", lambda x: np.concatenate([x[:1, :, ::-1], x[1:]])),

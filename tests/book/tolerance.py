@@ -27,7 +27,8 @@ class Tolerance:
         rtol: relative tolerance of numbers that are no integers.
         atol: absolute tolerance of numbers, integers included.
         figure: largest relative RMS between pictures.
-        data: share of its range by which drawn data may move.
+        data: share of its range by which drawn data may move; unless declared, it follows from `rtol` and `figure`, but
+            where there are draws, what is no draw must be what it was.
         draws: which tiles of a grid of images are draws of a model, so that other ones would be as good: "rows 2-6",
             "columns 2-6" (draws under a condition, each row or column of the grid its own), "row 3", "all"; or which
             axes of a figure show a draw as a curve: "axes 3". Of such a curve only the distribution of values counts.
@@ -62,7 +63,7 @@ class Tolerance:
                 raise ValueError(f"the cell's tolerance {name!r} is {value!r}, more than the {CAPS[name]} allowed")
         if not declared:
             return cls()
-        drawn = max(DATA, declared.get("rtol", 0.0), declared.get("figure", 0.0) / 2)
+        drawn = DATA if draws else max(DATA, declared.get("rtol", 0.0), declared.get("figure", 0.0) / 2)
         return cls(**{"figure": FIGURE_TRAINED, "data": drawn, **numbers, "draws": tuple(draws)})
 
     def drawn(self, rows: int, columns: int) -> np.ndarray:
