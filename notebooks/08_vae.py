@@ -53,7 +53,7 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 from lvmlib.base import Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import distortion_and_rate, elbo, log_likelihood
 from lvmlib.chain import Flow
-from lvmlib.checkpoints import SHIPPED, load_checkpoint
+from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import load
 from lvmlib.distributions import (
     ConditionalBernoulli,
@@ -999,7 +999,7 @@ for name, pixels in {**decoded_draws, "test digits": test_images.x[-2000:]}.item
 # One length of training and one start decide little. `python -m lvmlib.experiments.autoencoder_draws` repeats the comparison with several of both, adds a better guess for the autoencoder (a mixture of fifty Gaussians fitted to its codes), and lets a classifier say how many of the draws it can read, with a probability above 0.95 for one of the digits.
 
 # %%
-draws_record = json.loads((SHIPPED / "autoencoder_draws.json").read_text())
+draws_record = record("autoencoder_draws")
 show = lambda values, scale=1: (
     f"{scale * np.mean(values):6.2f} +- {scale * np.std(values, ddof=1) / len(values) ** 0.5:4.2f}"
 )
@@ -1101,7 +1101,7 @@ for name, values in accuracy.items():
 # images.
 
 # %%
-labels_record = json.loads((SHIPPED / "few_labels.json").read_text())
+labels_record = record("few_labels")
 print(f"accuracy in %, mean +- standard error of {labels_record['draws']} draws of the labels")
 for name, row in labels_record["rows"].items():
     kept = show(row["frozen"], 100) if "frozen" in row else " " * 14
@@ -1329,7 +1329,7 @@ ax.plot(r, d, "o-", color=COLOURS["blue"], label="trained with $\\beta$")
 for beta, point in plane.items():
     ax.annotate(f"{beta:g}", point, (6, 4), textcoords="offset points")
 axis = np.linspace(0, 60, 2)
-best_nll = json.loads((SHIPPED / "pixelcnnpp_mnist.json").read_text())["test_nll_nats"]
+best_nll = record("pixelcnnpp_mnist")["test_nll_nats"]
 for nll, width, name in ((record["test_nll_nats"], 1, "the longer run"), (best_nll, 3, "PixelCNN++")):
     ax.plot(axis, nll - axis, color="black", lw=width, label=f"R + D = {nll:.1f}, NLL of {name}")
 for total in (120, 150):
