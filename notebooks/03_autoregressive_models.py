@@ -1701,7 +1701,7 @@ train_nll, test_nll = record["train_nll_nats"], record["test_nll_nats"]
 print(f"MADE on MNIST: {train_nll:.2f} nats on training images, {test_nll:.2f} on test images")
 
 torch.manual_seed(0)
-samples = digits.sample(100)
+hundred = digits.sample(100)
 stored = (load("mnist", valid=0)[0].x > 127).float()  # all that it was trained on, [60000, 1, 28, 28]
 
 
@@ -1713,13 +1713,13 @@ def nearest(x, k=1):
 
 
 # %% mystnb={"figure": {"caption": "Draws from MADE (checkpoint) and under each the two training images that differ from it in the fewest pixels. None is a copy.", "name": "fig-ar-neighbours"}, "image": {"alt": "Three rows of ten binary digits: draws above, and below similar but not equal training digits."}} tolerance={"draws": ["rows 1-3"], "rtol": 0.25}
-distance, closest = nearest(samples, 2)
-shown = torch.stack([samples, stored[closest[:, 0]], stored[closest[:, 1]]])[:, :10]
+distance, closest = nearest(hundred, 2)
+shown = torch.stack([hundred, stored[closest[:, 0]], stored[closest[:, 1]]])[:, :10]
 image_grid(shown.flatten(0, 1), columns=10, row_labels=["drawn", "nearest", "2nd"])
 plt.show()
 images = test_bits[:1000].view(-1, 1, 28, 28)
 with torch.no_grad():
-    beside_data(samples, digits.log_prob(samples), images, digits.log_prob(images))
+    beside_data(hundred, digits.log_prob(hundred), images, digits.log_prob(images))
 away = [(shown[0] != row).flatten(1).sum(1).float().mean() for row in shown[1:]]
 to_new = nearest(test_bits[:200])[0].mean()
 print(f"pixels that differ: in the figure {away[0]:.1f} from the nearest and {away[1]:.1f} from the second;")

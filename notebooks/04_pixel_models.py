@@ -34,9 +34,7 @@
 # them; what is timed comes from the records of `benchmarks/`.
 
 # %%
-import json
 import math
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -57,7 +55,7 @@ from lvmlib.autoregressive import (
     PixelSNAIL,
 )
 from lvmlib.base import bits_per_dim, seed_everything
-from lvmlib.checkpoints import SHIPPED, load_checkpoint
+from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import Data, load
 from lvmlib.distributions import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.experiments import binary_mnist, conditional_mnist, emoji

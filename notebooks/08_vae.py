@@ -37,7 +37,6 @@
 
 # %%
 import copy
-import json
 import math
 
 import matplotlib.pyplot as plt
