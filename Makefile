@@ -8,7 +8,7 @@
 #   BASE=main                what make test-kernels compares with; the last day's commits are a change when left out
 
 .DEFAULT_GOAL := help
-.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-all test-matrix test-pythons benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-all test-matrix test-pythons test-wheel mutants benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -79,6 +79,15 @@ test-matrix: setup ## all chapters on all kernels, into book/matrix.json; by han
 
 test-pythons: setup ## the library's tests with the oldest versions, Colab's and others; gigabytes [SETS="oldest colab"]
 	@.venv/bin/python .ci/pythons.py $(SETS)
+
+test-wheel: wheel ## the chapters outside the repository, with the wheel alone; by hand, before a release
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && here=$$PWD && \
+	    $(RUN) pip install --quiet --no-deps --target "$$folder/wheel" dist/*.whl && \
+	    cp -r book conftest.py notebooks pyproject.toml tests "$$folder" && cd "$$folder" && \
+	    PYTHONPATH="$$folder/wheel" "$$here/.venv/bin/python" -m pytest --book notebooks -n 2 -q
+
+mutants: setup ## changes of the library's core that no test notices; by hand, before a release [SAMPLE=200 FILES=lvmlib/bounds.py]
+	@$(RUN) tests.mutation --sample $(or $(SAMPLE),200) $(FILES)
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals

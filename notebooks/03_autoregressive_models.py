@@ -1092,8 +1092,8 @@ from lvmlib.experiments.speech import wavenet_speech
 
 speech, _, speech_test = (split.x for split in load("speech"))  # uint8 [134, 5000] ... [24, 5000]
 voice = wavenet_speech(5000)
-record = load_checkpoint(voice, "wavenet_speech")
-print(f"{record['parameters']:,} parameters, {record['training_minutes']:.0f} minutes on a {record['hardware']}")
+of_voice = load_checkpoint(voice, "wavenet_speech")
+print(f"{of_voice['parameters']:,} parameters, {of_voice['training_minutes']:.0f} minutes on a {of_voice['hardware']}")
 print(f"receptive field {voice.receptive_field} samples = {voice.receptive_field / 8000:.3f} s")
 
 # %% tolerance={"rtol": 0.01}
@@ -1696,8 +1696,8 @@ for name, values in orders_record["test_nll_nats"].items():
 from lvmlib.experiments.binary_mnist import MODELS
 
 digits = MODELS["made"]()  # 28 x 28
-record = load_checkpoint(digits, "made_mnist")
-train_nll, test_nll = record["train_nll_nats"], record["test_nll_nats"]
+of_digits = load_checkpoint(digits, "made_mnist")
+train_nll, test_nll = of_digits["train_nll_nats"], of_digits["test_nll_nats"]
 print(f"MADE on MNIST: {train_nll:.2f} nats on training images, {test_nll:.2f} on test images")
 
 torch.manual_seed(0)
@@ -2022,10 +2022,10 @@ for name, compress in coders.items():
     text_bits[name] = 8 * after / len(unseen)
     print(f"{name} {8 * alone / len(unseen):.2f} bits per character; {text_bits[name]:.2f} after the other sonnets")
 writer = text_models["rnn"]()
-record = load_checkpoint(writer, "text_rnn")
+of_writer = load_checkpoint(writer, "text_rnn")
 text_bits["recurrent net"] = bits_per_character(writer, code)
-known_text = record["train_bits_per_character"]
-print(f"recurrent net {text_bits['recurrent net']:.2f} bits per character, {record['parameters']:,} parameters")
+known_text = of_writer["train_bits_per_character"]
+print(f"recurrent net {text_bits['recurrent net']:.2f} bits per character, {of_writer['parameters']:,} parameters")
 print(f"the same on sonnets that it was trained on {known_text:.2f}")
 
 # %% [markdown]

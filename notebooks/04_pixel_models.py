@@ -732,7 +732,6 @@ ax.set(ylabel="million multiply-adds")
 _ = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, columnspacing=1)
 plt.show()
 
-
 # %% [markdown]
 # In this sense sampling is as cheap as one forward pass: the sums over all steps are about what one pass takes (and less where a pass multiplies masked zeros). But the steps wait for one another, so the time is that of hundreds of short steps and not of one long one. {numref}`fig-pix-time` shows what a step takes on a processor.
 
@@ -780,7 +779,6 @@ for name, r in sorted(equal["models"].items(), key=lambda item: item[1]["test_nl
     row = f"{r['parameters']:10,}  {r['test_nll_nats']:5.2f} +- {r['standard_error']:.2f}"
     state = "nats, not converged" if gain > 0.5 else "nats"
     print(f"{name:>27}  {row}  {gain:4.1f} {state:20}  {r['training_seconds'] / 60:6.1f}")
-
 
 # %% [markdown]
 # After as much data as MADE has seen no pixel model loses to it by more than a third of a nat, and each has a fraction of its 315,000 weights. PixelCNN, Gated PixelCNN and Row LSTM are level with it. Those that see everything are ahead: the Diagonal BiLSTM with 6,313 weights, the fewest of all, PixelSNAIL by attention and PixelCNN++ by halving. The order says how far each came with 96,000 images and not how good it becomes; by the measure of the table hardly one has converged. And it is

@@ -587,12 +587,13 @@ plt.show()
 # **The longer run.** A few seconds of training do not make a good model. `lvmlib` ships the classic one-layer network of {cite:t}`burda2016`, 784-200-200-50, trained by `python -m lvmlib.experiments.vae_mnist`. Its samples, and everything below that depends on patience, come from it.
 
 # %%
+from lvmlib.experiments.records import record
 from lvmlib.experiments.vae_mnist import active_latents, vae_mnist
 
 long_run = vae_mnist()
-record = load_checkpoint(long_run, "vae_mnist")
+long_record = load_checkpoint(long_run, "vae_mnist")
 for key in ("passes", "training_minutes", "test_nll_nats"):
-    print(f"{key}: {record[key]}")
+    print(f"{key}: {long_record[key]}")
 binary_test = test.fixed(seed=0)
 active = active_latents(long_run, binary_test.x[:2000])
 print(f"active latents (variance of the posterior mean above 0.01): {active} of 50")
@@ -1127,7 +1128,7 @@ image_grid(decoded, columns=14, gap=0, ax=ax).set(
     xlabel="$z_1$ from $-1.9$ to $1.9$", ylabel="$z_2$ from $-1.9$ to $1.9$"
 )
 plt.show()
-for size, r in {2: flat_record, 50: record}.items():
+for size, r in {2: flat_record, 50: long_record}.items():
     print(f"test NLL with {size} latents: {r['test_nll_nats']:.1f} nats")
 
 # %% mystnb={"figure": {"caption": "Posterior means of 2000 test images in the same two latents, each drawn as its digit. Together they fill the prior's disc; the border between fours and nines is fought over.", "name": "fig-codes"}, "image": {"alt": "Scatter plot of codes in the plane, each drawn as its digit. Ones, zeros and sevens have regions of their own at the rim, sixes and twos further in; fours, nines, fives, eights and threes overlap near the middle."}}
@@ -1329,7 +1330,7 @@ for beta, point in plane.items():
     ax.annotate(f"{beta:g}", point, (6, 4), textcoords="offset points")
 axis = np.linspace(0, 60, 2)
 best_nll = record("pixelcnnpp_mnist")["test_nll_nats"]
-for nll, width, name in ((record["test_nll_nats"], 1, "the longer run"), (best_nll, 3, "PixelCNN++")):
+for nll, width, name in ((long_record["test_nll_nats"], 1, "the longer run"), (best_nll, 3, "PixelCNN++")):
     ax.plot(axis, nll - axis, color="black", lw=width, label=f"R + D = {nll:.1f}, NLL of {name}")
 for total in (120, 150):
     ax.plot(axis, total - axis, color="#666666", lw=1.2, ls=":", label="equal ELBO" if total == 120 else None)

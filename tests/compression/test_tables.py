@@ -159,9 +159,10 @@ def test_a_total_does_not_depend_on_the_order_of_a_vector_unit():
 
 
 def test_what_is_no_distribution_is_refused():
-    for bad in ([0.5, 0.6], [-0.1, 1.1], [math.nan, 1.0], [[0.5, 0.5], [0.5, 0.6]], [math.inf, 0.0]):
+    for bad in ([0.5, 0.6], [-0.1, 1.1], [math.nan, 1.0], [[0.5, 0.5], [0.5, 0.6]], [math.inf, 0.0], [0.5, 0.502]):
         with pytest.raises(ValueError, match="sum to 1"):
             slots(bad)
+    slots([0.5, 0.5005])  # what float32 leaves
     for bad in ([], 1.0, np.full(70_000, 1 / 70_000)):
         with pytest.raises(ValueError, match="expected 1 to 65536 probabilities"):
             slots(bad)
