@@ -1028,10 +1028,10 @@ print(f"              test digits {real['to_nearest_training_image']:17.2f} {100
 # %%
 ae_encoder = autoencoders[32][0]  # 784 -> 128 -> 32, of the first section
 with torch.no_grad():
-    mean, V = torch.tensor(pca.mean_), torch.tensor(pca.components_[:32].T)
+    pixel_mean, directions = torch.tensor(pca.mean_), torch.tensor(pca.components_[:32].T)
     features = {
         "raw pixels": lambda x: x.flatten(1),
-        "PCA, 32": lambda x: (x.flatten(1) - mean) @ V,
+        "PCA, 32": lambda x: (x.flatten(1) - pixel_mean) @ directions,
         "autoencoder, 32": ae_encoder,
         "VAE, mean of q, 20": lambda x: vae.pair.posterior(x).mean,
         "VAE, longer run, 50": lambda x: long_run.pair.posterior(x).mean,
