@@ -229,6 +229,24 @@ def test_the_parallel_way_back_stops_as_soon_as_nothing_changes():
     assert 2 < len(rounds) <= 30
 
 
+def test_steps_follow_where_rounds_do_not_settle():
+    """An entry that shifts the next one, and so on to the last, takes all D rounds; the rule gives up long before."""
+    torch.manual_seed(0)
+    layer, rounds = MaskedAutoregressive((40,), ()).double(), []
+    with torch.no_grad():
+        layer.net.output.weight.zero_()
+        layer.net.output.weight[:40] = torch.eye(40).roll(1, 0)  # the shift of entry t is entry t - 1
+    handle = layer.net.register_forward_hook(lambda *_: rounds.append(1))
+    z = torch.ones(2, 40).double()
+    with torch.no_grad():
+        x, log_det = layer.inverse(z)
+        assert len(rounds) == 10
+        handle.remove()
+        torch.testing.assert_close(x, torch.arange(1, 41).double().expand(2, 40))
+        layer.way_back = "parallel"
+        torch.testing.assert_close(layer.inverse(z), (x, log_det))
+
+
 def test_an_inverse_autoregressive_layer_draws_in_one_pass():
     layer, calls = InverseAutoregressive((30,), (8,)), []
     layer.transform.net.register_forward_hook(lambda *_: calls.append(1))
