@@ -72,6 +72,7 @@ CASES = {
     "leaky relu": Case(lambda: Elementwise("leaky_relu", VECTOR)),
     "logit with room": Case(lambda: Logit(0.05), data="unit", far=False),
     "permutation": Case(lambda: Permutation([3, 0, 4, 1, 2])),
+    "permutation, drawn": Case(lambda: Permutation(5)),
     "reverse": Case(lambda: Reverse(2), PICTURE),
     "actnorm of vectors": Case(lambda: ActNorm(VECTOR)),
     "actnorm of pictures": Case(lambda: ActNorm(PICTURE), PICTURE),
