@@ -88,7 +88,7 @@ class UniformInBin(Distribution):
         super().__init__(x.shape[:1], x.shape[1:], validate_args=False)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """A point of the bin of each row: [*sample_shape, B, ...]."""
+        """A point of the bin of each row: [\\*sample_shape, B, ...]."""
         least = edge(self.levels, self.x.dtype)
         noise = torch.rand(*sample_shape, *self.x.shape, dtype=self.x.dtype, device=self.x.device)
         return (self.x + noise.clamp(least, 1 - least)) / self.levels
@@ -114,7 +114,7 @@ class Bin(Distribution):
         super().__init__(z.shape[:1], z.shape[1:], validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """The number of the bin: [*sample_shape, B, ...]."""
+        """The number of the bin: [\\*sample_shape, B, ...]."""
         return _bin_of(self.z, self.levels).expand(*sample_shape, *self.z.shape)
 
     def log_prob(self, x: Tensor) -> Tensor:
