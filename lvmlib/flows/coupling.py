@@ -10,11 +10,10 @@ from torch import Tensor
 
 from lvmlib.base import Transform
 from lvmlib.flows.conditioners import Maker, default_maker
-from lvmlib.flows.door import check_input, read_context
+from lvmlib.flows.door import beside, check_input, read_context
 from lvmlib.flows.elements import Element, Scale, Shift
 from lvmlib.flows.masks import read_mask
 from lvmlib.flows.spline import Spline
-from lvmlib.networks import join, planes
 
 
 class Coupling(Transform):
@@ -102,14 +101,9 @@ class Coupling(Transform):
             seen = kept.view(len(x), -1, *self.event_shape[1:])
         else:
             seen = x * self.mask
-        out: Tensor = self.network(self._joined(seen, context))
+        out: Tensor = self.network(beside(self, seen, context))
         parameters = out.reshape(len(x), self.element.size, -1)
         return parameters if self.split else parameters.index_select(2, self.order[self.kept :])
-
-    def _joined(self, seen: Tensor, context: Tensor | None) -> Tensor:
-        if context is None or seen.dim() != 4:
-            return join(seen, context) if context is not None else seen
-        return torch.cat([seen, context.to(seen.dtype)], 1) if context.dim() == 4 else planes(seen, context)
 
     def _apart(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         if self.first == "kept":

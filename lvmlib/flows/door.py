@@ -11,6 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from lvmlib.base import Transform
 from lvmlib.checks import _is_wrapped, check_batch, check_context
+from lvmlib.networks import join, planes
 
 
 class Open(Constraint):
@@ -90,6 +91,26 @@ def read_context(layer: Transform, context: Tensor | None, entries: int | None, 
     if found != entries:
         raise ValueError(f"The context of {name} must have {entries} entries per example, but it has {found}.")
     return context
+
+
+def beside(layer: Transform, seen: Tensor, context: Tensor | None) -> Tensor:
+    """What a network reads: an example and its context side by side; behind the channels of a picture.
+
+    Raises:
+        ValueError: a context that is a picture of another size.
+    """
+    if context is None:
+        return seen
+    if seen.dim() != 4:
+        return join(seen, context)
+    if context.dim() != 4:
+        return planes(seen, context)
+    if context.shape[2:] != seen.shape[2:]:
+        raise ValueError(
+            f"The context of {type(layer).__name__} must have height and width {list(seen.shape[2:])} like what the "
+            f"layer sees, but it has {list(context.shape[2:])}. Pass it as a vector, or make it fit."
+        )
+    return torch.cat([seen, context.to(seen.dtype)], 1)
 
 
 def _called(layer: Transform, latent: bool) -> str:

@@ -10,9 +10,8 @@ from torch import Tensor
 from lvmlib.base import Transform
 from lvmlib.checks import check_link
 from lvmlib.flows.conditioners import Maker, convolutions
-from lvmlib.flows.door import check_input, check_picture, read_context
+from lvmlib.flows.door import beside, check_input, check_picture, read_context
 from lvmlib.flows.elements import Standardise
-from lvmlib.networks import planes
 
 
 class Split(Transform):
@@ -26,7 +25,7 @@ class Split(Transform):
         event_shape: (C, H, W), C even.
         rest: what happens to the first half of the channels: a bijection of (C/2, H, W).
         network: makes the network for :math:`\mu` and :math:`\alpha`; see `lvmlib.flows.conditioners`.
-        context: number of entries of a context vector, or None.
+        context: number of entries of a context vector (of channels, for one of height H and width W), or None.
 
     Raises:
         ValueError: an odd number of channels, or a `rest` of another shape.
@@ -75,7 +74,7 @@ class Split(Transform):
     def parameters_given(self, kept: Tensor, context: Tensor | None) -> Tensor:
         """Mean and log-scale of the channels that leave, [B, 2, C/2, H, W], given those that go on."""
         context = read_context(self, context, self.context, len(kept))
-        return self.network(planes(kept, context)).unflatten(1, (2, -1))
+        return self.network(beside(self, kept, context)).unflatten(1, (2, -1))
 
     def start_from(self, x: Tensor, context: Tensor | None = None) -> None:
         self.rest.start_from(x.chunk(2, 1)[0], context)

@@ -163,6 +163,18 @@ def test_a_context_is_used_or_refused(name):
         layer(x, context[:2])
 
 
+@pytest.mark.parametrize("name", ["affine coupling, board", "affine coupling, channels", "split, told"])
+def test_a_context_may_be_a_picture_of_the_same_size(name):
+    layer, x, context = made(name)
+    wide = context[:, :, None, None].expand(-1, -1, 4, 4)
+    if name != "split, told":  # whose inner layers see smaller pictures
+        torch.testing.assert_close(layer(x, wide), layer(x, context))
+    else:
+        torch.testing.assert_close(layer.parameters_given(x[:, :1], wide), layer.parameters_given(x[:, :1], context))
+    with pytest.raises(ValueError, match=rf"The context of {type(layer).__name__} must have height and width \[4, 4\]"):
+        layer(x, wide[..., :2])
+
+
 def test_a_context_that_nobody_asked_for_is_refused():
     layer, x, _ = made("affine coupling")
     with pytest.raises(ValueError, match="AffineCoupling was built without a context"):
