@@ -78,13 +78,17 @@ class ContinuousFlow(Transform):
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x)
-        return self._run(x, context, (0.0, 1.0))
+        return self._solved(x, context, (0.0, 1.0))
 
     def inverse(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, z, latent=True)
-        return self._run(z, context, (1.0, 0.0))
+        return self._solved(z, context, (1.0, 0.0))
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # the solver looks at values
+    def _solved(self, x: Tensor, context: Tensor | None, times: tuple[float, float]) -> tuple[Tensor, Tensor]:
+        if torch.compiler.is_compiling():  # the solver chooses its steps by values, which no compiled graph knows
+            return torch.compiler.disable(self._run)(x, context, times)
+        return self._run(x, context, times)
+
     def _run(self, x: Tensor, context: Tensor | None, times: tuple[float, float]) -> tuple[Tensor, Tensor]:
         import torchdiffeq
 

@@ -159,6 +159,16 @@ def test_a_mixture_cdf_gives_the_mixture_itself_and_its_draws():
         assert stats.kstest(np.interp(draws[:, 0].numpy(), points, cdf), "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["realnvp", "maf", "ffjord"])
+def test_compiled_by_inductor_it_gives_the_same_numbers(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    flow = built(name)
+    x = torch.randn(4, 3).double()
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(flow)(x), flow.log_prob(x), rtol=1e-10, atol=1e-10)
+
+
 def test_glow_starts_from_data():
     flow = glow((1, 8, 8), scales=2, steps=2, channels=4)
     x = 5 + 3 * torch.randn(64, 1, 8, 8)
