@@ -1,15 +1,13 @@
-"""Small layers that stand for parts of the library still to come, written for tests: plain, and in any dtype."""
+"""Small layers written for tests of chains and draws: plain, without any check, and in any dtype."""
 
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import nn
-from torch.distributions import Distribution, constraints
+from torch.distributions import Distribution
 
 from lvmlib.base import Transform
 from lvmlib.networks import MaskedMLP
-from lvmlib.stochastic import Stochastic
 
 
 class Linear(Transform):
@@ -72,23 +70,6 @@ class MaskedAutoregressive(Transform):
         return torch.stack(x, 1), total
 
 
-class Squeeze(Transform):
-    """Two by two pixels become four channels; values only move."""
-
-    support = None
-
-    def __init__(self, event_shape):
-        super().__init__()
-        c, h, w = event_shape
-        self.event_shape, self.latent_shape = torch.Size(event_shape), torch.Size((4 * c, h // 2, w // 2))
-
-    def forward(self, x, context=None):
-        return F.pixel_unshuffle(x, 2), torch.zeros(len(x), dtype=x.dtype)
-
-    def inverse(self, z, context=None):
-        return F.pixel_shuffle(z, 2), torch.zeros(len(z), dtype=z.dtype)
-
-
 class Split(Transform):
     """Half of the channels go through `rest`, the others are standardised given them; the noise is flat."""
 
@@ -116,70 +97,6 @@ class Split(Transform):
         log_scale, shift = self.scale_and_shift(kept)
         other = second.view_as(kept) * log_scale.exp() + shift
         return torch.cat([kept, other], 1), log_det + log_scale.flatten(1).sum(1)
-
-
-class Uniform(Distribution):
-    """Somewhere in the bin [x, x + 1) / K; every draw lies in its bin, so its log-density is the constant D log K."""
-
-    has_rsample, arg_constraints = True, {}
-
-    def __init__(self, x, levels):
-        self.x, self.levels = x, levels
-        super().__init__(x.shape[:1], x.shape[1:], validate_args=False)
-
-    def rsample(self, shape=()):
-        return (self.x + torch.rand(*shape, *self.x.shape, dtype=self.x.dtype).clamp(1e-6, 1 - 1e-6)) / self.levels
-
-    def log_prob(self, z):
-        return torch.full(
-            z.shape[: z.dim() - len(self.event_shape)], self.event_shape.numel() * math.log(self.levels)
-        ).to(z)
-
-
-class Bin(Distribution):
-    """The bin that z lies in, with certainty."""
-
-    has_rsample, arg_constraints = False, {}
-
-    def __init__(self, z, levels):
-        self.z, self.levels = z, levels
-        super().__init__(z.shape[:1], z.shape[1:], validate_args=False)
-
-    def sample(self, shape=()):
-        return (self.z * self.levels).floor().clamp(0, self.levels - 1).expand(*shape, *self.z.shape)
-
-    def log_prob(self, x):
-        return torch.zeros(self.batch_shape, dtype=self.z.dtype)
-
-
-class Dequantize(Stochastic):
-    """Whole numbers become real numbers in [0, 1)."""
-
-    carries_data = True
-
-    def __init__(self, event_shape, levels):
-        super().__init__()
-        self.event_shape = self.latent_shape = torch.Size(event_shape)
-        self.levels, self.support = levels, constraints.integer_interval(0, levels - 1)
-
-    def posterior(self, x, context=None):
-        return Uniform(x, self.levels)
-
-    def likelihood(self, z, context=None):
-        return Bin(z, self.levels)
-
-
-class Logit(Transform):
-    """From (0, 1) to the real line."""
-
-    support = constraints.unit_interval
-
-    def forward(self, x, context=None):
-        return torch.logit(x), -(x.log() + torch.log1p(-x)).flatten(1).sum(1)
-
-    def inverse(self, z, context=None):
-        x = torch.sigmoid(z)
-        return x, (x.log() + torch.log1p(-x)).flatten(1).sum(1)
 
 
 class Delta(Distribution):

@@ -1,4 +1,4 @@
-"""Chains of the parts that are still to come: flows, flow priors and posteriors, dequantization, codes."""
+"""Chains of flows, flow priors and posteriors, dequantization and codes."""
 
 import itertools
 import math
@@ -14,6 +14,7 @@ from lvmlib.base import Density, Given, Transform
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.flows import Dequantize, Logit, Squeeze
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, planes
 from lvmlib.stochastic import Stochastic
@@ -21,12 +22,9 @@ from tests.layers import (
     AffineCoupling,
     Continuous,
     Delta,
-    Dequantize,
     Linear,
-    Logit,
     MaskedAutoregressive,
     Split,
-    Squeeze,
 )
 
 
@@ -405,7 +403,7 @@ def test_the_rate_splits_into_mutual_information_and_distance_of_the_aggregated_
 
 def quantized_flow(levels: int = 4) -> tuple[Flow, torch.Tensor, torch.Tensor]:
     """A flow over {0, ..., 3} in one dimension, all its events, and their log-probabilities by quadrature."""
-    inner = [Logit(), Linear(torch.tensor([[0.7]]), torch.tensor([0.4]))]
+    inner = [Logit(0.0), Linear(torch.tensor([[0.7]]), torch.tensor([0.4]))]
     flow, density = Flow([Dequantize((1,), levels), *inner], StandardNormal((1,))), Flow(inner, StandardNormal((1,)))
     x = torch.arange(levels).double()[:, None]
     points = (torch.arange(20_000) + 0.5) / 20_000 / levels
