@@ -52,7 +52,7 @@ def main() -> None:
         batch_size=BATCH_SIZE,
         hidden=args.hidden,
         optimizer="Adam, cosine learning rate from 0.01",
-        test_protocol=f"exact, {len(test):,} test images",
+        protocol=f"exact, {len(test):,} test images",
         clock="processor time",
     )
     began = time.process_time()

@@ -132,7 +132,7 @@ def main() -> None:
         optimizer="Adam, cosine learning rate after 50 steps of rise, gradient norm at most 1.0",
         tuning=f"learning rates {RATES}, each on a quarter of the images; the best by validation on all of them",
         validation=f"{len(valid):,} images held back from training",
-        test_protocol=f"exact, {len(test):,} test images, standard error over images",
+        protocol=f"exact, {len(test):,} test images, standard error over images",
         clock="processor time",
         models={},
     )
