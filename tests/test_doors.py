@@ -9,6 +9,7 @@ from torch import nn
 
 import lvmlib
 from lvmlib import autoregressive as ar
+from lvmlib import flows
 from lvmlib.data import Data, mu_law_decode, mu_law_encode
 from lvmlib.distributions import StandardNormal
 from lvmlib.generators import forked_generators
@@ -227,7 +228,8 @@ def test_numbers(door, name, value):
 
 
 def test_every_public_door_with_a_number_is_tried():
-    for name in {*lvmlib.__all__, *ar.__all__} - OTHER_BASES:
+    # The doors of flows check what they take in words of their own: tests/flows.
+    for name in {*lvmlib.__all__, *ar.__all__} - OTHER_BASES - {*flows.__all__}:
         thing = getattr(lvmlib, name, None) or getattr(ar, name)
         numbers = {
             parameter.name

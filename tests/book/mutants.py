@@ -17,7 +17,7 @@ from PIL import Image
 
 from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, digest
-from tests.book.pictures import decode
+from tests.book.bitmaps import decode
 from tests.book.texts import literals
 
 Change = Callable[[list, Any], Any]  # outputs, cell -> False if it does not apply

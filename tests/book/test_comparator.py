@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.book.drawings import differences
-from tests.book.pictures import compare_pictures
+from tests.book.bitmaps import compare_pictures
 from tests.book.texts import compare_text, literals, same_line, split_numbers, visible_text
 from tests.book.tolerance import Tolerance
 

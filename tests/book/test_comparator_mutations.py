@@ -21,7 +21,7 @@ from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, digest
 from tests.book.comparator import compare_outputs
 from tests.book.mutation_notebook import LIVE, NUMBERS, REFERENCE, SETUP
-from tests.book.pictures import decode
+from tests.book.bitmaps import decode
 
 
 def text(old: str, new: str) -> Callable[[list], None]:

@@ -28,7 +28,7 @@ from lvmlib.flows import (
     nsf,
     realnvp,
 )
-from tests.flows.cases import perturbed
+from tests.flows.flow_cases import perturbed
 
 SMALL = {"hidden": (8,)}
 VECTORS = {  # each takes (event_shape, context)

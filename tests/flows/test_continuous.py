@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from lvmlib.flows import ContinuousFlow, perceptron
-from tests.flows.cases import perturbed
+from tests.flows.flow_cases import perturbed
 
 SMOOTH = perceptron((8,), nn.Tanh)
 

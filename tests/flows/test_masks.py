@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lvmlib.flows import AffineCoupling, SplineCoupling
-from tests.flows.cases import CONV, SMALL, perturbed
+from tests.flows.flow_cases import CONV, SMALL, perturbed
 
 BOARD = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 1]]).repeat(2, 1).bool()
 PASSES = {

@@ -10,7 +10,7 @@ from torch.distributions import AffineTransform
 from lvmlib.chain import Flow
 from lvmlib.distributions import StandardNormal
 from lvmlib.flows import AffineCoupling, MaskedAutoregressive, Reverse, Spline, SplineCoupling, perceptron
-from tests.flows.cases import perturbed
+from tests.flows.flow_cases import perturbed
 
 zuko = pytest.importorskip("zuko")
 from zuko.distributions import DiagNormal, NormalizingFlow  # noqa: E402

@@ -9,7 +9,7 @@ import torch
 from lvmlib.chain import Flow
 from lvmlib.distributions import StandardNormal
 from lvmlib.flows import InverseAutoregressive, Permutation
-from tests.flows.cases import CASES, made
+from tests.flows.flow_cases import CASES, made
 
 
 def latent(layer, x):
