@@ -15,8 +15,8 @@ from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, clean_outputs, digest
 from book._tools.pairing import ROOT
 from lvmlib.plotting import FILE_DPI, SCREEN_DPI
-from tests.book.drawings import compare_descriptions
 from tests.book.bitmaps import PICTURES, compare_exactly, compare_pictures, decode
+from tests.book.drawings import compare_descriptions
 from tests.book.texts import SHOWN_LINES, compare_text, literals, visible_text
 from tests.book.tolerance import Tolerance
 

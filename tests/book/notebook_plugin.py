@@ -21,8 +21,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile, NbCellError
 from book._tools import kernel
 from book._tools.execute import NOTEBOOKS
 from book._tools.pairing import pairing_problems
-from tests.book.comparator import check_stored, compare_outputs
 from tests.book.bitmaps import PICTURES
+from tests.book.comparator import check_stored, compare_outputs
 
 ATTEMPTS = 3  # to start a kernel on a machine that is busy
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.book.drawings import differences
 from tests.book.bitmaps import compare_pictures
+from tests.book.drawings import differences
 from tests.book.texts import compare_text, literals, same_line, split_numbers, visible_text
 from tests.book.tolerance import Tolerance
 

@@ -19,9 +19,9 @@ from PIL import Image
 from book._tools.execute import run
 from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, digest
+from tests.book.bitmaps import decode
 from tests.book.comparator import compare_outputs
 from tests.book.mutation_notebook import LIVE, NUMBERS, REFERENCE, SETUP
-from tests.book.bitmaps import decode
 
 
 def text(old: str, new: str) -> Callable[[list], None]:
