@@ -48,8 +48,9 @@ def gaussian_kl(
 
     .. math::
         \mathrm{KL}\big(\mathcal N(\mu_p, \Sigma_p) \,\|\, \mathcal N(\mu_q, \Sigma_q)\big)
-        = \tfrac12 \Big[ & \operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D \\
-        & + (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) + \log \frac{\det \Sigma_q}{\det \Sigma_p} \Big]
+        = {} & \tfrac12 \Big[ \operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D
+        + \log \frac{\det \Sigma_q}{\det \Sigma_p} \\
+        & + (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) \Big]
 
     The second Gaussian is the standard normal unless one is given.
 
