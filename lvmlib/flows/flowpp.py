@@ -17,7 +17,7 @@ from lvmlib.flows.mixture import MixtureLogistic
 class MixtureLogisticCoupling(Coupling):
     """A coupling whose entries move by the logit of a mixture of logistics, then by a scale and a shift.
 
-    The way back has no formula; it is found to float precision, see `lvmlib.flows.mixture.Mixture.quantile`.
+    The way back has no formula; the quantile of the mixture is found to float precision, see `lvmlib.flows.mixture`.
 
     Args:
         event_shape, mask, swap, context: see `Coupling`.
