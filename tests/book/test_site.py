@@ -610,8 +610,10 @@ CUT = """() => {
 def test_no_formula_scrolls_on_a_desktop(site: Path, address: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 740})
     for name in pages(site):
+        if name == "index.html":  # leads to the welcome page at once
+            continue
         page.goto(f"{address}/{name}", wait_until="load")
-        if name != "index.html" and page.locator("span.math, div.math").count():
+        if page.locator("span.math, div.math").count():
             page.evaluate("() => MathJax.startup.promise.then(() => document.fonts.ready).then(() => null)")
             assert page.evaluate(CUT) == [], f"{name}: formulas of which so many pixels are hidden"
     page.close()
