@@ -1202,7 +1202,7 @@ assert all(bounds[name] < bounds["as trained"] - 1 for name in list(rotations)[2
 # :::{admonition} Watch out: 'a diagonal prior makes the axes interpretable'
 # :class: pitfall
 # $\mathcal{N}(0, I)$ is the same in every orthonormal basis, so independence of the latents under the prior singles out no axes: the rotated model has the same likelihood, the same samples and the same ELBO, within the error of the estimate. If the axes of a VAE line up with anything, it is because of the *encoder's* diagonal covariance, which does break the symmetry
-# (with the nearest diagonal $q$ the rotated model loses 7 nats if only the active latents are mixed among themselves, and 44 if dead ones are mixed in, for then every new axis is partly dead). That is an accident of a convenient approximation which prefers local principal directions {cite:p}`rolinek2019`, not a principle, and without further assumptions no principle is to be had {cite:p}`locatello2019`.
+# (with the nearest diagonal $q$ the rotated model loses 7 nats if only the active latents are mixed among themselves, and 44 if dead ones are mixed in, for then every new axis is partly dead). That is an accident of a convenient approximation which prefers local principal directions {cite:p}`rolinek2019`, not a principle, and without further assumptions no such alignment is guaranteed {cite:p}`locatello2019`.
 # :::
 #
 # (sec-faces)=
