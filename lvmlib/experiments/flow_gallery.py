@@ -158,6 +158,7 @@ def main() -> None:
             del found["weights_sha256"], found["parameters"]
     every = [row for rows in record["found"].values() for row in rows.values()]
     record["training_minutes"] = round(sum(r["training_seconds"] + r["tuning_seconds"] for r in every) / 60, 1)
+    record["mean_kl_nats"] = round(sum(row["kl_nats"] for row in every) / len(every), 4)
     save_checkpoint(models, args.out, record, half=True)
     shutil.rmtree(parts)
 

@@ -1,0 +1,1385 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-deep-flows)=
+# # Flows II: deep flows
+#
+# *Take a step that is easy to undo and whose change of volume can be read off. Take many of them. What comes out
+# carries a photograph to Gaussian noise and back, and gives its exact density on the way.*
+#
+# **What you will be able to do**
+#
+# - write, train and sample a coupling flow in thirty lines, and say why its scale must never be 0;
+# - explain what NICE, RealNVP, Glow, Flow++, spline flows and FFJORD each change, and measure what the change buys;
+# - say what happens to a density model on 8-bit pictures without dequantization, and prove that dequantized likelihoods are
+#   lower bounds;
+# - train a multi-scale flow on digits, draw at several temperatures, interpolate, and read bits per dimension;
+# - prove that a flow is a VAE with a deterministic encoder and decoder, and say under which condition the converse limit holds.
+#
+# **Needs.** The change-of-variables formula and autoregressive flows (MAF, IAF), as in the first chapter on flows; both are
+# recalled in a few lines. Entropy and KL divergence ({doc}`chapter 1 <01_information_theory>`), bits per dimension
+# ({doc}`chapter 2 <02_generative_modelling>`), convolutions.
+#
+# **Time.** Three and a half hours for the way through, five with the optional stretches and the exercises. The notebook runs in
+# about a minute on one core. What trains for longer comes as checkpoints, each with the script and the record of its run.
+
+# %% tags=["hide-input"]
+import copy
+import math
+
+import matplotlib.pyplot as plt
+import torch
+from matplotlib.patches import FancyBboxPatch
+from torch import nn
+from torch.distributions import MultivariateNormal, Normal, kl_divergence
+
+from lvmlib.base import bits_per_dim, seed_everything
+from lvmlib.chain import Flow
+from lvmlib.checkpoints import load_checkpoint
+from lvmlib.data import load
+from lvmlib.distributions import StandardNormal
+from lvmlib.experiments import flow_gallery, flow_images
+from lvmlib.experiments.records import record
+
+# %% tags=["hide-input"]
+from lvmlib.flows import (
+    ActNorm,
+    ContinuousFlow,
+    Elementwise,
+    Invertible1x1Conv,
+    Logit,
+    MixtureCDF,
+    MixtureLogistic,
+    Scale,
+    Shift,
+    Spline,
+    Squeeze,
+    glow,
+    realnvp,
+)
+from lvmlib.latent import LinearGaussian
+from lvmlib.networks import MLP
+from lvmlib.plotting import COLOURS, image_grid, use_style
+from lvmlib.toys import toy
+from lvmlib.training import fit
+
+SCALE = 1  # multiplies every training run below; the stored outputs are those of 1
+use_style()
+galleries = flow_gallery.gallery()  # trained flows of the plane, by density and name
+gallery_record = load_checkpoint(galleries, "flow_gallery")
+
+# %% [markdown]
+# ## Part I. Build: which steps can be stacked?
+#
+# (sec-deep-idea)=
+# ### A long chain of easy steps
+#
+# A **flow** is an invertible map $f$ from data $x \in \mathbb{R}^D$ to noise $z = f(x)$ of the same dimension. If $z$ has a known base
+# density $p_0$, here always $\mathcal{N}(0, I)$, then $x = f^{-1}(z)$ has the density
+# $p(x) = p_0(f(x))\, |\det \partial f / \partial x|$. A **deep flow** is one whose $f$ is a composition
+# $f = f_L \circ \dots \circ f_1$ of simple layers, $h_0 = x$, $h_\ell = f_\ell(h_{\ell-1})$, $z = h_L$. By the chain
+# rule Jacobians multiply, so log-determinants add, and the goal of maximum likelihood is
+#
+# $$ \max_\theta\; \frac1N \sum_{n=1}^{N} \log p_\theta(x_n), \qquad
+# \log p_\theta(x) = \log p_0(h_L) + \sum_{\ell=1}^{L} \log \left| \det \frac{\partial h_\ell}{\partial h_{\ell-1}} \right| . $$ (eq-deep-goal)
+#
+# {numref}`fig-deep-chain` shows such a chain at work.
+
+# %% mystnb={"figure": {"caption": "A deep flow with eight layers, trained on eight Gaussians (left), carries data to noise (right) in small steps. Each colour follows one of the eight. Every layer moves one of the two coordinates and leaves the other as it is.", "name": "fig-deep-chain"}, "image": {"alt": "Five panels of coloured points. On the left eight separate round clusters on a circle; from panel to panel they are squeezed together and sheared until, on the right, they fill one round Gaussian cloud, each colour in its own sector."}} tags=["hide-input"]
+chain = galleries["eight_gaussians"]["RealNVP"]
+torch.manual_seed(0)
+points = toy("eight_gaussians").sample(2000)
+which = torch.atan2(points[:, 1], points[:, 0]).div(math.pi / 4).round().long() % 8
+colours = [list(COLOURS.values())[i] for i in which.tolist()]
+with torch.no_grad():
+    stops = [points] + [step.z[0] for step in chain.trace(points).steps]
+fig, axes = plt.subplots(1, 5, figsize=(6, 1.5), sharex=True, sharey=True)
+for ax, layer in zip(axes, (0, 2, 4, 6, 8)):
+    ax.scatter(*stops[layer].T, c=colours, s=1.5, lw=0)
+    ax.set(xlim=(-6, 6), ylim=(-6, 6), xticks=[], yticks=[], aspect="equal")
+    ax.set_title({0: "data", 8: "noise"}.get(layer, f"{layer} layers"), fontsize=10)
+plt.show()
+
+# %% [markdown]
+# What may a layer be? It must be invertible, its inverse must be affordable, and so must the log-determinant and its gradient: a full
+# determinant costs $O(D^3)$. Autoregressive flows satisfy all this at a price: one of their two directions takes $D$ steps, one after
+# another. This chapter is about layers that are quick in *both* directions, and about what is lost for it.
+#
+# (sec-deep-coupling)=
+# ### Coupling layers: half of it stays
+#
+# Split the coordinates into two groups, $x = (x_a, x_b)$. Let the first pass and let it decide how the second moves.
+#
+# :::{prf:definition} Coupling
+# :label: def-deep-coupling
+# Let $g(\cdot\,; \theta): \mathbb{R} \to \mathbb{R}$ be differentiable with positive slope and range $\mathbb{R}$ for every parameter $\theta$. A {term}`coupling` with the
+# **element** $g$ and the **conditioner** $\theta(\cdot)$, any function of $x_a$, is the map
+#
+# $$ z_a = x_a, \qquad z_{b,i} = g(x_{b,i};\, \theta_i(x_a)) . $$ (eq-deep-coupling)
+# :::
+#
+# NICE {cite:p}`dinh2015` shifts, $z_b = x_b + t(x_a)$. RealNVP {cite:p}`dinh2017` shifts and scales,
+#
+# $$ z_b = x_b \odot e^{s(x_a)} + t(x_a) . $$ (eq-deep-affine)
+#
+# The networks $s$ and $t$ may be anything at all, for nobody ever inverts them: on the way back $x_a = z_a$ is known,
+# and so are $s(x_a)$ and $t(x_a)$ ({numref}`fig-deep-coupling`).
+
+# %% tags=["hide-input"]
+INK = "#1a1a1a"
+FILLS = {"net": "#d9eaf5", "map": "#f6dfcf", "data": "white", "noise": "#e4e4e4"}
+
+
+def box(ax, x, y, text, kind="data", width=1.2, height=0.6, size=10):
+    """A box of the kind that the legend of FILLS names, centred at (x, y)."""
+    corner = (x - width / 2, y - height / 2)
+    round_ = "round,pad=0,rounding_size=0.12"
+    ax.add_patch(FancyBboxPatch(corner, width, height, round_, fc=FILLS[kind], ec=INK))
+    ax.text(x, y, text, ha="center", va="center", fontsize=size)
+
+
+def line(ax, *corners, head=True):
+    """A path through corners, with a head at its end."""
+    for start, end in zip(corners[:-1], corners[1:]):
+        last = head and end == corners[-1]
+        style = {"arrowstyle": "-|>" if last else "-", "color": INK, "lw": 1.4}
+        ax.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
+
+
+def canvas(width, height, limits):
+    """Axes without a frame, for a drawing."""
+    _, ax = plt.subplots(figsize=(width, height))
+    ax.set(xlim=limits[:2], ylim=limits[2:])
+    ax.axis("off")
+    return ax
+
+
+# %% mystnb={"figure": {"caption": "An affine coupling in both directions. The networks $s$ and $t$ are run forwards in both, on the half that does not change; only the elementwise map is inverted.", "name": "fig-deep-coupling"}, "image": {"alt": "Two diagrams. Left, data to noise: x a passes unchanged to z a and also enters a box with networks s and t, whose outputs go to the map times exp s plus t that turns x b into z b. Right, noise to data: z a passes unchanged to x a and enters the same networks, whose outputs go to the map minus t times exp minus s that turns z b into x b."}} tags=["hide-input"]
+ax = canvas(6, 2.0, (-0.6, 11.2, -0.5, 3.3))
+for left, names, formula in (
+    (0, ("$x_a$", "$x_b$", "$z_a$", "$z_b$"), "$\\odot\\, e^{s} + t$"),
+    (6, ("$z_a$", "$z_b$", "$x_a$", "$x_b$"), "$(\\cdot - t) \\odot e^{-s}$"),
+):
+    for y, start, end in ((2.4, names[0], names[2]), (0.2, names[1], names[3])):
+        box(ax, left, y, start, "noise" if left else "data", 0.8)
+        box(ax, left + 4.6, y, end, "data" if left else "noise", 0.8)
+    line(ax, (left + 0.4, 2.4), (left + 4.2, 2.4))
+    line(ax, (left + 2.2, 2.4), (left + 2.2, 1.65))
+    box(ax, left + 2.2, 1.35, "$s,\\; t$", "net", 1.1)
+    line(ax, (left + 2.2, 1.05), (left + 2.2, 0.5))
+    box(ax, left + 2.2, 0.2, formula, "map", 2.1)
+    line(ax, (left + 0.4, 0.2), (left + 1.15, 0.2))
+    line(ax, (left + 3.25, 0.2), (left + 4.2, 0.2))
+    ax.text(left + 2.2, 3.0, "noise to data" if left else "data to noise", ha="center")
+plt.show()
+
+# %% [markdown]
+# :::{prf:theorem} A coupling is a bijection, and its determinant is a product of slopes
+# :label: thm-deep-coupling
+# A coupling with an element $g$ and any conditioner is a bijection of $\mathbb{R}^D$, whose inverse is $x_a = z_a$,
+# $x_{b,i} = g^{-1}(z_{b,i}; \theta_i(z_a))$. Where the conditioner is differentiable, the Jacobian in the order $(a, b)$ is
+#
+# $$ \frac{\partial z}{\partial x} = \begin{pmatrix} I & 0 \\ C & \operatorname{diag} g'(x_b;\, \theta(x_a)) \end{pmatrix}, \qquad
+# \log \left| \det \frac{\partial z}{\partial x} \right| = \sum_i \log g'(x_{b,i};\, \theta_i(x_a)) , $$ (eq-deep-blocks)
+#
+# whatever the block $C$ is. For the affine coupling this is $\sum_i s_i(x_a)$, and for the additive one it is 0.
+# :::
+#
+# :::{prf:proof}
+# For fixed $x_a$ each $x_{b,i}$ moves by a strictly increasing map of $\mathbb{R}$ onto itself, which has an inverse; and $x_a$ can be read off $z_a$. For
+# the Jacobian: $z_a$ does not depend on $x_b$ (upper right block 0) and is $x_a$ (upper left block $I$), and $z_{b,i}$ depends on $x_{b,i}$ alone among the $x_b$ (lower
+# right block diagonal). A block triangular matrix has as its determinant the product of those of its diagonal blocks. For $g(x) = x e^s + t$ the slope is $e^s$.
+# :::
+#
+# The block $C$ holds all the derivatives of the networks, and the determinant does not look at it. That is the whole trick. Here is
+# the layer in code, in float64 and in six dimensions, against a determinant computed the slow way.
+
+
+# %%
+class Coupling(nn.Module):
+    """z_a = x_a, z_b = x_b exp(s(x_a)) + t(x_a), for vectors [B, D]."""
+
+    def __init__(self, D, swap, width=64):
+        super().__init__()
+        self.cut, self.swap = D // 2, swap
+        passing = D - self.cut if swap else self.cut  # how many coordinates stay
+        self.network = MLP(passing, (width, width), 2 * (D - passing))
+
+    def halves(self, x):
+        first, second = x[:, : self.cut], x[:, self.cut :]
+        return (second, first) if self.swap else (first, second)  # a, b
+
+    def joined(self, a, b):
+        return torch.cat([b, a] if self.swap else [a, b], 1)
+
+    def t_and_s(self, a):
+        t, s = self.network(a).chunk(2, 1)
+        return t, 2 * torch.tanh(s / 2)  # |s| < 2, and nearly s where s is small
+
+    def forward(self, x):  # data to noise
+        a, b = self.halves(x)
+        t, s = self.t_and_s(a)
+        return self.joined(a, b * s.exp() + t), s.sum(1)  # z, log |det|
+
+    def inverse(self, z):  # noise to data
+        a, b = self.halves(z)
+        t, s = self.t_and_s(a)
+        return self.joined(a, (b - t) * (-s).exp())
+
+
+# %% tags=["check:thm-deep-coupling"]
+torch.manual_seed(0)
+x = torch.randn(1, 6, dtype=torch.float64)
+stack = nn.ModuleList(Coupling(6, swap=i % 2 == 1) for i in range(4)).double()
+with torch.no_grad():
+    for p in stack.parameters():
+        p.mul_(2)  # so that C can be seen
+jacobians, h, total = [torch.eye(6, dtype=x.dtype)], x, 0
+for f in stack:
+    J = torch.autograd.functional.jacobian(lambda h, f=f: f(h)[0], h)[0, :, 0]  # [6, 6]
+    z, log_det = f(h)
+    assert abs(torch.linalg.slogdet(J)[1] - log_det) < 1e-12  # the slow way
+    assert torch.allclose(f.inverse(z), h, atol=1e-12)
+    jacobians.append(J @ jacobians[-1])  # of all layers up to here
+    h, total = z, total + log_det
+slow = torch.linalg.slogdet(jacobians[-1])[1].item()
+print(f"four couplings: sum of s {total.item():.6f}, by elimination {slow:.6f}")
+
+# %% mystnb={"figure": {"caption": "Jacobians in blocks, absolute values, for one, two, three and four couplings that take turns, in six dimensions. One coupling has the block form of the theorem: an identity, zeros, the derivatives $C$ of the networks, and a diagonal. From the third on every output depends on every input, and yet the log-determinant is still the sum of the $s$.", "name": "fig-deep-jacobians"}, "image": {"alt": "Four six by six matrices. The first has a diagonal and a filled lower left block; the second also fills the upper blocks except a remaining pattern; the third and fourth are filled everywhere."}} tags=["hide-input"]
+fig, axes = plt.subplots(1, 4, figsize=(6, 1.75))
+for ax, J, count in zip(axes, jacobians[1:], range(1, 5)):
+    shown = ax.imshow(J.abs().detach().clamp(max=1.5), cmap="gray_r", vmin=0, vmax=1.5)
+    ax.axhline(2.5, color=COLOURS["vermilion"], lw=1)
+    ax.axvline(2.5, color=COLOURS["vermilion"], lw=1)
+    ax.set_title(f"{count} coupling{'s' if count > 1 else ''}", fontsize=10)
+    ax.set_xticks([1, 4], ["$a$", "$b$"])
+    ax.set_yticks([1, 4], ["$a$", "$b$"])
+    ax.grid(visible=False)
+    ax.tick_params(length=0)
+fig.colorbar(shown, ax=axes, shrink=0.8, label="|entry|", ticks=[0, 0.5, 1, 1.5])
+plt.show()
+print("entries that are 0:", [int((J == 0).sum()) for J in jacobians[1:]])
+
+# %% [markdown]
+# Since half of the coordinates pass unchanged, consecutive layers must **take turns**. And since the log-determinant ignores $C$, the
+# networks can be as deep as you like. But mind the one condition that {eq}`eq-deep-affine` obeys and that a careless variant does not.
+#
+# :::{admonition} Watch out: *the scale may be any network*
+# :class: pitfall
+# The *networks* are free; the number that multiplies $x_b$ is not. It must not be 0, hence the exponential. Write
+# $z_b = x_b \odot s(x_a) + t(x_a)$ with a bare network output as the factor, and wherever $s(x_a) = 0$ all $x_b$ land on the same
+# $z_b$: no inverse, and a log-determinant of $-\infty$. Nearby, drawing divides by numbers close to 0. With the mildest
+# of scale networks, $s(x_a) = x_a$, the map is a flow almost everywhere and its draws are Cauchy distributed: no mean, no variance, as the cell below shows. Nor
+# can training lead from a negative factor to a positive one, past the wall at $\log 0$.
+# :::
+
+# %%
+torch.manual_seed(0)
+z = torch.randn(1_000_000, 2, dtype=torch.float64)
+for name, draws in (("exp(s)", z[:, 1] / z[:, 0].exp()), ("bare s", z[:, 1] / z[:, 0])):
+    far = (draws.abs() > 1000).sum()
+    print(f"{name}, s(x_a) = x_a: {far:4d} of a million draws beyond 1000")
+expected = 1e6 * 2 / math.pi * math.atan(1 / 1000)  # a ratio of Gaussians is Cauchy
+print(f"a Cauchy distribution lets us expect {expected:.0f} +- {expected**0.5:.0f}")
+z_b = torch.tensor([-5.0, 0.0, 5.0]) * 0.0 + 0.3
+print(f"bare s at x_a = 0, t = 0.3: x_b = -5, 0 and 5 go to z_b = {z_b.tolist()}")
+
+# %% [markdown]
+# :::{tip}
+# **Predict, then run.** In the next cell eight couplings take turns on two moons. Suppose that you forget the turns, and all eight let the
+# first coordinate pass. What is then the density of $x_1$ under the model, before and after training?
+# :::
+#
+# (sec-deep-by-hand)=
+# ### A flow by hand
+#
+# All the pieces are there. The density in six lines, the loop in six more, and drawing in four:
+
+
+# %%
+def log_prob(couplings, x):
+    """log p(x) by the change of variables: [B], nats."""
+    log_det = 0
+    for f in couplings:
+        x, paid = f(x)
+        log_det = log_det + paid
+    return Normal(0, 1).log_prob(x).sum(1) + log_det  # log p_0(z) + ...
+
+
+@torch.no_grad()
+def sample(couplings, n):
+    x = torch.randn(n, 2)  # z ~ p_0
+    for f in reversed(couplings):
+        x = f.inverse(x)
+    return x
+
+
+def train(couplings, density, steps):
+    optimizer = torch.optim.Adam(couplings.parameters(), lr=3e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(steps):
+        loss = -log_prob(couplings, density.sample(256)).mean()  # always fresh points
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
+# %% tolerance={"atol": 0.03}
+moons, steps = toy("two_moons"), 800 * SCALE
+fitted = {}
+for name, turns in (("in turns", True), ("no turns", False)):
+    seed_everything(0)
+    layers = [Coupling(2, swap=turns and i % 2 == 1) for i in range(8)]
+    fitted[name] = nn.ModuleList(layers)
+    train(fitted[name], moons, steps)
+torch.manual_seed(1)
+x = moons.sample(20_000)
+with torch.no_grad():
+    print(f"entropy of the moons, the floor: {-moons.log_prob(x).mean():.2f} nats")
+    for name, couplings in fitted.items():
+        print(f"eight couplings {name}: {-log_prob(couplings, x).mean():.2f} nats")
+
+# %% [markdown]
+# :::{dropdown} What happens without turns?
+# The first coordinate is never touched, so under the model $x_1 \sim \mathcal{N}(0, 1)$ before training, after it, and for any weights. The second coordinate
+# can be fitted given the first, so the loss falls, and then stops at a level that no further training gets below. A composition of couplings with the same mask is again just one coupling.
+# :::
+
+# %% mystnb={"figure": {"caption": "Two moons (left), draws from the flow written above (middle), and draws from the same eight layers without turns (right), whose first coordinate is a standard normal, so that the crescents end too early on both sides.", "name": "fig-deep-moons"}, "image": {"alt": "Three scatter plots. Two interleaved crescents; draws that form two crescents joined by a thin thread of points; and a distorted version squeezed towards the middle with blurred shapes."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2}
+torch.manual_seed(2)
+shown = {"data": moons.sample(2000)}
+for name, couplings in fitted.items():
+    shown[name] = sample(couplings, 2000)
+fig, axes = plt.subplots(1, 3, figsize=(6, 2.1), sharex=True, sharey=True)
+for ax, (name, draws) in zip(axes, shown.items()):
+    ax.scatter(*draws.clamp(-4.4, 4.4).T, s=1.5, lw=0, color=COLOURS["blue"])
+    ax.set(xlim=(-4.5, 4.5), ylim=(-3.5, 3.5), xlabel="$x_1$", aspect="equal")
+    ax.set_title(name, fontsize=11)
+axes[0].set_ylabel("$x_2$")
+plt.show()
+
+# %% [markdown]
+# A thin thread joins the two crescents. It has to be there: a flow is a homeomorphism, the plane of the noise is in one piece, and so is its
+# image. In `lvmlib` the layer is `AffineCoupling`, the chain is `Flow`, and the whole is `realnvp`. With our weights copied into it
+# the numbers are the same.
+
+# %%
+library = realnvp((2,), layers=8, hidden=(64, 64))
+for layer, f in zip(library.layers, fitted["in turns"]):
+    layer.network.load_state_dict(f.network.state_dict())
+with torch.no_grad():
+    ours = log_prob(fitted["in turns"], x)
+    equal = torch.allclose(library.log_prob(x), ours, atol=1e-4)
+    torch.manual_seed(3)
+    theirs = library.sample(1000)
+    torch.manual_seed(3)
+    same_draws = torch.allclose(theirs, sample(fitted["in turns"], 1000), atol=1e-3)
+print(f"equal log-densities: {equal}; equal draws from the same seed: {same_draws}")
+kinds = {type(layer).__name__ for layer in library.layers}
+print(f"{len(library.layers)} layers of {kinds}, base {library.base}")
+
+# %% [markdown]
+# (sec-deep-elements)=
+# ### How far may one coordinate bend? Elements
+#
+# A scale and a shift given $x_a$ make $x_b$ conditionally Gaussian, in one layer. Depth mends this, but so does a better element, any increasing
+# curve whose slope we can compute ({numref}`fig-deep-elements`):
+#
+# - **NICE**: $x + t$. Volumes never change, so NICE adds one learned scale for each coordinate at the end.
+# - **RealNVP**: $x e^s + t$.
+# - **Flow++** {cite:p}`ho2019`: the distribution function of a mixture of $M$ logistics, then a logit to return to the line, then a scale and a shift:
+#   $e^{s} \operatorname{logit} F(x) + t$ with $F(x) = \sum_m \pi_m\, \sigma((x - \mu_m)/s_m)$. Its log-slope is
+#   $s + \log F'(x) - \log F(x) - \log(1 - F(x))$. One layer can turn $M$ modes into one. There is no formula for the way back; the quantile is found by bisection and Newton steps.
+# - **Spline** {cite:p}`durkan2019`: between knots a quotient of two quadratics that rises from $(x_k, y_k)$ to
+#   $(x_{k+1}, y_{k+1})$ with given slopes at both ends; outside a box, the identity. Going back means solving a quadratic equation.
+
+# %% mystnb={"figure": {"caption": "Elements: $z$ against $x$ for a few random parameters, one colour each. Shifts only move, affine maps are straight, mixtures of logistics and splines bend. All are increasing, so all can be undone.", "name": "fig-deep-elements"}, "image": {"alt": "Four panels of three increasing curves each: parallel lines for shifts, straight lines of different slopes for scales, smooth stairs for mixtures of logistics, and wavy curves inside a box for splines."}} tags=["hide-input"]
+torch.manual_seed(7)
+grid = torch.linspace(-5, 5, 401)[None]  # [1, 401], one example of 401 entries
+fig, axes = plt.subplots(1, 4, figsize=(6, 1.9), sharex=True, sharey=True)
+elements = {"NICE": Shift(), "RealNVP": Scale()}
+elements |= {"Flow++": MixtureLogistic(4), "spline": Spline(8)}
+for ax, (name, element) in zip(axes, elements.items()):
+    for style, colour in zip(("-", "--", ":"), ("blue", "vermilion", "green")):
+        parameters = 1.5 * torch.randn(1, element.size, 1)
+        if name == "Flow++":
+            parameters[:, 4:8] *= 2  # means further apart
+            parameters[:, 8:12] -= 2  # and narrow components
+            parameters[:, 12:] /= 3
+        parameters = parameters.expand(-1, -1, 401)
+        z, log_slope = element.forward(grid, parameters)
+        assert (z.diff() > 0).all()  # increasing
+        by_difference = (z.diff() / grid.diff()).log()  # against the slope that it says
+        middle = (log_slope[:, 1:] + log_slope[:, :-1]) / 2
+        assert (by_difference - middle).abs().median() < 0.01
+        ax.plot(grid[0], z[0], style, color=COLOURS[colour], lw=1.6)
+    ax.set(xlim=(-5, 5), ylim=(-8, 8), xlabel="$x$", xticks=[-5, 0, 5])
+    ax.set_title(name, fontsize=11)
+axes[0].set_ylabel("$z$")
+plt.show()
+
+# %% [markdown]
+# ### Exercises for Part I
+#
+# :::{exercise} ★
+# :label: ex-deep-nice
+# Fill the gaps in the cell below, so that `additive` is the coupling of NICE and `additive_back` its inverse. What is the
+# log-determinant, and why can a stack of such layers alone not fit data whose spread differs from that of the base?
+# :::
+
+
+# %%
+def additive(x, t):  # x: [B, D], t: a network from D / 2 to D / 2 numbers
+    z = ...
+    log_det = ...
+    return z, log_det
+
+
+def additive_back(z, t):
+    return ...
+
+
+# %% [markdown]
+# :::{solution} ex-deep-nice
+# :class: dropdown
+# `z = torch.cat([a, b + t(a)], 1)`, `log_det = torch.zeros(len(x))`, and back with `b - t(a)`, as in the cell below. A map with determinant 1 everywhere
+# keeps volumes: the density at $x$ is exactly $p_0(z)$. So the density can nowhere exceed the maximum of the base, $(2\pi)^{-D/2}$, and data that are more
+# concentrated cannot be fitted, however many layers are stacked. Hence the scales at the end of NICE.
+# :::
+
+
+# %% tags=["hide-cell"]
+def nice_layer(x, t, sign=1):
+    a, b = x.chunk(2, 1)
+    return torch.cat([a, b + sign * t(a)], 1), torch.zeros(len(x))
+
+
+torch.manual_seed(0)
+network, x4 = nn.Linear(2, 2), torch.randn(5, 4)
+back = nice_layer(nice_layer(x4, network)[0], network, sign=-1)[0]
+print(f"additive coupling undone: {torch.allclose(back, x4, atol=1e-6)}")
+concentrated = 0.1 * torch.randn(10_000, 4)
+best = -2 * math.log(2 * math.pi)  # the log of the largest density of the base
+true = Normal(0, 0.1).log_prob(concentrated).sum(1).mean()
+print(f"largest log-density of any such stack {best:.2f}; ", end="")
+print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
+
+# %% [markdown]
+# :::{exercise} ★★
+# :label: ex-deep-two
+# How many affine couplings that take turns are needed before every output may depend on every input? Read it off {numref}`fig-deep-jacobians`, then prove it.
+# :::
+#
+# :::{solution} ex-deep-two
+# :class: dropdown
+# Three, as soon as $b$ has more than one entry. After the first layer, $z_{b,i}$ depends on all of $x_a$ and, of $x_b$, on its own entry. The second layer moves $x_a$ by
+# networks that read all of $z_b$, so its outputs depend on everything; but $z_b$ passes, and each of its entries still sees one entry of $x_b$ only. The third
+# layer moves these by networks that read the other half, which by now depends on everything.
+# :::
+
+# %% [markdown]
+# ## Part II. Compare: what can which flow do?
+#
+# (sec-deep-continuous)=
+# ### Infinitely many layers: continuous flows
+#
+# Make every layer a small step, $h_{\ell+1} = h_\ell + \frac1L f(h_\ell, \ell/L)$, and let $L \to \infty$. In the limit a point moves along a
+# velocity field, and the sum of log-determinants becomes an integral {cite:p}`chen2018ode`. What was a product of slopes becomes a trace:
+# for a small step, $\log|\det(I + \frac1L A)| \approx \frac1L \operatorname{tr} A$.
+#
+# :::{prf:theorem} Instantaneous change of variables
+# :label: thm-deep-instant
+# Let $f: \mathbb{R}^D \times [0, 1] \to \mathbb{R}^D$ be continuous, continuously differentiable in $x$, and Lipschitz in $x$ with one constant for all $t$. Then
+# $\frac{dx}{dt} = f(x, t)$ carries each $x(0) = x$ to exactly one $x(1) = z$, the map $x \mapsto z$ is a bijection that is differentiable both ways, and
+#
+# $$ \log \left| \det \frac{\partial z}{\partial x} \right| = \int_0^1 \operatorname{tr} \frac{\partial f}{\partial x}\big(x(t), t\big)\, dt . $$ (eq-deep-trace)
+# :::
+#
+# :::{prf:proof}
+# A Lipschitz field has exactly one solution through each point, forwards and backwards in time (Picard and Lindelöf), so the map is a bijection whose inverse runs the same equation backwards; that both are differentiable is the theorem on differentiable dependence on initial values. It also says that $J(t) = \partial x(t) / \partial x$ solves
+# the equation linearised along the path, $\dot J = A(t) J$ with $A(t) = \frac{\partial f}{\partial x}(x(t), t)$ and $J(0) = I$. By Jacobi's formula, where $J$ is invertible,
+#
+# $$ \frac{d}{dt} \log \det J = \operatorname{tr}(J^{-1} \dot J) = \operatorname{tr}(J^{-1} A J) = \operatorname{tr} A . $$
+#
+# At $t = 0$ the determinant is 1. It stays positive, since its logarithm moves at the finite rate $\operatorname{tr} A(t)$, which is continuous on $[0, 1]$ and so bounded. Integrate from 0 to 1.
+# :::
+#
+# No block structure is asked of $f$, any smooth network will do; that is why FFJORD {cite:p}`grathwohl2019` calls it *free-form*. The price is an equation to be solved.
+# Here it is with the classical Runge–Kutta rule, the trace integrated along with the point:
+
+
+# %%
+def trace(f, x, t):
+    """f(x, t) and the trace of its Jacobian, by D backward passes: [B, D], [B]."""
+    x = x.detach().requires_grad_()
+    v = f(x, t)
+    total = 0
+    for i in range(x.shape[1]):
+        (row,) = torch.autograd.grad(v[:, i].sum(), x, retain_graph=True)
+        total = total + row[:, i]  # the diagonal
+    return v.detach(), total
+
+
+def solve(f, x, steps):
+    """x(1) and the integral of the trace, by Runge and Kutta's rule of order four."""
+    paid, h = 0, 1 / steps
+    for t in torch.arange(steps) * h:
+        v1, a1 = trace(f, x, t)
+        v2, a2 = trace(f, x + h / 2 * v1, t + h / 2)
+        v3, a3 = trace(f, x + h / 2 * v2, t + h / 2)
+        v4, a4 = trace(f, x + h * v3, t + h)
+        x = x + h / 6 * (v1 + 2 * v2 + 2 * v3 + v4)
+        paid = paid + h / 6 * (a1 + 2 * a2 + 2 * a3 + a4)
+    return x, paid
+
+
+# %% tags=["check:thm-deep-instant"]
+torch.manual_seed(0)
+field = MLP(4, (32, 32), 3, nn.Tanh).double()  # reads x and t
+with torch.no_grad():
+    for p in field.parameters():
+        p.mul_(2)  # lively
+f = lambda x, t: field(torch.cat([x, torch.as_tensor(t).to(x).expand(len(x), 1)], 1))
+x3 = torch.randn(4, 3, dtype=torch.float64)
+z, paid = solve(f, x3, 100)
+h = 1e-5  # the Jacobian of the whole solution, by central differences
+ends = [[solve(f, x3 + s * h * e, 100)[0] for s in (1, -1)] for e in torch.eye(3)]
+matrix = torch.stack([(plus - minus) / (2 * h) for plus, minus in ends], 2)
+slow = torch.linalg.slogdet(matrix)[1]
+back, _ = solve(lambda x, t: -f(x, 1 - t), z, 100)  # the same field backwards
+print("integral of the trace ", [f"{v:.5f}" for v in paid.tolist()])
+print("log |det| of the whole", [f"{v:.5f}" for v in slow.tolist()])
+layer = ContinuousFlow((3,), lambda i, o: field, "exact", tolerance=1e-9)  # lvmlib
+library = layer(x3)[1].detach()
+same = torch.allclose(library, paid, atol=1e-6)
+print(f"way back finds x: {torch.allclose(back, x3, atol=1e-6)}; lvmlib agrees: {same}")
+assert torch.allclose(paid, slow, atol=1e-6) and same
+
+# %% [markdown]
+# (sec-deep-hutchinson)=
+# ### The trace from one random vector
+#
+# The exact trace takes $D$ backward passes at every evaluation of $f$: two in the plane, 784 on a digit. Hutchinson's estimator {cite:p}`hutchinson1990` takes one.
+#
+# :::{prf:theorem} Hutchinson's estimator
+# :label: thm-deep-hutchinson
+# Let $A$ be a $D \times D$ matrix and $\varepsilon$ a random vector with $\mathbb{E}[\varepsilon \varepsilon^\top] = I$. Then $\mathbb{E}[\varepsilon^\top A\, \varepsilon] = \operatorname{tr} A$.
+# If the $\varepsilon_i$ are independent signs, $\pm 1$ with even odds, its variance is $\sum_{i<j} (a_{ij} + a_{ji})^2$; if they are independent standard normals, $2 \sum_i a_{ii}^2$ more.
+# :::
+#
+# :::{prf:proof}
+# $\mathbb{E}[\varepsilon^\top A \varepsilon] = \sum_{ij} a_{ij}\, \mathbb{E}[\varepsilon_i \varepsilon_j] = \sum_i a_{ii}$. For the variance write
+# $\varepsilon^\top A \varepsilon = \sum_i a_{ii}\, \varepsilon_i^2 + \sum_{i<j} (a_{ij} + a_{ji})\, \varepsilon_i \varepsilon_j$. All these products are uncorrelated with one another (in any covariance some $\varepsilon_i$ stands alone and has mean 0, or two different squares are independent), each $\varepsilon_i \varepsilon_j$
+# has variance 1, and $\varepsilon_i^2$ has variance 0 for signs, where it is always 1, and $3 - 1 = 2$ for normals.
+# :::
+#
+# The product $\varepsilon^\top \frac{\partial f}{\partial x}$ is what one backward pass computes, so the estimate costs one pass whatever $D$ is. FFJORD draws $\varepsilon$ **once for each solution** and keeps it
+# along the path: then the solver sees a fixed, smooth equation, and since the integral of a mean is the mean of the integral, the estimate of {eq}`eq-deep-trace` is unbiased. What it keeps: the path and
+# $z$ do not depend on $\varepsilon$ at all, $\log p(x)$ and its gradient are right on average. What it gives up: each single $\log p(x)$ has noise, by the off-diagonal part of the Jacobian, and its exponential $p(x)$ is biased upwards, by Jensen.
+
+# %% tags=["check:thm-deep-hutchinson"]
+torch.manual_seed(0)
+A = torch.randn(6, 6, dtype=torch.float64)
+both = torch.tensor([-1.0, 1.0], dtype=A.dtype)
+signs = torch.cartesian_prod(*[both] * 6)  # all 64 sign vectors
+estimates = ((signs @ A) * signs).sum(1)
+pairs = (A + A.T).triu(1).square().sum()
+print(f"trace {A.trace():.6f}; mean over all sign vectors {estimates.mean():.6f}")
+print(f"variance {estimates.var(correction=0):.4f}; by the formula {pairs:.4f}")
+assert torch.isclose(estimates.mean(), A.trace())
+assert torch.isclose(estimates.var(correction=0), pairs)
+normal = torch.randn(400_000, 6, dtype=A.dtype)
+estimates = ((normal @ A) * normal).sum(1)
+formula = pairs + 2 * A.diag().square().sum()
+print(f"normals: variance {formula:.1f} by the formula, {estimates.var():.1f} measured")
+assert abs(estimates.mean() - A.trace()) < 4 * (formula / 4e5).sqrt()
+assert abs(estimates.var() / formula - 1) < 0.02
+
+# %% [markdown]
+# How much noise is it in practice? The FFJORD of the gallery below, trained with exact traces in the plane, is asked for the same log-densities both ways:
+
+# %% tolerance={"rtol": 0.1}
+continuous = galleries["rings"]["FFJORD"]
+noisy = copy.deepcopy(continuous)
+noisy.layers[0].trace = "hutchinson"
+torch.manual_seed(0)
+x = toy("rings").sample(50)
+with torch.no_grad():
+    exact = continuous.log_prob(x)
+    each = noisy.log_prob(x.repeat(100, 1)).view(100, 50)  # 100 draws for each point
+error = each.mean(0) - exact
+print(f"noise of one log-density: standard deviation {each.std(0).mean():.2f} nats")
+within = error.mean().abs() < 3 * each.std(0).mean() / each.numel() ** 0.5
+print(f"mean error of {each.numel():,} estimates below three standard errors: {within}")
+
+# %% [markdown]
+# (sec-deep-gallery)=
+# ### Four densities, six flows
+#
+# Which flow for which shape? {numref}`fig-deep-gallery` has four densities with exactly known entropies and six flows, all trained by the same script for the same number
+# of steps on points drawn afresh at each step. Each flow tried two learning rates and took the better one. They differ in size, as the table says. For fresh points nothing can be overfitted, so a flow's NLL is the entropy plus its KL divergence from the truth.
+
+# %% tags=["hide-input"]
+names, flows = list(flow_gallery.DENSITIES), list(flow_gallery.FLOWS)
+side = torch.linspace(-4.5, 4.5, 101)
+plane = torch.cartesian_prod(side, side)  # [101 * 101, 2], x_1 outermost
+
+
+@torch.no_grad()
+def on_grid(density):
+    """The density at the points of the grid, as a picture: [101, 101], row by x_2."""
+    return density.log_prob(plane).exp().view(101, 101).T
+
+
+def panel(ax, picture, top):
+    square = (-4.5, 4.5, -4.5, 4.5)
+    ax.imshow(picture, "gray_r", origin="lower", extent=square, vmin=0, vmax=top)
+    ax.grid(visible=False)
+    ax.set(xticks=[], yticks=[])
+
+
+# %% mystnb={"figure": {"caption": "Densities that six flows have learned, beside the truth (left). Grey levels are shared within a row. The threads between separate parts are not a lack of training: a continuous bijection cannot tear the plane. The better the element, the thinner they are.", "name": "fig-deep-gallery"}, "image": {"alt": "Grid of four rows and seven columns of density pictures: eight Gaussians, a checkerboard, rings and two spirals, for the exact density and NICE, RealNVP, MAF, Flow++, spline and FFJORD. NICE is blurred and connected throughout; RealNVP and MAF show threads; Flow++, spline flows and FFJORD come close to the truth."}} tags=["hide-input"] tolerance={"figure": 0.3}
+fig, axes = plt.subplots(4, 7, figsize=(6, 3.6))
+for row, name in zip(axes, names):
+    truth = on_grid(toy(name))
+    top = truth.quantile(0.985).item()
+    panel(row[0], truth, top)
+    for ax, kind in zip(row[1:], flows):
+        panel(ax, on_grid(galleries[name][kind]), top)
+    words = name.replace("_", "\n").replace("checkerboard", "checker-\nboard")
+    row[0].set_ylabel(words, fontsize=9)
+for ax, title in zip(axes[0], ["truth", *flows]):
+    ax.set_title(title, fontsize=9)
+plt.show()
+
+
+# %% tolerance={"atol": 0.002}
+def entropy(name):
+    """Minus the integral of p log p over a fine grid, nats."""
+    fine, p = (torch.arange(300) + 0.5) / 30 - 5, toy(name)  # midpoints of cells
+    strips = [torch.cartesian_prod(part, fine) for part in fine.split(30)]
+    log_p = torch.cat([p.log_prob(strip) for strip in strips])
+    return -torch.special.xlogy(log_p.exp(), log_p.exp()).sum().item() / 30**2
+
+
+print(f"{'nats':16}" + "".join(f"{kind:>9}" for kind in ("entropy", *flows)))
+for name in names:
+    row, floor = gallery_record["found"][name], entropy(name)
+    nlls = [floor + row[kind]["kl_nats"] for kind in flows]
+    print(f"{name:16}" + "".join(f"{value:9.3f}" for value in (floor, *nlls)))
+sizes = {kind: gallery_record["found"]["rings"][kind]["weights"] for kind in flows}
+print(f"{'weights':25}" + "".join(f"{n:9,}" for n in sizes.values()))
+found = gallery_record["found"]
+seconds = [sum(found[n][kind]["training_seconds"] for n in names) / 4 for kind in flows]
+print(f"{'training, seconds':25}" + "".join(f"{s:9.0f}" for s in seconds))
+
+# %% [markdown]
+# TEXT-GALLERY
+#
+# What does a flow do to the plane? {numref}`fig-deep-grids` draws a square grid in the noise and carries it back to the data.
+
+# %% mystnb={"figure": {"caption": "A grid over $[-3, 3]^2$ in the noise, carried to the data by the six flows of the row of rings. Where lines crowd, the density is high. NICE may only shear, with one change of scale at the end; the others stretch and compress. The continuous flow bends the grid like a fluid, and no line is ever torn.", "name": "fig-deep-grids"}, "image": {"alt": "Six panels, one for each flow, of a distorted grid. Straight lines of the square grid become curves that wind along rings, crowded within the rings and stretched between them."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
+ticks, fine = torch.linspace(-3, 3, 13), torch.linspace(-3, 3, 201)
+vertical = torch.cartesian_prod(ticks, fine)  # 13 lines of 201 points
+grid = torch.cat([vertical, vertical.flip(1)])
+fig, axes = plt.subplots(2, 3, figsize=(6, 4.1), sharex=True, sharey=True)
+for ax, kind in zip(axes.flat, flows):
+    with torch.no_grad():
+        lines = galleries["rings"][kind].decode(grid).view(26, 201, 2)
+    for i, path in enumerate(lines):
+        ax.plot(*path.T, color=COLOURS["blue" if i < 13 else "vermilion"], lw=0.7)
+    ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(kind, fontsize=10)
+    ax.grid(visible=False)
+plt.show()
+
+# %% [markdown]
+# A continuous flow can be stopped at any time. {numref}`fig-deep-frames` shows the frames that other books make a film of: the same grid and draws on the way from noise to data.
+
+# %% mystnb={"figure": {"caption": "The FFJORD of the two spirals, from noise ($t = 1$) to data ($t = 0$): a grid and 1,500 draws, carried by the learned field. Positions move continuously, and neighbours stay neighbours.", "name": "fig-deep-frames"}, "image": {"alt": "Six frames. At first a square grid with a round cloud of points; the cloud and the grid are wound up step by step into two interleaved spirals."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
+field = galleries["two_spirals"]["FFJORD"].layers[0]
+torch.manual_seed(0)
+both = torch.cat([grid[::4], torch.randn(1500, 2)])  # every fourth point of the lines
+cut = len(grid[::4])
+fig, axes = plt.subplots(1, 6, figsize=(6, 1.3), sharex=True, sharey=True)
+for ax, t in zip(axes, (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)):
+    with torch.no_grad():
+        moved = field.between(both, 1, t)[0]
+    ax.scatter(*moved[:cut].T, s=0.15, lw=0, color=COLOURS["blue"])
+    ax.scatter(*moved[cut:].T, s=1.2, lw=0, color=COLOURS["vermilion"])
+    ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xticks=[], yticks=[], aspect="equal")
+    ax.set_title(f"$t = {t:g}$", fontsize=9)
+plt.show()
+
+# %% [markdown]
+# ### Exercises for Part II
+#
+# :::{exercise} ★
+# :label: ex-deep-residual
+# A residual layer $z = x + h(x)$ where $h$ is Lipschitz with a constant below 1 is invertible, by iterating $x \leftarrow z - h(x)$. Fill the gap in `invert`, and count how many rounds it takes to reach
+# float precision when the constant is 0.5.
+# :::
+
+
+# %%
+def invert(h, z, rounds):
+    x = z
+    for _ in range(rounds):
+        x = ...
+    return x
+
+
+# %% [markdown]
+# :::{solution} ex-deep-residual
+# :class: dropdown
+# `x = z - h(x)`. The error shrinks by the constant at least in every round (Banach's fixed-point theorem): $0.5^{24} \approx 6 \cdot 10^{-8}$, so about 24 rounds reach float32. This is the layer of residual
+# flows {cite:p}`behrmann2019,chen2019`: free-form like FFJORD, without a solver, and with a series in place of the trace.
+# :::
+
+
+# %% tags=["hide-cell"]
+h = lambda x: 0.5 * torch.sin(x)  # slope at most 0.5
+z = torch.linspace(-3, 3, 101, dtype=torch.float64)
+x, rounds = z, 0
+while (x + h(x) - z).abs().max() > 6e-8:
+    x, rounds = z - h(x), rounds + 1
+print(f"rounds until z is met to 6e-8: at most 24: {rounds <= 24}")
+
+# %% [markdown]
+# :::{exercise} ★★
+# :label: ex-deep-linear
+# Take a linear field $f(x, t) = A x$. Solve the equation, give the log-determinant by {prf:ref}`thm-deep-instant`, and compare it with the determinant of the solution. Which linear maps with positive determinant can *not* be reached by such a flow
+# with a constant $A$? Can they if $A$ may depend on $t$?
+# :::
+#
+# :::{solution} ex-deep-linear
+# :class: dropdown
+# $z = e^{A} x$, and the integral is $\operatorname{tr} A$, in accordance with $\det e^A = e^{\operatorname{tr} A}$. Real matrices that have no real logarithm are out of reach, such as $\operatorname{diag}(-1, -2)$: it has determinant 2, but negative
+# eigenvalues that do not come in equal pairs. With $A(t)$ every matrix of positive determinant is reached, because these form a connected group; a reflection never is.
+# :::
+
+# %% [markdown]
+# ## Part III. Pictures: from 8 bits to noise and back
+#
+# (sec-deep-dequant)=
+# ### Whole numbers need noise
+#
+# A flow is a density on $\mathbb{R}^D$. A picture is a vector of whole numbers from 0 to 255. What happens if we train the one on the other as they are? Take digits averaged down to 14x14 pixels,
+# still with 256 grey levels, and the simplest flow there is: no couplings, each pixel goes through the distribution function of its own mixture of four Gaussians, then through a logit. Count the likelihood as if it were a
+# probability of levels, in bits per dimension: minus the log-density on $[0, 1]$ in nats per pixel, divided by $\ln 2$, plus 8 for the factor $1/256$. An honest probability never costs less than 0 bits, and on average not less than the entropy of the data.
+#
+# :::{tip}
+# **Predict, then run.** The flow is trained twice from the same start, once on raw levels and once on levels with uniform noise in $[0, 1)$ added. Which curve is lower, and where does each of them end?
+# :::
+
+# %%
+mnist, _, mnist_test = load("mnist", valid=0)
+digits, digits_test = (flow_images.small_digits(split) for split in (mnist, mnist_test))
+share = (digits.x == 0).float().mean().item()
+print(f"{digits}; {share:.0%} of all pixels are exactly 0")
+
+
+def pixel_by_pixel():
+    mixtures = MixtureCDF(flow_images.DIGITS, components=4)
+    return Flow([mixtures, Elementwise("logit")], StandardNormal(flow_images.DIGITS))
+
+
+raw = Flow([Logit(), *(flow := pixel_by_pixel()).layers], flow.base)
+uniform = flow_images.of_pictures(pixel_by_pixel())  # Dequantize, Logit, and the same
+losses = {
+    "no noise": (raw, lambda model, x: 196 * math.log(256) - model.log_prob(x / 256)),
+    "uniform noise": (uniform, lambda model, x: -model.log_prob(x)),
+}
+steps, curves = 800 * SCALE, {}
+for name, (model, loss) in losses.items():
+    seed_everything(0)
+    options = {"batch_size": 50, "lr": 0.03, "progress": False}
+    history = fit(model, digits, loss, steps=steps, **options)
+    curves[name] = torch.tensor(history.loss) / (196 * math.log(2))
+
+# %% mystnb={"figure": {"caption": "One flow on 8-bit digits of 14x14 pixels, with and without dequantization. Without noise the \"likelihood\" of raw grey levels passes below 0 bits, which no probability can, and falls for as long as one trains. With noise it settles.", "name": "fig-deep-runaway"}, "image": {"alt": "Two curves of bits per dimension against training steps. They fall together at first; then the one without noise goes on falling in a straight line, through zero to about minus five, while the one with noise levels off between two and three."}} tags=["hide-input"] tolerance={"rtol": 0.05, "atol": 0.15, "data": 0.05}
+fig, ax = plt.subplots()
+ax.axhline(0, color=INK, lw=1)
+styles = (("-", "vermilion"), ("--", "blue"))
+for (name, curve), (style, colour) in zip(curves.items(), styles):
+    smooth = curve.unfold(0, 10, 1).mean(1)
+    ax.plot(range(10, len(curve) + 1), smooth, style, color=COLOURS[colour], label=name)
+    middle, late = curve[390:400].mean(), curve[-10:].mean()
+    print(f"{name:>14}: {middle:5.1f} bits/dim halfway, {late:5.1f} at the end")
+ax.set(xlabel="step", ylabel="bits per dimension", ylim=(-8, 10), xlim=(0, len(curve)))
+ax.legend()
+plt.show()
+
+# %% [markdown]
+# :::{dropdown} Where do the curves end?
+# The one with noise levels off, above the entropy of the data. The one without has no end: below 0 it is not a likelihood of levels any more, and every further step makes it lower.
+# :::
+#
+# The reason is no mystery. Most pixels are exactly 0, and a density may be as high as it likes there: a spike of width $\delta$ on a value that has probability $\pi$ earns $\pi \log \frac1\delta$, without
+# end as $\delta \to 0$, and loses a constant elsewhere. The model has learned which numbers a computer can write, not which digits people do.
+#
+# The cure is old: add noise to each level that fills its bin, so that data have a density {cite:p}`uria2013,theis2016`. What does a density then say about the levels themselves?
+#
+# :::{prf:theorem} Uniform dequantization is a lower bound
+# :label: thm-deep-uniform
+# Let $p$ be a density on $\mathbb{R}^D$, and for $x \in \{0, \dots, K-1\}^D$ let
+#
+# $$ P(x) = \int_{[0,1)^D} p\!\left(\tfrac{x + u}{K}\right) K^{-D}\, du $$ (eq-deep-bin)
+#
+# be the mass that $p$ gives to the bin of $x$. Then for $u$ uniform on $[0, 1)^D$
+#
+# $$ \mathbb{E}_u\!\left[\log p\!\left(\tfrac{x + u}{K}\right)\right] - D \log K \;\le\; \log P(x) , $$ (eq-deep-uniform)
+#
+# with equality if and only if $p$ is constant almost everywhere on the bin (where $P(x) > 0$). Averaged over data, the left side is therefore never above minus their entropy, $-H(p_{\mathrm{d}})$: it cannot run away.
+# :::
+#
+# :::{prf:proof}
+# The logarithm is concave, so by Jensen's inequality $\mathbb{E}_u[\log(p\, K^{-D})] \le \log \mathbb{E}_u[p\, K^{-D}] = \log P(x)$, with equality only if $p$ is constant in $u$. The bins are disjoint, so
+# $\sum_x P(x) \le 1$. By Gibbs' inequality ({doc}`chapter 1 <01_information_theory>`, which allows a missing mass), $\mathbb{E}_{p_{\mathrm{d}}}[\log P(x)] \le \mathbb{E}_{p_{\mathrm{d}}}[\log p_{\mathrm{d}}(x)] = -H(p_{\mathrm{d}})$.
+# :::
+#
+# So a model trained on noisy pictures is a model of the pictures themselves, namely $P$: draw $x$ in $[0, 1]^D$, and round down. Its test likelihood is at least what {eq}`eq-deep-uniform` reports, and the bound's slack is the price of asking
+# a smooth density to be flat on little cubes. Why should it be? Let the model choose the noise.
+#
+# :::{prf:theorem} Variational dequantization
+# :label: thm-deep-variational
+# Let $p$, $P$ be as before with $P(x) > 0$, and let $q(u \mid x)$ be a density on $[0, 1)^D$ that is 0 wherever $p(\frac{x+u}{K})$ is. With the posterior of the noise $p(u \mid x) = p(\frac{x+u}{K})\, K^{-D} / P(x)$,
+#
+# $$ \log P(x) = \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\big(\frac{x+u}{K}\big)}{q(u \mid x)}\right] - D \log K
+# + \operatorname{KL}\big(q(u \mid x) \,\|\, p(u \mid x)\big) , $$ (eq-deep-variational)
+#
+# provided the terms are finite. The first part is a lower bound, tight if and only if $q$ is the posterior of the noise; for $q = 1$ it is that of {prf:ref}`thm-deep-uniform`.
+# :::
+#
+# :::{prf:proof}
+# In three lines, of which the first two are Jensen's:
+#
+# $$
+# \begin{aligned}
+# \log P(x) &= \log \mathbb{E}_{q(u \mid x)}\!\left[\frac{p\big(\frac{x+u}{K}\big) K^{-D}}{q(u \mid x)}\right] \\
+# &\ge \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\big(\frac{x+u}{K}\big) K^{-D}}{q(u \mid x)}\right]
+# = \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{P(x)\, p(u \mid x)}{q(u \mid x)}\right] \\
+# &= \log P(x) - \operatorname{KL}\big(q(u \mid x) \,\|\, p(u \mid x)\big) .
+# \end{aligned}
+# $$
+# :::
+#
+# This is the evidence lower bound of latent-variable models, met here for the first time: the noise $u$ is a latent variable, $q$ is its encoder, and the "decoder" is certain, since $x$ is what remains when $z = (x + u)/K$ is rounded down. In Flow++, $q(u \mid x)$ is itself a flow, told of $x$.
+# With several draws, $\log \frac1k \sum_i w_i$ of the weights inside, the bound tightens further. Both theorems in one dimension, against quadrature:
+
+# %% tags=["check:thm-deep-uniform", "check:thm-deep-variational"]
+K, cells = 4, 20_000
+u = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells  # midpoints of [0, 1)
+left, right = Normal(0.3, 0.1), Normal(0.7, 0.2)
+mixture = lambda z: (left.log_prob(z).exp() + right.log_prob(z).exp()) / 2
+cdf = lambda z: (left.cdf(z) + right.cdf(z)) / 2
+q = 0.5 + u  # some other density on [0, 1)
+print("   log P(x)   uniform   some q   its KL   q = posterior")
+for x in range(K):
+    edges = torch.tensor([x / K, (x + 1) / K], dtype=torch.float64)
+    log_P = cdf(edges).diff().log().item()  # exact
+    log_w = (mixture((x + u) / K) / K).log()
+    bound, other = log_w.mean().item(), (q * (log_w - q.log())).mean().item()
+    posterior = (log_w - log_P).exp()
+    gap = (q * (q / posterior).log()).mean().item()
+    tight = (posterior * (log_w - posterior.log())).mean().item()
+    print(f"x = {x}: {log_P:.4f}   {bound:.4f}  {other:.4f}   {gap:.4f}   {tight:.4f}")
+    assert bound < log_P and abs(other + gap - log_P) < 1e-6
+    assert abs(tight - log_P) < 1e-6
+
+# %% [markdown]
+# :::{admonition} Watch out: *bits per dimension of dequantized data are likelihoods*
+# :class: pitfall
+# They are upper bounds on minus the log-likelihood, and how loose depends on the noise: two models compared by bits per dimension, one with uniform noise and one with learned noise, or with one draw and with many, are compared by
+# different yardsticks. And the $\log K$ must not be lost: a density on $[0, 1]$ and one on $[0, 256)$ differ by 8 bits per dimension.
+# :::
+#
+# In `lvmlib` both are layers at the front of the chain, `Dequantize` and `VariationalDequantize`. They pay their share as every layer does, and `iwae(model, x, k)` takes as many draws as you like.
+#
+# (sec-deep-scales)=
+# ### Several scales
+#
+# A coupling needs two groups of entries. RealNVP takes two kinds of mask ({numref}`fig-deep-masks`): a **checkerboard** over the pixels, and, after a **squeeze** that turns each 2x2 block of pixels
+# into four channels, **half of the channels**. The squeeze moves numbers and changes no volume; what it changes is what a convolution sees: one step on the squeezed grid is two pixels.
+
+# %% mystnb={"figure": {"caption": "Masks of RealNVP: dark entries pass, light ones move. Left, a checkerboard on one channel of 4x4 pixels. Middle, the squeeze: the pixels of each 2x2 block, numbered, become four channels of 2x2. Right, the mask by channels.", "name": "fig-deep-masks"}, "image": {"alt": "Left a four by four checkerboard. Middle: a four by four grid whose two by two blocks are each numbered 1 to 4, and beside it four two by two grids that each hold one number. Right: the same four grids, the first two dark, the last two light."}} tags=["hide-input"]
+widths = [2, 0.4, 2, 1, 1, 1, 1, 0.4, 2.4]
+fig, axes = plt.subplots(1, 9, figsize=(6, 1.25), width_ratios=widths)
+numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat(2, 2)
+channels = Squeeze((1, 4, 4))(numbers[None, None])[0][0]  # [4, 2, 2]
+board = (torch.arange(4)[:, None] + torch.arange(4)) % 2
+for ax in axes:
+    ax.axis("off")
+
+
+def cells(ax, values, dark, write=True):
+    ax.imshow(dark, cmap="gray_r", vmin=-0.15, vmax=2)
+    for i, row in enumerate(values.tolist() if write else []):
+        for j, value in enumerate(row):
+            ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=8)
+
+
+cells(axes[0], board, 1 - board, write=False)
+cells(axes[2], numbers, 0 * numbers)
+for ax, channel in zip(axes[3:7], channels):
+    cells(ax, channel, 0 * channel)
+passes = torch.tensor([1.0, 1.0, 0.0, 0.0])[:, None].expand(4, 4)
+cells(axes[8], channels.flatten(1), passes)
+for place, title in ((0, "checkerboard"), (2, "squeeze"), (8, "channels (rows)")):
+    axes[place].set_title(title, fontsize=9)
+plt.show()
+
+# %% [markdown]
+# The second idea is to let go early. After each scale half of the channels leave for the noise, and only the other half goes on to the next, coarser scale ({numref}`fig-deep-multiscale`). That saves work, since later layers handle half of the
+# numbers at a time, and it gives the noise levels of detail: what leaves early is fine texture. Nothing is thrown away, so the whole stays a bijection. In Glow, and in our `Split`, the half that leaves is standardised first with a mean and a scale that a network computes from the half that stays: one more affine coupling.
+
+# %% mystnb={"figure": {"caption": "The multi-scale architecture, here as Glow has it, on a digit of 28x28 pixels: two scales, each a squeeze and a number of steps; between them half of the channels leave. A step of Glow is drawn below. The sizes are channels x height x width.", "name": "fig-deep-multiscale"}, "image": {"alt": "Diagram from left to right: a picture of one channel and 28 by 28 pixels is squeezed to 4 by 14 by 14, passes K steps, is split; half leaves upwards as noise of 2 by 14 by 14, the other half is squeezed to 8 by 7 by 7, passes K steps and is noise. Below, a step: ActNorm, invertible 1 by 1 convolution, affine coupling."}} tags=["hide-input"]
+ax = canvas(6, 2.7, (-0.8, 13, -2.3, 3.1))
+stages = [
+    (0, "$x$\n1x28x28", "data", 1.4),
+    (2.1, "squeeze\n4x14x14", "net", 1.6),
+    (4.3, "K steps", "map", 1.5),
+    (6.3, "split", "net", 1.1),
+    (8.4, "squeeze\n8x7x7", "net", 1.6),
+    (10.4, "K steps", "map", 1.3),
+    (12.2, "$z_2$\n392", "noise", 1.0),
+]
+for x, text, kind, width in stages:
+    box(ax, x, 0.6, text, kind, width, 1.0, size=9)
+for (x, *_, w), (x2, *_, w2) in zip(stages[:-1], stages[1:]):
+    line(ax, (x + w / 2, 0.6), (x2 - w2 / 2, 0.6))
+line(ax, (6.3, 1.1), (6.3, 2.4), (11.7, 2.4))
+ax.text(8.8, 2.55, "half of the channels leaves", ha="center", fontsize=9)
+box(ax, 12.2, 2.4, "$z_1$\n392", "noise", 1.0, 0.9, size=9)
+step = ((2.6, "ActNorm", 1.8), (5.6, "1x1 convolution", 2.7), (9.1, "coupling", 2.6))
+for x, text, width in step:
+    box(ax, x, -1.5, text, "map", width, 0.8, size=9)
+line(ax, (0.9, -1.5), (1.7, -1.5))
+line(ax, (3.5, -1.5), (4.25, -1.5))
+line(ax, (6.95, -1.5), (7.8, -1.5))
+line(ax, (10.4, -1.5), (11.2, -1.5))
+ax.text(-0.1, -1.5, "a step:", ha="center", va="center", fontsize=9)
+ax.plot([3.6, 0.6], [0.05, -0.9], ":", color=INK, lw=1)
+ax.plot([5.0, 11.3], [0.05, -0.9], ":", color=INK, lw=1)
+plt.show()
+
+# %% [markdown]
+# (sec-deep-glow)=
+# ### What Glow adds to RealNVP
+#
+# Glow {cite:p}`kingma2018` keeps coupling, squeeze and split, and changes three things.
+#
+# 1. **ActNorm** in place of batch normalization: a scale and a shift for each channel, which a first batch sets such that it leaves with mean 0 and variance 1, and which are then ordinary parameters. The layer does not depend on
+#    the other pictures in the batch, so it works with batches of one and is the same function in training and test.
+# 2. **An invertible 1x1 convolution** in place of fixed turns: the $C$ channels of each pixel are multiplied by one learned $C \times C$ matrix $A$. Which half passes is thereby learned, a permutation being the special case.
+# 3. Only channel masks, no checkerboards; and a conditional Gaussian for the half that leaves.
+#
+# :::{prf:proposition} What a 1x1 convolution pays
+# :label: thm-deep-conv
+# Let $z_{:,ij} = A\, x_{:,ij}$ for every pixel $(i, j)$ of a picture with $C$ channels and $H \times W$ pixels. Then $\log |\det \partial z / \partial x| = H W \log |\det A|$. If $A = P L (U + \operatorname{diag} s)$ with a permutation $P$, a lower triangular $L$ with ones and an upper triangular $U$ with zeros on the diagonal,
+# this is $H W \sum_c \log |s_c|$.
+# :::
+#
+# :::{prf:proof}
+# Order the entries pixel by pixel. The Jacobian is then block diagonal with $HW$ blocks $A$, and reordering the entries on both sides alike does not change its determinant. For the factors: $|\det P| = \det L = 1$, and $U + \operatorname{diag} s$ is triangular.
+# :::
+#
+# A determinant of a full matrix costs $O(C^3)$, once for all pixels; kept in factors it costs $O(C)$, and it cannot vanish as long as no $s_c$ does, so one trains $\log |s_c|$.
+
+# %% tags=["check:thm-deep-conv"]
+torch.manual_seed(0)
+picture = torch.randn(256, 4, 3, 5, dtype=torch.float64) * 3 + 1
+mixing = Invertible1x1Conv((4, 3, 5)).double()
+with torch.no_grad():
+    mixing.matrix.log_size.add_(torch.randn(4) / 2)
+z, paid = mixing(picture[:1])
+J = torch.autograd.functional.jacobian(lambda x: mixing(x)[0], picture[:1]).view(60, 60)
+full = 15 * torch.linalg.slogdet(mixing.matrix.whole())[1]
+print(f"paid {paid.item():.6f}; HW log|det A| {full.item():.6f}; ", end="")
+print(f"log|det| of the 60x60 Jacobian {torch.linalg.slogdet(J)[1].item():.6f}")
+assert torch.allclose(paid, full) and torch.allclose(torch.linalg.slogdet(J)[1], full)
+norm = ActNorm((4, 3, 5)).double()
+norm.start_from(picture)
+out = norm(picture)[0]
+variance, mean = torch.var_mean(out, (0, 2, 3), correction=0)
+print(f"ActNorm after its start: mean 0 {mean.abs().max() < 1e-9}, ", end="")
+print(f"variance 1 {(variance - 1).abs().max() < 1e-9}")
+
+# %% [markdown]
+# ### What Flow++ adds
+#
+# Flow++ {cite:p}`ho2019` starts from the observation that both halves of a coupling are weak: the element, and the network that steers it. Its element is the mixture of logistics of {numref}`sec-deep-elements`; its network
+# turns between gated convolutions and self-attention over all pixels; and it trains with variational dequantization. {numref}`fig-deep-flowpp` shows a block.
+
+# %% mystnb={"figure": {"caption": "A coupling of Flow++. The half that passes feeds convolutions and attention, which give for every entry of the other half a scale and a shift, and weights, means and scales of a mixture of logistics.", "name": "fig-deep-flowpp"}, "image": {"alt": "Diagram: x a passes to z a and enters a network of a convolution, blocks of gated convolution and gated attention, and a last convolution. Its outputs steer three boxes through which x b passes on its way to z b: mixture distribution function, logit, scale and shift."}} tags=["hide-input"]
+ax = canvas(6, 2.5, (-0.8, 13, -0.6, 4.5))
+box(ax, 0, 3.9, "$x_a$", "data", 0.9)
+box(ax, 12.3, 3.9, "$z_a$", "noise", 0.9)
+line(ax, (0.45, 3.9), (11.85, 3.9))
+line(ax, (1.2, 3.9), (1.2, 2.2), (1.75, 2.2))
+middle = "[gated convolution,\ngated attention] x B"
+parts = ((2.9, "convolution", 2.2), (6.1, middle, 3.4), (9.7, "convolution", 2.2))
+for x, text, width in parts:
+    box(ax, x, 2.2, text, "net", width, 0.9, size=9)
+line(ax, (4.0, 2.2), (4.4, 2.2))
+line(ax, (7.8, 2.2), (8.6, 2.2))
+line(ax, (9.7, 1.75), (9.7, 1.25), (2.9, 1.25), head=False)
+for x in (2.9, 9.7):
+    line(ax, (x, 1.25), (x, 0.55))
+told = "$\\pi, \\mu, s$ of the mixture $\\quad$ scale, shift"
+ax.text(6.2, 1.33, told, ha="center", va="bottom", fontsize=9)
+box(ax, 0, 0.1, "$x_b$", "data", 0.9)
+for x, text in ((2.9, "$F(x_b)$"), (6.3, "logit"), (9.7, "$\\odot\\, e^s + t$")):
+    box(ax, x, 0.1, text, "map", 2.0, 0.8)
+box(ax, 12.3, 0.1, "$z_b$", "noise", 0.9)
+for start, end in ((0.45, 1.9), (3.9, 5.3), (7.3, 8.7), (10.7, 11.85)):
+    line(ax, (start, 0.1), (end, 0.1))
+plt.show()
+
+# %% [markdown]
+# (sec-deep-images)=
+# ### Draws, temperature, interpolation
+#
+# Here a small Glow meets the digits for 300 steps. Note the call of `start_from`, which gives ActNorm its first batch.
+
+# %% tolerance={"atol": 0.1}
+seed_everything(0)
+flow = glow(flow_images.DIGITS, scales=1, steps=4, channels=48)
+small = flow_images.of_pictures(flow)
+small.start_from(digits.batch(range(256)))
+steps = 300 * SCALE
+options = {"batch_size": 64, "lr": 2e-3, "clip_norm": 50.0, "progress": False}
+history = fit(small, digits, steps=steps, **options)
+bits = torch.tensor(history.loss) / (196 * math.log(2))
+print(f"bits/dim: {bits[0]:.1f} in the first step, {bits[-20:].mean():.1f} at the end")
+
+# %% [markdown]
+# That is not much of a training. {numref}`fig-deep-digits` shows what it draws beside a larger Glow that a script trained for longer.
+
+# %% tags=["hide-input"]
+trained = flow_images.MODELS["glow_digits"]()
+about = load_checkpoint(trained, "flow_glow_digits")
+print(f"checkpoint: {about['passes']:g} passes over 60,000 digits, ", end="")
+print(f"{about['training_minutes']:.0f} minutes, {about['parameters']:,} weights")
+print(f"test bound {about['test_bits_per_dim']:.2f} bits/dim")
+with torch.no_grad():
+    torch.manual_seed(0)
+    here = -trained.log_prob(digits_test.x[:500]).mean()
+again = bits_per_dim(-here, flow_images.DIGITS).item()
+print(f"first 500 test images: {again:.2f} computed here, ", end="")
+print(f"{about['test_bits_per_dim_first_500']:.2f} in the record")
+
+
+# %% mystnb={"figure": {"caption": "Digits of 14x14 pixels and 256 grey levels. Rows 1 and 2: test data. Row 3: draws of the Glow trained in this chapter for 300 steps. Rows 4 to 9: 48 draws of the checkpoint, not selected, at temperature 0.8.", "name": "fig-deep-digits"}, "image": {"alt": "Grid of nine rows of eight small pictures. Two rows of real digits; a row of grey smudges; six rows of drawn digits, most of which can be read, with some broken strokes."}} tags=["hide-input"] tolerance={"draws": ["rows 3-9"], "rtol": 0.2}
+torch.manual_seed(0)
+young = small.sample(8, temperature=0.8)
+old = trained.sample(48, temperature=0.8)
+labels = ["data", "", "300 steps", "checkpoint", *[""] * 5]
+tiles = torch.cat([digits_test.x[:16].float(), young, old]) / 255
+image_grid(tiles, columns=8, row_labels=labels)
+plt.show()
+ink = digits_test.x[:500].float().mean() / 255
+print(f"ink of data {ink:.1%}, of the 48 draws {old.mean() / 255:.1%}")
+
+# %% [markdown]
+# **Temperature.** A draw at temperature $T$ comes from $\mathcal{N}(0, T^2 I)$ in place of the base. Under a well-trained flow typical data lie where the noise is typical, near radius $\sqrt D$, so a lower temperature draws nearer to the
+# centre than data ever are: calmer pictures of higher density, less variety.
+
+# %% mystnb={"figure": {"caption": "The same 8 noise vectors at five temperatures. Low temperatures give bold, similar strokes; at temperature 1, the model's own distribution, strokes break up and specks appear.", "name": "fig-deep-temperature"}, "image": {"alt": "Five rows of eight pictures. From top to bottom the pictures turn from smooth blots to digits to more ragged and speckled digits."}} tags=["hide-input"] tolerance={"draws": ["rows 1-5"], "rtol": 0.2}
+temperatures = (0.4, 0.6, 0.8, 0.9, 1.0)
+torch.manual_seed(4)
+noise = trained.end.sample(8)
+with torch.no_grad():
+    rows = [trained.decode(T * noise) for T in temperatures]
+labels = [f"T = {T:g}" for T in temperatures]
+image_grid(torch.cat(rows) / 255, columns=8, row_labels=labels)
+plt.show()
+
+# %% [markdown]
+# **Interpolation.** Because a flow is a bijection, every test image *has* a noise vector, exactly, up to the dequantization noise; and every point between two of them has a picture.
+
+# %% mystnb={"figure": {"caption": "Interpolation between test digits (first and last column): straight lines in the noise, decoded. In between, strokes fade and appear; not every point on the way is a digit, for nothing in the likelihood asks for that.", "name": "fig-deep-interpolation"}, "image": {"alt": "Four rows of nine pictures, each changing gradually from one digit on the left to another on the right."}} tags=["hide-input"] tolerance={"figure": 0.3, "rtol": 0.1, "data": 0.2}
+starts, ends = digits_test.x[[0, 2, 4, 7]], digits_test.x[[1, 3, 9, 11]]
+torch.manual_seed(0)
+with torch.no_grad():
+    z0, z1 = (trained.trace(x).z[0] for x in (starts, ends))
+    path = [trained.decode((1 - t) * z0 + t * z1) for t in torch.linspace(0, 1, 9)]
+grid = torch.stack(path, 1).flatten(0, 1)  # [4 * 9, 1, 14, 14], row by row
+image_grid(grid / 255, columns=9)
+plt.show()
+kept = (path[0] == starts).float().mean().item()
+print(f"pixels that come back exactly at the left end: {kept:.1%}")
+
+# %% [markdown]
+# **Colour.** The same Glow with three scales on the 905 emoji of {doc}`chapter 4 <04_pixel_models>`, for a few minutes. The emoji take 3,072 dimensions, and 905 pictures are few for a density of so many.
+
+# %% mystnb={"figure": {"caption": "Colour emoji of 32x32 pixels. Rows 1 and 2: data. Rows 3 to 6: draws from a Glow at temperature 0.7, after a short training, not converged. Palettes, outlines and the round face come through; parts and their places do not.", "name": "fig-deep-emoji"}, "image": {"alt": "Two rows of emoji, then four rows of colourful blurred pictures, many of them yellow discs or patches on a white ground."}} tags=["hide-input", "photo"] tolerance={"draws": ["rows 3-6"], "rtol": 0.2}
+emoji_flow = flow_images.MODELS["glow_emoji"]()
+emoji_record = load_checkpoint(emoji_flow, "flow_glow_emoji")
+pictures = load("emoji")[2].x[:16].float()
+torch.manual_seed(0)
+draws = emoji_flow.sample(32, temperature=0.7)
+image_grid(torch.cat([pictures, draws]) / 255, columns=8)
+plt.show()
+print(f"test bound {emoji_record['test_bits_per_dim']:.2f} bits/dim, ", end="")
+print(f"training pictures {emoji_record['train_bits_per_dim']:.2f}")
+
+# %% [markdown]
+# (sec-deep-bits)=
+# ### Bits per dimension
+#
+# Does Glow beat RealNVP, and Flow++ both, at equal effort? The record below gives each of three flows the same small digits, batches, optimiser and number of steps, with uniform and with learned noise. The numbers of steps are small, and none has converged.
+
+# %%
+heads = ("one draw", "16 draws", "weights", "minutes")
+print(f"{'14x14 digits, test bits/dim':28}" + "".join(f"{head:>10}" for head in heads))
+for flow in flow_images.FLOWS:
+    for kind in ("uniform", "variational"):
+        row = record(f"flow_{flow}_{kind}")
+        key = "test_bits_per_dim_first_500"
+        one, many = row[key], row[f"{key}_16_draws"]
+        print(f"{flow + ', ' + kind:28}{one:10.3f}{many:10.3f}", end="")
+        print(f"{row['parameters']:10,}{row['training_minutes']:10.1f}")
+error = row["test_standard_error"] * (10_000 / 500) ** 0.5
+size = row["batch_size"]
+print(f"{row['steps']} steps of {size} pictures; standard error {error:.2f}")
+
+# %% [markdown]
+# TEXT-BITS
+#
+# On whole digits of 28x28 pixels these are the figures to stand beside, all bounds by one draw of the noise. Ours is a Glow of 160,000 weights and two passes over the data, far from converged; the published ones trained for hundreds.
+
+# %%
+whole = record("flow_glow_mnist")
+print(f"our Glow on 28x28 digits: {whole['test_bits_per_dim']:.2f} bits/dim", end=" ")
+minutes = whole["training_minutes"]
+print(f"after {whole['passes']:g} passes, {minutes:.0f} minutes of one core")
+
+# %% [markdown]
+# | model | MNIST, bits/dim | CIFAR-10, bits/dim |
+# | --- | --- | --- |
+# | RealNVP {cite:p}`dinh2017` | 1.06 | 3.49 |
+# | Glow {cite:p}`kingma2018` | 1.05 | 3.35 |
+# | FFJORD {cite:p}`grathwohl2019` | 0.99 | 3.40 |
+# | residual flow {cite:p}`chen2019` | 0.97 | 3.28 |
+# | Flow++, uniform noise {cite:p}`ho2019` | | 3.29 |
+# | Flow++, variational noise {cite:p}`ho2019` | | 3.08 |
+# | Gated PixelCNN {cite:p}`vandenoord2016gated`, for comparison | | 3.03 |
+#
+# As collected in Table 3 of {cite:t}`chen2019`; the last row from its own paper.
+#
+# ### Exercises for Part III
+#
+# :::{exercise} ★
+# :label: ex-deep-flat
+# A pixel has two levels, $K = 2$, and a model's density on $[0, 1]$ is $p(z) = 2z$. Compute $P(0)$, $P(1)$, both uniform bounds, and the best $q(u \mid x)$.
+# :::
+#
+# :::{solution} ex-deep-flat
+# :class: dropdown
+# $P(0) = \int_0^{1/2} 2z\, dz = \frac14$, $P(1) = \frac34$. The uniform bound at $x = 0$ is $\int_0^1 \log u\, du - \log 2 = -1 - \log 2 = -1.693$ against $\log \frac14 = -1.386$; at $x = 1$ it is
+# $\int_0^1 \log(1 + u)\, du - \log 2 = \log 2 - 1 = -0.307$ against $-0.288$. The best $q$ are the posteriors, $q(u \mid 0) = 2u$ and $q(u \mid 1) = \frac23(1 + u)$.
+# :::
+#
+# :::{exercise} ★★
+# :label: ex-deep-lose
+# Somebody replaces $\log |\det|$ of the squeeze by $-\log 4$ for each pixel, *because four pixels become one*. Show by a volume in two pixels that it must be 0. Where would the mistake appear first: in the loss, in draws, or in the integral of the density?
+# :::
+#
+# :::{solution} ex-deep-lose
+# :class: dropdown
+# The squeeze permutes the entries of a vector, and a permutation matrix has determinant $\pm 1$: a cube of volume 1 is still one. A wrong constant shifts the loss by a constant, so that gradients, training and draws are all as before. Only the likelihoods are wrong: the density no longer integrates to 1. This is why log-determinants are tested against automatic differentiation.
+# :::
+
+# %% [markdown]
+# ## Part IV. Understand: where flows stand
+#
+# (sec-deep-vae)=
+# ### A flow is a VAE without noise
+#
+# Variational autoencoders, the subject of {doc}`chapter 8 <08_vae>`, draw a code $z$ from an encoder $q(z \mid x)$, decode it by $p(x \mid z)$, and maximise
+#
+# $$ \mathcal{L}(x) = \mathbb{E}_{q(z \mid x)}[\log p(x \mid z) + \log p_0(z) - \log q(z \mid x)] \;\le\; \log p(x) , $$ (eq-deep-elbo)
+#
+# by the three lines of {prf:ref}`thm-deep-variational` with $z$ for $u$. A flow has an encoder too, $f$, and a decoder, $g = f^{-1}$; only they are deterministic. Write them as Dirac distributions, $q(z \mid x) = \delta(z - f(x))$ and
+# $p(x \mid z) = \delta(x - g(z))$. As a function of $z$ the second is $\delta(x - g(z)) = |\det J|\, \delta(z - f(x))$ with $J = \partial f / \partial x$, the change of variables for a Dirac. In the ratio the two infinities cancel,
+#
+# $$ \mathcal{L}(x) = \log p_0(f(x)) + \log \frac{\delta(x - g(z))}{\delta(z - f(x))} = \log p_0(f(x)) + \log |\det J| = \log p(x) , $$ (eq-deep-dirac)
+#
+# and the bound is tight. So the slogan: *a normalizing flow is a VAE with deterministic encoder and decoder, whose ELBO is the log-likelihood* {cite:p}`nielsen2020`. A ratio of infinities deserves a limit, and the limit has a condition that the slogan does not mention.
+#
+# :::{prf:theorem} When a VAE becomes a flow
+# :label: thm-deep-flow-vae
+# Let $g: \mathbb{R}^D \to \mathbb{R}^D$ be a Lipschitz bijection with inverse $f$, let $f$ be differentiable at $x$ with invertible Jacobian $J$, let $g$ be differentiable at $f(x)$, and let $\log p_0$ be continuous with $|\log p_0(z)| \le c\,(1 + \lVert z \rVert^2)$. Take the decoder
+# $p_\sigma(x \mid z) = \mathcal{N}(g(z), \sigma^2 I)$ and the encoder $q_\sigma(z \mid x) = \mathcal{N}(f(x), \sigma^2 S)$ with a positive definite $S$. Then as $\sigma \to 0$
+#
+# $$ \mathcal{L}_\sigma(x) \;\to\; \log p_0(f(x)) + \log |\det J| - \tfrac12 \left( \operatorname{tr}(M) - D - \log \det M \right), \qquad M = J^{-1} S J^{-\top} . $$ (eq-deep-limit)
+#
+# The last bracket is the KL divergence $\operatorname{KL}(\mathcal{N}(0, S) \,\|\, \mathcal{N}(0, J J^\top))$, taken twice. So the limit is the flow's $\log p(x)$ if and only if $S = J J^\top$.
+# :::
+#
+# :::{prf:proof}
+# Write $z = f(x) + \sigma S^{1/2} \eta$ with $\eta \sim \mathcal{N}(0, I)$. Three terms. *Prior*: $\log p_0(z) \to \log p_0(f(x))$ for each $\eta$, below a bound that is quadratic in $\eta$ for $\sigma \le 1$, so the mean converges too. *Decoder*: $g(z) = x + \sigma J^{-1} S^{1/2} \eta + o(\sigma)$, and $\lVert x - g(z) \rVert \le \Lambda \sigma \lVert S^{1/2} \eta \rVert$ with Lipschitz constant $\Lambda$, so by dominated convergence
+#
+# $$ \mathbb{E}\left[\log p_\sigma(x \mid z)\right] + \tfrac D2 \log 2\pi\sigma^2 = -\tfrac{1}{2\sigma^2} \mathbb{E} \lVert x - g(z) \rVert^2 \;\to\; -\tfrac12 \mathbb{E} \lVert J^{-1} S^{1/2} \eta \rVert^2 = -\tfrac12 \operatorname{tr} M . $$
+#
+# *Encoder*: $-\mathbb{E}[\log q_\sigma] = \frac D2 \log 2\pi\sigma^2 + \frac12 \log \det S + \frac D2$. In the sum $\log \sigma$ cancels, and $\frac12 \log \det S = \frac12 \log \det M + \log |\det J|$. The divergence of two centred Gaussians is
+# $\frac12 (\operatorname{tr}(\Sigma_2^{-1} \Sigma_1) - D - \log \det(\Sigma_2^{-1} \Sigma_1))$, with $\Sigma_1 = S$ and $\Sigma_2 = J J^\top$; its trace and determinant are those of $M$, and it is 0 only for equal covariances.
+# :::
+#
+# The encoder's noise may vanish, but its *shape* must not be arbitrary while it does: it has to be the posterior's, which is stretched by $J$. VAEs have round or axis-parallel encoders. How much does that cost? Take the smallest example,
+# $x = Gz$ with $G = \begin{pmatrix} 2 & \frac12 \\ 0 & \frac12 \end{pmatrix}$, whose determinant is 1. The library knows every term of a linear-Gaussian model.
+
+# %% tags=["check:thm-deep-flow-vae"]
+G = torch.tensor([[2.0, 0.5], [0.0, 0.5]], dtype=torch.float64)
+J, D = torch.linalg.inv(G), 2
+precision = G.T @ G  # of the posterior, times sigma^2: the inverse of J J'
+shapes = {  # S of the encoder
+    "J J', the posterior's": J @ J.T,
+    "I, round": torch.eye(2, dtype=G.dtype),
+    "G G', the wrong Jacobian": G @ G.T,
+    "c I, with the best c": D / precision.trace() * torch.eye(2, dtype=G.dtype),
+    "diagonal, the best one": (1 / precision.diag()).diag_embed(),
+}
+x = torch.tensor([[1.0, -0.5]], dtype=G.dtype)
+base = StandardNormal((2,)).double()
+exact = (base.log_prob(x @ J.T) + torch.linalg.slogdet(J)[1]).item()
+print(f"log p(x) of the flow {exact:.4f}; what the ELBO lacks, in nats:")
+print(f"{'S':26}  sigma 0.3    0.03   0.003   limit")
+for name, S in shapes.items():
+    M = G @ S @ G.T
+    limit = (M.trace() - D - torch.logdet(M)).item() / 2
+    lacks = []
+    for sigma in (0.3, 0.03, 0.003):
+        layer = LinearGaussian(G, torch.zeros(2, dtype=G.dtype), sigma)
+        marginal = layer.marginal(torch.zeros(2).double(), torch.eye(2).double())
+        log_px = MultivariateNormal(*marginal).log_prob(x)
+        q = MultivariateNormal(x @ J.T, sigma**2 * S)
+        lacks.append(exact - (log_px - kl_divergence(q, layer.posterior(x))).item())
+    print(f"{name:26}{lacks[0]:11.3f}{lacks[1]:8.3f}{lacks[2]:8.3f}{limit:8.3f}")
+    assert abs(lacks[-1] - limit) < 1e-3
+for value, formula in ((1.25, "1"), (math.log(2.25), "c"), (math.log(2) / 2, "d")):
+    print(f"{value:.3f}", end="; " if formula != "d" else " by hand\n")
+
+# %% [markdown]
+# A round encoder stays 1.25 nats below the likelihood however small its noise is. Confusing the Jacobian of $f$ with that of $g$ costs 7.81. The best round encoder, with variance $\frac{2}{4.5} \sigma^2$, still lacks $\ln 2.25 = 0.811$ nats, and the best axis-parallel one, which is what VAEs
+# use, $\frac12 \ln 2 = 0.347$.
+#
+# :::{admonition} Watch out: *as the noise vanishes, a VAE turns into a flow*
+# :class: pitfall
+# Only if the encoder's covariance vanishes in the right shape, $\sigma^2 J J^\top$. For a round or diagonal encoder the gap does not shrink with $\sigma$, it tends to the constant of {eq}`eq-deep-limit`: in the example 1.25 and 0.347 nats. A VAE of that kind
+# prefers decoders for which the gap is 0, those whose Jacobian has orthogonal columns.
+# :::
+#
+# So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. The same holds for flows that bend: the flow of {numref}`sec-deep-by-hand`, at one point of the moons.
+
+# %% tolerance={"atol": 0.02}
+couplings = copy.deepcopy(fitted["in turns"]).double()
+x = torch.tensor([[-1.0, 1.8]], dtype=torch.float64)  # the top of the upper moon
+through = lambda h, layers: h if not layers else through(layers[0](h)[0], layers[1:])
+f = lambda x: through(x, list(couplings))
+J = torch.autograd.functional.jacobian(f, x)[0, :, 0].detach()
+sigma = 1e-4
+eta = torch.randn(100_000, 2, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
+with torch.no_grad():
+    exact = log_prob(couplings, x).item()
+    for name, root in (("J", J), ("I", torch.eye(2, dtype=x.dtype))):
+        z = f(x) + sigma * eta @ root.T
+        back = z
+        for layer in reversed(couplings):
+            back = layer.inverse(back)
+        q = MultivariateNormal(f(x)[0], sigma**2 * root @ root.T)
+        decoded = Normal(back, sigma).log_prob(x).sum(1)  # log p(x | z)
+        weights = decoded + Normal(0, 1).log_prob(z).sum(1) - q.log_prob(z)
+        M = torch.linalg.inv(J) @ root @ root.T @ torch.linalg.inv(J).T
+        limit = (M.trace() - 2 - torch.logdet(M)).item() / 2
+        print(f"S = {name}{name}': ELBO below log p(x) by ", end="")
+        print(f"{exact - weights.mean().item():.2f} nats, by the theorem {limit:.2f}")
+        assert abs(exact - weights.mean().item() - limit) < 0.02 * max(1, limit)
+
+# %% [markdown]
+# | | flow | VAE |
+# | --- | --- | --- |
+# | encoder | $z = f(x)$, exact | $q(z \mid x)$, approximate |
+# | decoder | $x = f^{-1}(z)$ | $p(x \mid z)$ |
+# | dimensions of $z$ | as many as of $x$ | any number |
+# | objective | $\log p(x)$ | a lower bound |
+# | what it rules out | changes of topology, compression to few latents | exact likelihood |
+#
+# :::{exercise} ★★
+# :label: ex-deep-diagonal
+# Derive the best diagonal $S$ for a given $J$ and its gap. For which $J$ is it 0? Check with the numbers of the table.
+# :::
+#
+# :::{solution} ex-deep-diagonal
+# :class: dropdown
+# Let $Q = J^{-\top} J^{-1}$ be the precision of the posterior times $\sigma^2$. Then $\operatorname{tr} M = \sum_i S_{ii} Q_{ii}$, and $\log \det M = \sum_i \log S_{ii} + \log \det Q$. The best is $S_{ii} = 1 / Q_{ii}$, with gap
+# $\frac12 (\sum_i \log Q_{ii} - \log \det Q)$, which is never negative by Hadamard's inequality, and 0 if and only if $Q$ is diagonal: the columns of $J^{-1}$, the decoder's Jacobian, are orthogonal. Here $Q_{11} = 4$, $Q_{22} = \frac12$, $\det Q = 1$: $\frac12 \ln 2$.
+# :::
+#
+# (sec-deep-wishes)=
+# ### Wishes
+#
+# What should a density model do? Draw fast, give densities fast, train easily, draw well, compress well. No flow does all of it.
+#
+# | wish | MAF | IAF | coupling | FFJORD |
+# | --- | --- | --- | --- | --- |
+# | draws | $D$ steps | one pass | one pass | a solver, tens to hundreds of evaluations |
+# | $\log p(x)$ of given data | one pass | $D$ steps | one pass | a solver; with Hutchinson's estimate, noisy |
+# | training by likelihood | quick | slow: $D$ steps | quick | slow, and slower as the field gets stiff |
+# | quality for its size | best elementwise use of the network | as MAF, the other way round | weaker: half passes each time | strong in low dimensions |
+# | compression, exact and decodable | one pass to encode, $D$ steps to decode | $D$ steps to encode | both in one pass | rounding of the solver has to be tamed |
+# | conditioner | masked network | masked network | any network | any smooth network |
+#
+# What is open: flows keep the dimension and the topology of the noise, so they spend capacity on threads between modes and on noise that no one can see; likelihood and quality of draws are not the same goal, as the temperature figure shows; and architectures are held back by the need for
+# cheap determinants. Diffusion models keep the chain of small steps and drop the need for an inverse; flow matching trains a continuous flow without solving its equation {cite:p}`lipman2023`. Both are outside this book.
+#
+# ### Summary
+#
+# :::{list-table}
+# :header-rows: 1
+#
+# * - result
+#   - in short
+#   - in `lvmlib`
+# * - {prf:ref}`thm-deep-coupling`
+#   - half passes, half moves; log-determinant is a sum of log-slopes
+#   - `Coupling`, `AffineCoupling`, `SplineCoupling`
+# * - {prf:ref}`thm-deep-instant`
+#   - log-determinant is the integral of a trace
+#   - `ContinuousFlow`
+# * - {prf:ref}`thm-deep-hutchinson`
+#   - a trace from one random vector: unbiased, noisy
+#   - `ContinuousFlow(trace="hutchinson")`
+# * - {prf:ref}`thm-deep-uniform`
+#   - noise in the bins bounds the likelihood of levels from below
+#   - `Dequantize`
+# * - {prf:ref}`thm-deep-variational`
+#   - learned noise makes the bound tighter; its gap is a KL divergence
+#   - `VariationalDequantize`, `iwae`
+# * - {prf:ref}`thm-deep-conv`
+#   - a 1x1 convolution pays $HW \sum \log |s_c|$
+#   - `Invertible1x1Conv`
+# * - {prf:ref}`thm-deep-flow-vae`
+#   - a VAE tends to a flow if its noise vanishes in the shape $J J^\top$
+#   - `Flow` holds both
+# :::
+#
+# ## Further reading
+#
+# - {cite:t}`papamakarios2021` is the survey to read next. {cite:t}`dinh2015` and {cite:t}`dinh2017` are short and clear.
+# - Spline flows: {cite:t}`durkan2019`. Continuous flows: {cite:t}`chen2018ode`, {cite:t}`grathwohl2019`. Residual flows: {cite:t}`behrmann2019`, {cite:t}`chen2019`.
+# - Dequantization: {cite:t}`theis2016`, {cite:t}`ho2019`. Flows, VAEs and what lies between: {cite:t}`nielsen2020`.
