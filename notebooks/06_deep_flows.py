@@ -32,7 +32,7 @@
 # recalled in a few lines. Entropy and KL divergence ({doc}`chapter 1 <01_information_theory>`), bits per dimension
 # ({doc}`chapter 2 <02_generative_modelling>`), convolutions.
 #
-# **Time.** Three and a half hours for the way through, five with the optional stretches and the exercises. The notebook runs in
+# **Time.** Four hours for the way through, six with everything marked *optional* and the exercises. The notebook runs in
 # about a minute on one core. What trains for longer comes as checkpoints, each with the script and the record of its run.
 
 # %% tags=["hide-input"]
@@ -82,6 +82,8 @@ gallery_record = load_checkpoint(galleries, "flow_gallery")
 
 # %% [markdown]
 # ## Part I. Build: which steps can be stacked?
+#
+# *A reader who stops after this part has written, trained and sampled a deep flow.*
 #
 # (sec-deep-idea)=
 # ### A long chain of easy steps
@@ -493,6 +495,8 @@ print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
 # %% [markdown]
 # ## Part II. Compare: what can which flow do?
 #
+# *One more kind of flow, with infinitely many layers; then six flows on four densities whose entropies are known.*
+#
 # (sec-deep-continuous)=
 # ### Infinitely many layers: continuous flows
 #
@@ -518,7 +522,7 @@ print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
 # :::
 #
 # No block structure is asked of $f$, any smooth network will do; that is why FFJORD {cite:p}`grathwohl2019` calls it *free-form*. The price is an equation to be solved.
-# Here it is with the classical Runge–Kutta rule, the trace integrated along with the point:
+# Here it is with the classical Runge–Kutta rule, the trace integrated along with the point. The library's `ContinuousFlow` hands the same pair to the package `torchdiffeq`, whose default solver chooses its steps by their error.
 
 
 # %%
@@ -682,13 +686,26 @@ for name in names:
     print(f"{name:16}" + "".join(f"{value:9.3f}" for value in (floor, *nlls)))
 sizes = {kind: gallery_record["found"]["rings"][kind]["weights"] for kind in flows}
 print(f"{'weights':25}" + "".join(f"{n:9,}" for n in sizes.values()))
-found = gallery_record["found"]
-seconds = [sum(found[n][kind]["training_seconds"] for n in names) / 4 for kind in flows]
-print(f"{'training, seconds':25}" + "".join(f"{s:9.0f}" for s in seconds))
 
 # %% [markdown]
 # TEXT-GALLERY
 #
+# Their draws tell the same story:
+
+# %% mystnb={"figure": {"caption": "2,000 draws from each flow of the last figure, and from the truth (left).", "name": "fig-deep-draws"}, "image": {"alt": "Grid of four rows and seven columns of scatter plots of draws. NICE scatters points between the parts; RealNVP and MAF leave thin trails; Flow++, splines and FFJORD look like the truth."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
+fig, axes = plt.subplots(4, 7, figsize=(6, 3.6), sharex=True, sharey=True)
+for row, name in zip(axes, names):
+    torch.manual_seed(0)
+    for ax, source in zip(row, [toy(name), *galleries[name].values()]):
+        draws = source.sample(2000)
+        ax.scatter(*draws.clamp(-4.6, 4.6).T, s=0.6, lw=0, color=COLOURS["blue"])
+        ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xticks=[], yticks=[], aspect="equal")
+    row[0].set_ylabel(name.replace("_", "\n"), fontsize=9)
+for ax, title in zip(axes[0], ["truth", *flows]):
+    ax.set_title(title, fontsize=9)
+plt.show()
+
+# %% [markdown]
 # What does a flow do to the plane? {numref}`fig-deep-grids` draws a square grid in the noise and carries it back to the data.
 
 # %% mystnb={"figure": {"caption": "A grid over $[-3, 3]^2$ in the noise, carried to the data by the six flows of the row of rings. Where lines crowd, the density is high. NICE may only shear, with one change of scale at the end; the others stretch and compress. The continuous flow bends the grid like a fluid, and no line is ever torn.", "name": "fig-deep-grids"}, "image": {"alt": "Six panels, one for each flow, of a distorted grid. Straight lines of the square grid become curves that wind along rings, crowded within the rings and stretched between them."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
@@ -707,7 +724,7 @@ for ax, kind in zip(axes.flat, flows):
 plt.show()
 
 # %% [markdown]
-# A continuous flow can be stopped at any time. {numref}`fig-deep-frames` shows the frames that other books make a film of: the same grid and draws on the way from noise to data.
+# *Optional.* A continuous flow can be stopped at any time. {numref}`fig-deep-frames` shows the frames that other books make a film of: the same grid and draws on the way from noise to data.
 
 # %% mystnb={"figure": {"caption": "The FFJORD of the two spirals, from noise ($t = 1$) to data ($t = 0$): a grid and 1,500 draws, carried by the learned field. Positions move continuously, and neighbours stay neighbours.", "name": "fig-deep-frames"}, "image": {"alt": "Six frames. At first a square grid with a round cloud of points; the cloud and the grid are wound up step by step into two interleaved spirals."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
 field = galleries["two_spirals"]["FFJORD"].layers[0]
@@ -772,7 +789,9 @@ print(f"rounds until z is met to 6e-8: at most 24: {rounds <= 24}")
 # :::
 
 # %% [markdown]
-# ## Part III. Pictures: from 8 bits to noise and back
+# ## Part III. Pictures: how does a density model 8-bit data?
+#
+# *First the noise that whole numbers need, then the architectures, then what they draw and what they cost in bits.*
 #
 # (sec-deep-dequant)=
 # ### Whole numbers need noise
@@ -1019,6 +1038,7 @@ print(f"ActNorm after its start: mean 0 {mean.abs().max() < 1e-9}, ", end="")
 print(f"variance 1 {(variance - 1).abs().max() < 1e-9}")
 
 # %% [markdown]
+# (sec-deep-flowpp)=
 # ### What Flow++ adds
 #
 # Flow++ {cite:p}`ho2019` starts from the observation that both halves of a coupling are weak: the element, and the network that steers it. Its element is the mixture of logistics of {numref}`sec-deep-elements`; its network
@@ -1205,7 +1225,9 @@ print(f"after {whole['passes']:g} passes, {minutes:.0f} minutes of one core")
 # :::
 
 # %% [markdown]
-# ## Part IV. Understand: where flows stand
+# ## Part IV. Understand: when is a VAE a flow?
+#
+# *The bridge to latent-variable models, with its toll; and what to wish for.*
 #
 # (sec-deep-vae)=
 # ### A flow is a VAE without noise
@@ -1242,6 +1264,10 @@ print(f"after {whole['passes']:g} passes, {minutes:.0f} minutes of one core")
 #
 # The encoder's noise may vanish, but its *shape* must not be arbitrary while it does: it has to be the posterior's, which is stretched by $J$. VAEs have round or axis-parallel encoders. How much does that cost? Take the smallest example,
 # $x = Gz$ with $G = \begin{pmatrix} 2 & \frac12 \\ 0 & \frac12 \end{pmatrix}$, whose determinant is 1. The library knows every term of a linear-Gaussian model.
+#
+# :::{tip}
+# **Predict, then run.** Give encoder and decoder the round noise $\sigma^2 I$ and let $\sigma$ go from 0.3 to 0.003. Does the ELBO reach the likelihood of the flow?
+# :::
 
 # %% tags=["check:thm-deep-flow-vae"]
 G = torch.tensor([[2.0, 0.5], [0.0, 0.5]], dtype=torch.float64)
@@ -1276,7 +1302,7 @@ for value, formula in ((1.25, "1"), (math.log(2.25), "c"), (math.log(2) / 2, "d"
 
 # %% [markdown]
 # A round encoder stays 1.25 nats below the likelihood however small its noise is. Confusing the Jacobian of $f$ with that of $g$ costs 7.81. The best round encoder, with variance $\frac{2}{4.5} \sigma^2$, still lacks $\ln 2.25 = 0.811$ nats, and the best axis-parallel one, which is what VAEs
-# use, $\frac12 \ln 2 = 0.347$.
+# use, $\frac12 \ln 2 = 0.347$. So the answer is no: the gap has a limit, and it is not 0.
 #
 # :::{admonition} Watch out: *as the noise vanishes, a VAE turns into a flow*
 # :class: pitfall
@@ -1284,7 +1310,7 @@ for value, formula in ((1.25, "1"), (math.log(2.25), "c"), (math.log(2) / 2, "d"
 # prefers decoders for which the gap is 0, those whose Jacobian has orthogonal columns.
 # :::
 #
-# So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. The same holds for flows that bend: the flow of {numref}`sec-deep-by-hand`, at one point of the moons.
+# So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. *Optional:* the same for a flow that bends, that of {numref}`sec-deep-by-hand`, at one point of the moons.
 
 # %% tolerance={"atol": 0.02}
 couplings = copy.deepcopy(fitted["in turns"]).double()
@@ -1319,17 +1345,6 @@ with torch.no_grad():
 # | objective | $\log p(x)$ | a lower bound |
 # | what it rules out | changes of topology, compression to few latents | exact likelihood |
 #
-# :::{exercise} ★★
-# :label: ex-deep-diagonal
-# Derive the best diagonal $S$ for a given $J$ and its gap. For which $J$ is it 0? Check with the numbers of the table.
-# :::
-#
-# :::{solution} ex-deep-diagonal
-# :class: dropdown
-# Let $Q = J^{-\top} J^{-1}$ be the precision of the posterior times $\sigma^2$. Then $\operatorname{tr} M = \sum_i S_{ii} Q_{ii}$, and $\log \det M = \sum_i \log S_{ii} + \log \det Q$. The best is $S_{ii} = 1 / Q_{ii}$, with gap
-# $\frac12 (\sum_i \log Q_{ii} - \log \det Q)$, which is never negative by Hadamard's inequality, and 0 if and only if $Q$ is diagonal: the columns of $J^{-1}$, the decoder's Jacobian, are orthogonal. Here $Q_{11} = 4$, $Q_{22} = \frac12$, $\det Q = 1$: $\frac12 \ln 2$.
-# :::
-#
 # (sec-deep-wishes)=
 # ### Wishes
 #
@@ -1346,6 +1361,19 @@ with torch.no_grad():
 #
 # What is open: flows keep the dimension and the topology of the noise, so they spend capacity on threads between modes and on noise that no one can see; likelihood and quality of draws are not the same goal, as the temperature figure shows; and architectures are held back by the need for
 # cheap determinants. Diffusion models keep the chain of small steps and drop the need for an inverse; flow matching trains a continuous flow without solving its equation {cite:p}`lipman2023`. Both are outside this book.
+#
+# ### Exercises for Part IV
+#
+# :::{exercise} ★★
+# :label: ex-deep-diagonal
+# Derive the best diagonal $S$ for a given $J$ and its gap. For which $J$ is it 0? Check with the numbers of the table.
+# :::
+#
+# :::{solution} ex-deep-diagonal
+# :class: dropdown
+# Let $Q = J^{-\top} J^{-1}$ be the precision of the posterior times $\sigma^2$. Then $\operatorname{tr} M = \sum_i S_{ii} Q_{ii}$, and $\log \det M = \sum_i \log S_{ii} + \log \det Q$. The best is $S_{ii} = 1 / Q_{ii}$, with gap
+# $\frac12 (\sum_i \log Q_{ii} - \log \det Q)$, which is never negative by Hadamard's inequality, and 0 if and only if $Q$ is diagonal: the columns of $J^{-1}$, the decoder's Jacobian, are orthogonal. Here $Q_{11} = 4$, $Q_{22} = \frac12$, $\det Q = 1$: $\frac12 \ln 2$.
+# :::
 #
 # ### Summary
 #

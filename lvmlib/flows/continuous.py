@@ -89,7 +89,8 @@ class ContinuousFlow(Transform):
 
         Args:
             x: [B, ...], positions at `start`.
-            start, end: times between 0 and 1.
+            start: from 0 to 1.
+            end: from 0 to 1, later or earlier.
             context: [B, ...] or None.
 
         Returns:
