@@ -26,7 +26,7 @@
 # - say what happens to a density model on 8-bit pictures without dequantization, and prove that dequantized likelihoods are
 #   lower bounds;
 # - train a multi-scale flow on digits, draw at several temperatures, interpolate, and read bits per dimension;
-# - prove that a flow is a VAE with a deterministic encoder and decoder, and say under which condition the converse limit holds.
+# - prove that a flow is a VAE with a deterministic encoder and decoder, and say when a VAE tends to a flow.
 #
 # **Needs.** The change-of-variables formula and autoregressive flows (MAF, IAF), as in the first chapter on flows; both are
 # recalled in a few lines. Entropy and KL divergence ({doc}`chapter 1 <01_information_theory>`), bits per dimension
@@ -360,7 +360,7 @@ with torch.no_grad():
 # can be fitted given the first, so the loss falls, and then stops at a level that no further training gets below. A composition of couplings with the same mask is again just one coupling.
 # :::
 
-# %% mystnb={"figure": {"caption": "Two moons (left), draws from the flow written above (middle), and draws from the same eight layers without turns (right), whose first coordinate is a standard normal, so that the crescents end too early on both sides.", "name": "fig-deep-moons"}, "image": {"alt": "Three scatter plots. Two interleaved crescents; draws that form two crescents joined by a thin thread of points; and a distorted version squeezed towards the middle with blurred shapes."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2}
+# %% mystnb={"figure": {"caption": "Two moons (left), draws from the flow written above (middle), and draws from the same eight layers without turns (right), whose first coordinate is a standard normal, so that the crescents end too early on both sides.", "name": "fig-deep-moons"}, "image": {"alt": "Three scatter plots. Two interleaved crescents; draws that form two crescents with a few points between them; and a distorted version squeezed towards the middle with blurred shapes."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2}
 torch.manual_seed(2)
 shown = {"data": moons.sample(2000)}
 for name, couplings in fitted.items():
@@ -374,8 +374,8 @@ axes[0].set_ylabel("$x_2$")
 plt.show()
 
 # %% [markdown]
-# A thin thread joins the two crescents. It has to be there: a flow is a homeomorphism, the plane of the noise is in one piece, and so is its
-# image. In `lvmlib` the layer is `AffineCoupling`, the chain is `Flow`, and the whole is `realnvp`. With our weights copied into it
+# A few draws lie between the crescents, and some must: a flow maps the plane continuously onto the plane, so it can thin out the mass between
+# two parts but cannot cut it. In `lvmlib` the layer is `AffineCoupling`, the chain is `Flow`, and the whole is `realnvp`. With our weights copied into it
 # the numbers are the same.
 
 # %%
@@ -592,7 +592,7 @@ assert torch.allclose(paid, slow, atol=1e-6) and same
 #
 # The product $\varepsilon^\top \frac{\partial f}{\partial x}$ is what one backward pass computes, so the estimate costs one pass whatever $D$ is. FFJORD draws $\varepsilon$ **once for each solution** and keeps it
 # along the path: then the solver sees a fixed, smooth equation, and since the integral of a mean is the mean of the integral, the estimate of {eq}`eq-deep-trace` is unbiased. What it keeps: the path and
-# $z$ do not depend on $\varepsilon$ at all, $\log p(x)$ and its gradient are right on average. What it gives up: each single $\log p(x)$ has noise, by the off-diagonal part of the Jacobian, and its exponential $p(x)$ is biased upwards, by Jensen.
+# $z$ do not depend on $\varepsilon$ at all, $\log p(x)$ and its gradient are right on average. What it gives up: each single $\log p(x)$ has noise, from the entries of the Jacobian off its diagonal, and its exponential $p(x)$ is biased upwards, by Jensen.
 
 # %% tags=["check:thm-deep-hutchinson"]
 torch.manual_seed(0)
@@ -1004,7 +1004,7 @@ plt.show()
 # 1. **ActNorm** in place of batch normalization: a scale and a shift for each channel, which a first batch sets such that it leaves with mean 0 and variance 1, and which are then ordinary parameters. The layer does not depend on
 #    the other pictures in the batch, so it works with batches of one and is the same function in training and test.
 # 2. **An invertible 1x1 convolution** in place of fixed turns: the $C$ channels of each pixel are multiplied by one learned $C \times C$ matrix $A$. Which half passes is thereby learned, a permutation being the special case.
-# 3. Only channel masks, no checkerboards; and a conditional Gaussian for the half that leaves.
+# 3. Only channel masks, no checkerboards; and a **learned Gaussian for the half that leaves**, given the half that stays. (Our RealNVP has this too.)
 #
 # :::{prf:proposition} What a 1x1 convolution pays
 # :label: thm-deep-conv
@@ -1116,7 +1116,7 @@ print(f"ink of data {ink:.1%}, of the 48 draws {old.mean() / 255:.1%}")
 
 # %% [markdown]
 # **Temperature.** A draw at temperature $T$ comes from $\mathcal{N}(0, T^2 I)$ in place of the base. Under a well-trained flow typical data lie where the noise is typical, near radius $\sqrt D$, so a lower temperature draws nearer to the
-# centre than data ever are: calmer pictures of higher density, less variety.
+# centre than data ever are: calmer pictures, less variety.
 
 # %% mystnb={"figure": {"caption": "The same 8 noise vectors at five temperatures. Low temperatures give bold, similar strokes; at temperature 1, the model's own distribution, strokes break up and specks appear.", "name": "fig-deep-temperature"}, "image": {"alt": "Five rows of eight pictures. From top to bottom the pictures turn from smooth blots to digits to more ragged and speckled digits."}} tags=["hide-input"] tolerance={"draws": ["rows 1-5"], "rtol": 0.2}
 temperatures = (0.4, 0.6, 0.8, 0.9, 1.0)
@@ -1306,8 +1306,8 @@ for value, formula in ((1.25, "1"), (math.log(2.25), "c"), (math.log(2) / 2, "d"
 #
 # :::{admonition} Watch out: *as the noise vanishes, a VAE turns into a flow*
 # :class: pitfall
-# Only if the encoder's covariance vanishes in the right shape, $\sigma^2 J J^\top$. For a round or diagonal encoder the gap does not shrink with $\sigma$, it tends to the constant of {eq}`eq-deep-limit`: in the example 1.25 and 0.347 nats. A VAE of that kind
-# prefers decoders for which the gap is 0, those whose Jacobian has orthogonal columns.
+# Only if the encoder's covariance vanishes in the right shape, $\sigma^2 J J^\top$. For a round or diagonal encoder the gap does not shrink with $\sigma$, it tends to the constant of {eq}`eq-deep-limit`: in the example 1.25 and 0.347 nats. With diagonal noise
+# training therefore prefers decoders whose Jacobian has orthogonal columns, for which the gap is 0.
 # :::
 #
 # So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. *Optional:* the same for a flow that bends, that of {numref}`sec-deep-by-hand`, at one point of the moons.
@@ -1355,7 +1355,7 @@ with torch.no_grad():
 # | draws | $D$ steps | one pass | one pass | a solver, tens to hundreds of evaluations |
 # | $\log p(x)$ of given data | one pass | $D$ steps | one pass | a solver; with Hutchinson's estimate, noisy |
 # | training by likelihood | quick | slow: $D$ steps | quick | slow, and slower as the field gets stiff |
-# | quality for its size | best elementwise use of the network | as MAF, the other way round | weaker: half passes each time | strong in low dimensions |
+# | good draws | fair | fair | the best of the four on pictures | good in low dimensions, costly in high ones |
 # | compression, exact and decodable | one pass to encode, $D$ steps to decode | $D$ steps to encode | both in one pass | rounding of the solver has to be tamed |
 # | conditioner | masked network | masked network | any network | any smooth network |
 #

@@ -95,6 +95,8 @@ def trained(build: Callable[[], Flow], density: Density, lr: float, steps: int, 
     """One run from a fresh start; the flow that it leaves, with the solver that adapts."""
     seed_everything(seed)
     flow, exact = in_fixed_steps(build()), build()
+    with torch.random.fork_rng(devices=[]):
+        flow.start_from(density.sample(BATCH_SIZE))  # ActNorm, where there is one
     fit(
         flow, Stream(density), steps=steps, batch_size=BATCH_SIZE, lr=cosine(lr, steps, warmup=50), clip_norm=5.0,
         seed=seed, progress=False,
