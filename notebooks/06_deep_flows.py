@@ -1180,7 +1180,7 @@ print(f"{row['steps']} steps of {size} pictures; standard error {error:.2f}")
 # %% [markdown]
 # TEXT-BITS
 #
-# On whole digits of 28x28 pixels these are the figures to stand beside, all bounds by one draw of the noise. Ours is a Glow of 160,000 weights and two passes over the data, far from converged; the published ones trained for hundreds.
+# On whole digits of 28x28 pixels these are the figures to stand beside. Ours is a small Glow after a pass over the data, far from converged.
 
 # %%
 whole = record("flow_glow_mnist")
@@ -1199,7 +1199,7 @@ print(f"after {whole['passes']:g} passes, {minutes:.0f} minutes of one core")
 # | Flow++, variational noise {cite:p}`ho2019` | | 3.08 |
 # | Gated PixelCNN {cite:p}`vandenoord2016gated`, for comparison | | 3.03 |
 #
-# As collected in Table 3 of {cite:t}`chen2019`; the last row from its own paper.
+# As collected by {cite:t}`chen2019` in their table of density estimation; the last row from its own paper. All but the last are bounds with dequantized data; *uniform* where nothing is said.
 #
 # ### Exercises for Part III
 #
@@ -1310,25 +1310,21 @@ for value, formula in ((1.25, "1"), (math.log(2.25), "c"), (math.log(2) / 2, "d"
 # training therefore prefers decoders whose Jacobian has orthogonal columns, for which the gap is 0.
 # :::
 #
-# So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. *Optional:* the same for a flow that bends, that of {numref}`sec-deep-by-hand`, at one point of the moons.
+# So when is a VAE a flow? When its code has as many dimensions as the data, its decoder's mean is a bijection with the encoder's mean as its inverse, and the noise of both tends to 0 with $S = J J^\top$. *Optional:* the same for a flow that bends, that of {numref}`fig-deep-chain`, at one point of its data.
 
 # %% tolerance={"atol": 0.02}
-couplings = copy.deepcopy(fitted["in turns"]).double()
-x = torch.tensor([[-1.0, 1.8]], dtype=torch.float64)  # the top of the upper moon
-through = lambda h, layers: h if not layers else through(layers[0](h)[0], layers[1:])
-f = lambda x: through(x, list(couplings))
+bends = copy.deepcopy(chain).double()  # of the first figure
+x = torch.tensor([[2.9, 0.2]], dtype=torch.float64)  # near the top of a Gaussian
+f = lambda x: bends.trace(x).z[0]
 J = torch.autograd.functional.jacobian(f, x)[0, :, 0].detach()
 sigma = 1e-4
 eta = torch.randn(100_000, 2, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
-    exact = log_prob(couplings, x).item()
+    exact = bends.log_prob(x).item()
     for name, root in (("J", J), ("I", torch.eye(2, dtype=x.dtype))):
         z = f(x) + sigma * eta @ root.T
-        back = z
-        for layer in reversed(couplings):
-            back = layer.inverse(back)
         q = MultivariateNormal(f(x)[0], sigma**2 * root @ root.T)
-        decoded = Normal(back, sigma).log_prob(x).sum(1)  # log p(x | z)
+        decoded = Normal(bends.decode(z), sigma).log_prob(x).sum(1)  # log p(x | z)
         weights = decoded + Normal(0, 1).log_prob(z).sum(1) - q.log_prob(z)
         M = torch.linalg.inv(J) @ root @ root.T @ torch.linalg.inv(J).T
         limit = (M.trace() - 2 - torch.logdet(M)).item() / 2
