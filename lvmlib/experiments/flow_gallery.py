@@ -28,7 +28,7 @@ from lvmlib.flows import ContinuousFlow, ffjord, flowpp, maf, nice, nsf, realnvp
 from lvmlib.toys import toy
 from lvmlib.training import cosine, fit
 
-DENSITIES = ("eight_gaussians", "checkerboard", "rings")
+DENSITIES = ("eight_gaussians", "checkerboard", "rings", "two_spirals")
 RATES = (1e-3, 4e-3)
 BATCH_SIZE = 256
 HIDDEN = (64, 64)
