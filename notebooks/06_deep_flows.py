@@ -1169,8 +1169,8 @@ torch.manual_seed(0)
 with torch.no_grad():
     z0, z1 = (trained.trace(x).z[0] for x in (starts, ends))
     path = [trained.decode((1 - t) * z0 + t * z1) for t in torch.linspace(0, 1, 9)]
-grid = torch.stack(path, 1).flatten(0, 1)  # [4 * 9, 1, 14, 14], row by row
-image_grid(grid / 255, columns=9)
+between = torch.stack(path, 1).flatten(0, 1)  # [4 * 9, 1, 14, 14], row by row
+image_grid(between / 255, columns=9)
 plt.show()
 kept = (path[0] == starts).float().mean().item()
 print(f"pixels that come back exactly at the left end: {kept:.1%}")
@@ -1291,8 +1291,9 @@ else:
 #
 # $$
 # \begin{aligned}
-# \mathcal{L}_\sigma(x) &\;\to\; \log p_0(f(x)) + \log |\det J| - \tfrac12 \left( \operatorname{tr}(M) - D - \log \det M \right), \\
-# M &= J^{-1} S J^{-\top} .
+# \mathcal{L}_\sigma(x) \;\to\; {} & \log p_0(f(x)) + \log |\det J| \\
+# & - \tfrac12 \left( \operatorname{tr}(M) - D - \log \det M \right), \\
+# M = {} & J^{-1} S J^{-\top} .
 # \end{aligned}
 # $$ (eq-deep-limit)
 #
