@@ -1370,7 +1370,7 @@ equal_terms(list(equal["models"])[:9])  # the others are those of the next chapt
 
 # %% [markdown]
 # On equal terms the linear rule falls behind all models but one, the recurrent net that does not know where it is. Being told is worth six nats to it and three to WaveNet. WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind. The transformer that goes pixel by pixel ends between these two, and still falls by six nats in the last three quarters: it is the furthest from settled. The patch transformers are level with WaveNet or ahead of
-# it. None of the deep models has converged, so more images would help them all, and those that still gained most would probably gain most again. Two reservations. There is one seed of each. And most models ended with the lower of the two rates that they tried in full, so that a rate lower still might do better. A difference of half a nat settles nothing here.
+# it. None of the deep models has converged, so more images would help them all. Two reservations. There is one seed of each. And most models ended with the lower of the two rates that they tried in full, so that a rate lower still might do better. A difference of half a nat settles nothing here.
 
 # %% [markdown]
 # At full size, on 28 x 28 pixels, models are trained by the script `lvmlib/experiments/binary_mnist.py`. Each run leaves a record of how it came about and what came out, with or without the weights. The cell lists those that come with the library: the exact likelihood of the 10,000 test images under stochastic binarization, and beside it the figure that one open library gives for its own model of that kind, of another width and trained
@@ -1384,7 +1384,7 @@ print(f"{'':18} {'parameters':>10} {'passes':>7} {'minutes':>8} {'test nats':>10
 for key, name in names.items():
     ours = ""
     if r := record(f"{key}_mnist"):
-        ours = f"{r['parameters']:10,} {r['passes']:7.0f} {r['training_minutes']:8.0f} {r['test_nll_nats']:10.2f}"
+        ours = f"{r['parameters']:10,} {r['passes']:7.1f} {r['training_minutes']:8.0f} {r['test_nll_nats']:10.2f}"
     if ours or name in elsewhere:
         print(f"{name:18} {ours:38} {elsewhere.get(name, '-'):>10}")
 
