@@ -38,7 +38,8 @@ ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
 LOADED_ONCE = ["matplotlib.pyplot", "scipy.stats", "sklearn.datasets", "safetensors.torch", "torch.func", "requests"]
 LOADED_ONCE += ["constriction", "pooch", "torchdiffeq", "tqdm.auto", "zuko", "torch._dynamo"]
-FLOW = ["tests/test_chain.py", "tests/test_draws.py", "tests/test_bounds.py", "tests/test_base.py", "tests/latent"]
+FLOW = ["tests/test_base*.py", "tests/test_bounds.py", "tests/test_chain*.py", "tests/test_draws.py"]
+FLOW += ["tests/test_frozen.py", "tests/latent"]
 CORE: dict[str, list[str]] = {  # each file, or folder, of the core and the tests that answer for it
     "lvmlib/checks.py": ["tests/test_checks.py", *FLOW, "tests/distributions"],
     "lvmlib/draws.py": [*FLOW, "tests/distributions"],
@@ -48,12 +49,12 @@ CORE: dict[str, list[str]] = {  # each file, or folder, of the core and the test
     "lvmlib/chain.py": FLOW,
     "lvmlib/bounds.py": FLOW,
     "lvmlib/generators.py": ["tests/test_generators.py", "tests/test_base.py", "tests/runs"],
-    "lvmlib/information": ["tests/test_information.py"],
+    "lvmlib/information": ["tests/test_information*.py"],
     "lvmlib/distributions": ["tests/distributions", "tests/latent"],
     "lvmlib/latent": ["tests/latent", "tests/test_bounds.py"],
     "lvmlib/compression": ["tests/compression"],
-    "lvmlib/training.py": ["tests/test_training.py", "tests/runs"],
-    "lvmlib/runs": ["tests/runs", "tests/test_training.py"],
+    "lvmlib/training.py": ["tests/test_training*.py", "tests/runs"],
+    "lvmlib/runs": ["tests/runs", "tests/test_training*.py"],
     "lvmlib/checkpoints.py": ["tests/test_checkpoints.py"],
     "lvmlib/data": ["tests/data"],
 }
@@ -147,7 +148,8 @@ def files(names: list[str]) -> dict[Path, list[str]]:
         place = ROOT / name
         for path in sorted(place.glob("*.py")) if place.is_dir() else [place]:
             if not names or any(path == (ROOT / n) or (ROOT / n) in path.parents for n in names):
-                found[path] = [str(path.relative_to(ROOT)), *tests]
+                found[path] = [str(path.relative_to(ROOT))]
+                found[path] += [str(p.relative_to(ROOT)) for t in tests for p in sorted(ROOT.glob(t))]
     return found
 
 
@@ -162,7 +164,7 @@ def main() -> None:
     for module in LOADED_ONCE:
         with suppress(ImportError):
             importlib.import_module(module)
-    known = {line for line in HARMLESS.read_text("utf-8").splitlines()}
+    known = set(HARMLESS.read_text("utf-8").splitlines())
     chosen = files(args.files)
     all_changes = [(path, change) for path in chosen for change in changes(path.read_text("utf-8"))]
     if args.sample and args.sample < len(all_changes):

@@ -84,6 +84,8 @@ def _places(parent: ast.AST, statement: ast.AST) -> Iterator[Place]:
 
 def _in_line(source: str, node: ast.AST, new: ast.AST) -> str:
     """The source's line with the new node in it, or, of a node that fills several lines, the new one alone."""
+    if isinstance(new, ast.Pass):
+        return "without " + " ".join(ast.unparse(node).split())[:150]
     code = " ".join(ast.unparse(new).split())
     if node.lineno != node.end_lineno:
         return code[:150]
