@@ -47,7 +47,9 @@ def test_trace_shapes_and_sum():
     assert [step.z.shape for step in trace.steps] == [(3, 6, 4), (3, 6, 3), (3, 6, 2)]
     for step in trace.steps:
         assert step.log_p.shape == step.log_q.shape == step.log_det.shape == (3, 6)
-        assert step.x.shape[:2] == (3, 6)
+    inputs = [x.expand(3, 6, 4), *(step.z for step in trace.steps)]
+    for step, given in zip(trace.steps, inputs):
+        torch.testing.assert_close(step.x, given)
     assert trace.steps[0].q is None and trace.steps[1].q.batch_shape == (6,)
     total = sum(s.log_p - s.log_q + s.log_det for s in trace.steps) + chain.base.log_prob(trace.z.flatten(0, 1)).view(
         3, 6
@@ -116,6 +118,22 @@ def test_sampling_never_runs_the_encoder():
 
     vae = VAE(ConditionalNormal((2,), Forbidden()), ConditionalNormal((3,), nn.Linear(2, 3), 1.0), StandardNormal((2,)))
     assert vae.sample(4).shape == (4, 3)
+
+
+def test_a_likelihood_that_is_no_distribution_draws_once_for_each_row():
+    asked = []
+
+    class Counting(Density):
+        def sample(self, n, context=None, temperature=1.0):
+            asked.append(n)
+            return context
+
+    class Layer(Stochastic):
+        def likelihood(self, z, context=None):
+            return Conditioned(Counting((2,)), z)
+
+    z = torch.randn(3, 2)
+    assert torch.equal(Layer().generate(z), z) and asked == [3]
 
 
 def test_samples_of_the_chain_have_its_marginal():

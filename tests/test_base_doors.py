@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Normal
+from torch.distributions import Independent, Normal
 
-from lvmlib.base import Transform
+from lvmlib.base import Given, Transform
 from lvmlib.chain import Flow
 from lvmlib.checks import check_batch
-from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-from lvmlib.draws import draw
+from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, DiagonalNormal, StandardNormal
+from lvmlib.draws import draw, draw_constant, draw_to_weigh
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
@@ -84,11 +84,25 @@ def test_bad_contexts():
             flow.log_prob(torch.zeros(2, 4), bad)
 
 
+def test_one_row_of_a_context_is_not_spread_over_several_draws():
+    class Shift(Transform):
+        def inverse(self, z, context=None):
+            return z + context, torch.zeros(len(z))
+
+    flow = Flow([Shift()], StandardNormal((2,)))
+    for way in (flow.sample, flow.rsample_with_log_prob):
+        assert len(way(3, torch.zeros(3, 1))) > 0
+        with pytest.raises(ValueError, match="one row per example, 3 in all, but it has 1"):
+            way(3, torch.zeros(1, 1))
+
+
 def test_a_chain_takes_transforms_and_ends_in_a_density():
     with pytest.raises(TypeError, match="Transforms, but it was given a Linear"):
         Flow([nn.Linear(2, 2)], StandardNormal((2,)))
     with pytest.raises(TypeError, match="Density, but it was given a Linear"):
         Flow([], nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="Given wraps a Density, but it was given a Linear"):
+        Given(nn.Linear(2, 2), nn.Linear(3, 2))
 
 
 def test_context_reaches_the_base():
@@ -125,8 +139,11 @@ def test_a_chain_checks_values_for_its_first_layer():
 
 
 def test_posterior_with_too_many_batch_dimensions_is_refused():
-    with pytest.raises(ValueError, match="Independent"):
-        draw(Normal(torch.zeros(3, 2), 1.0), 4)
+    zeros = torch.zeros(3, 2, 4)
+    for way in (draw, draw_constant, draw_to_weigh):
+        for q in (Independent(Normal(zeros, 1.0), 1), DiagonalNormal(zeros, zeros, 1)):
+            with pytest.raises(ValueError, match="Independent"):
+                way(q, 4)
 
 
 def test_abstract_methods_say_what_is_missing():

@@ -13,6 +13,7 @@ from lvmlib.base import Density, Given
 from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
 from lvmlib.chain import Flow, Inverse
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
+from lvmlib.draws import draw_constant
 from lvmlib.flows import Dequantize, Logit
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, planes
@@ -105,6 +106,10 @@ def test_given_hands_on_whatever_its_density_can_do():
     expected = iwae(vae, x, 9, bound.network(context))
     torch.manual_seed(1)
     torch.testing.assert_close(iwae(bound, x, 9, context), expected)
+    assert bound.trace(x, context).z.shape == (1, 6, 2)
+    assert not bound.trace(x, context, draw=draw_constant).z.requires_grad
+    bits, prefix = Given(MADE((4,), hidden=(8,), context=3).double(), nn.Linear(5, 3)), torch.ones(6, 2)
+    assert torch.equal(bits.sample(6, context, prefix=prefix)[:, :2], prefix)
 
 
 def test_a_base_that_is_a_bound_but_no_chain_draws_its_own_share():

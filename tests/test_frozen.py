@@ -108,6 +108,8 @@ def test_a_temperature_multiplies_scales_and_divides_logits():
     ]:
         torch.testing.assert_close(tempered(ours, 0.5).log_prob(value), expected.log_prob(value))
         assert tempered(ours, 1.0) is ours
+        bad = value + 0.5 if isinstance(ours, Categorical) else value * math.nan
+        tempered(ours, 0.5).log_prob(bad)  # the door has looked at values already
     with pytest.raises(TypeError, match="not defined"):
         tempered(torch.distributions.Cauchy(0.0, 1.0), 0.5)
     for bad in (0.0, -1.0, math.nan, math.inf):

@@ -39,7 +39,7 @@ HARMLESS = Path(__file__).with_name("harmless.txt")
 LOADED_ONCE = ["matplotlib.pyplot", "scipy.stats", "sklearn.datasets", "safetensors.torch", "torch.func", "requests"]
 LOADED_ONCE += ["constriction", "pooch", "torchdiffeq", "tqdm.auto", "zuko", "torch._dynamo"]
 FLOW = ["tests/test_base*.py", "tests/test_bounds.py", "tests/test_chain*.py", "tests/test_draws.py"]
-FLOW += ["tests/test_frozen.py", "tests/latent"]
+FLOW += ["tests/test_conditions.py", "tests/test_frozen.py", "tests/latent"]
 CORE: dict[str, list[str]] = {  # each file, or folder, of the core and the tests that answer for it
     "lvmlib/checks.py": ["tests/test_checks.py", *FLOW, "tests/distributions"],
     "lvmlib/draws.py": [*FLOW, "tests/distributions"],
@@ -171,7 +171,7 @@ def main() -> None:
         all_changes = random.Random(args.seed).sample(all_changes, args.sample)
     reached, limits, survivors = {}, {}, []
     for path, change in sorted(all_changes, key=lambda pair: (pair[0], pair[1].line)):
-        label = f"{path.relative_to(ROOT)}: {change.text}"
+        label = f"{path.relative_to(ROOT)} {change.text}"
         if label in known:
             continue
         if path not in limits:

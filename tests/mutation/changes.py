@@ -28,7 +28,7 @@ class Change:
         line, column: where it is.
         lines: those whose run it can alter: from the beginning of its statement to its own end.
         before, after: the code there, on one line.
-        text: the line of the source with the change in it, by which a change is known when lines have moved.
+        text: its function, and the line with the change in it: by these it is known again when lines have moved.
         tree: the whole module, changed.
     """
 
@@ -47,7 +47,7 @@ class Change:
 def changes(source: str) -> Iterator[Change]:
     """All changes of a module, from its top to its end."""
     tree = ast.parse(source)
-    for node, parent, field, index, statement in _places(tree, tree):
+    for node, parent, field, index, statement, owner in _places(tree, tree, ""):
         for new in _variants(node):
             changed = copy.deepcopy(tree)
             twin = _twin(tree, changed, parent)
@@ -59,15 +59,17 @@ def changes(source: str) -> Iterator[Change]:
             before, after = (" ".join(ast.unparse(n).split())[:90] for n in (node, new))
             last = node.test.end_lineno if isinstance(node, ast.If) else node.end_lineno
             lines = range(statement.lineno, last + 1)
-            text = _in_line(source, node, new)
+            text = f"{owner}: {_in_line(source, node, new)}".lstrip(": ")
             yield Change(node.lineno, node.col_offset, lines, before, after, text, ast.fix_missing_locations(changed))
 
 
-Place = tuple[ast.AST, ast.AST, str, "int | None", ast.AST]
+Place = tuple[ast.AST, ast.AST, str, "int | None", ast.AST, str]
 
 
-def _places(parent: ast.AST, statement: ast.AST) -> Iterator[Place]:
+def _places(parent: ast.AST, statement: ast.AST, owner: str) -> Iterator[Place]:
     """Nodes that do something, with where they hang; types, messages and descriptions do nothing."""
+    if isinstance(parent, (ast.FunctionDef, ast.ClassDef)):
+        owner = f"{owner}.{parent.name}".lstrip(".")
     for field, value in ast.iter_fields(parent):
         if field in ("annotation", "returns", "decorator_list", "msg", "type_params"):
             continue
@@ -78,8 +80,8 @@ def _places(parent: ast.AST, statement: ast.AST) -> Iterator[Place]:
                 continue
             own = node if isinstance(node, ast.stmt) else statement
             if hasattr(node, "lineno"):
-                yield node, parent, field, index, own
-            yield from _places(node, own)
+                yield node, parent, field, index, own, owner
+            yield from _places(node, own, owner)
 
 
 def _in_line(source: str, node: ast.AST, new: ast.AST) -> str:
