@@ -69,6 +69,13 @@ def test_provenance_names_command_and_commit(monkeypatch):
         assert provenance()["commit"] == commit
 
 
+def test_outside_a_repository_and_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
+    assert provenance()["commit"] is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance()["commit"] is None
+
+
 def test_provenance_names_the_device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert provenance()["hardware"] == f"{os.cpu_count()}-core CPU, {platform.machine()}"

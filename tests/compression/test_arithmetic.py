@@ -96,7 +96,8 @@ def test_inputs_and_neighbours():
         assert arithmetic_encode(model, same) == data
     out = arithmetic_decode(model, data)
     assert out.dtype == np.int64 and bytes(out.tolist()) == x
-    assert arithmetic_decode(model, arithmetic_encode(model, [])).shape == (0,)
+    empty = arithmetic_decode(model, arithmetic_encode(model, []))
+    assert empty.dtype == np.int64 and empty.shape == (0,)
 
 
 def test_truncated_or_extended_data_are_always_found_out():
