@@ -200,7 +200,7 @@ import gc, sys, torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from lvmlib.training import Objective, fit
-from tests.line import line
+from tests.line import line, line_data, squared_error
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
 half = tuple(t[rank::2] for t in line_data())
