@@ -53,6 +53,8 @@ def test_gaussian_kl_mixed_forms_agree():
     np.testing.assert_allclose(to_standard, info.gaussian_kl(mean, cov, np.zeros(2), np.eye(2)), rtol=1e-13)
     full = info.gaussian_kl(mean, np.diag([2.0, 3.0]), 0.5, cov)
     np.testing.assert_allclose(full, info.gaussian_kl(mean, [2.0, 3.0], [0.5, 0.5], cov), rtol=1e-13)
+    full = info.gaussian_kl(mean, cov, 0.5, np.diag([2.0, 3.0]))
+    np.testing.assert_allclose(full, info.gaussian_kl(mean, cov, [0.5, 0.5], [2.0, 3.0]), rtol=1e-13)
     np.testing.assert_allclose(
         info.gaussian_kl(0.0, cov, 0.0, 2 * cov), info.gaussian_kl(np.zeros(2), cov, 0.0, 2 * cov)
     )

@@ -69,6 +69,27 @@ def test_bar_goes_to_standard_error_as_plain_text(capsys):
     assert out == "" and "5/5" in err and "valid" in err and err.isascii()
 
 
+def test_the_bar_names_losses_now_and_then_and_is_drawn_in_its_own_time(monkeypatch):
+    said = []
+
+    class Bar:
+        def __init__(self, **_):
+            self.step = 0
+
+        def update(self):
+            self.step += 1
+
+        def set_postfix_str(self, text, refresh):
+            said.append((self.step, text.count("valid"), refresh))
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(training, "tqdm", Bar)
+    fit(line(), line_data(), squared_error, steps=120, batch_size=10, valid=line_data(10), valid_every=70)
+    assert said == [(step, int(step >= 70), False) for step in (50, 70, 100, 120)]
+
+
 def test_cosine_by_its_formula():
     lr = cosine(2.0, 100, warmup=4)
     assert [lr(s) for s in (0, 3, 50)] == pytest.approx([0.25 * (1 + 1), 1 + math.cos(0.03 * math.pi), 1.0], abs=1e-12)
@@ -179,7 +200,7 @@ import gc, sys, torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from lvmlib.training import Objective, fit
-from tests.line import line
+from tests.line import line, line_data, squared_error
 rank, folder = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
 half = tuple(t[rank::2] for t in line_data())

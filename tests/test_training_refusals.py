@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from lvmlib.autoregressive import MADE
 from lvmlib.training import fit
 from tests.line import line, line_data, squared_error
 
@@ -83,6 +84,12 @@ def test_data_of_another_kind(data, came):
 def test_bad_losses(loss, error, message):
     with pytest.raises(error, match=message):
         fit(line(), line_data(), loss, steps=1, batch_size=5, progress=False)
+
+
+def test_data_outside_the_support_are_noticed_at_the_first_step():
+    model = MADE((5,), hidden=(8,))
+    with pytest.raises(ValueError, match="whole numbers from 0 to 1"):
+        fit(model, torch.full((20, 5), 0.5), steps=1, batch_size=5, progress=False)
 
 
 def test_models_without_anything_to_train():

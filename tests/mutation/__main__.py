@@ -136,7 +136,7 @@ def verdict(path: Path, places: list[str], change: Change, lines: dict[int, list
     code: int | None = 0
     if near:
         code = in_a_fork(lambda: task(where, [Chosen(near)]), seconds)
-    if code == 0:
+    if code in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         code = in_a_fork(lambda: task(places, []), seconds)
     return {None: "too slow", 0: "SURVIVED"}.get(code, "noticed")
 
