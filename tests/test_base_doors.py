@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from lvmlib.base import Given, Transform
+from lvmlib.base import Density, Given, Transform
 from lvmlib.chain import Flow
 from lvmlib.checks import check_batch
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, DiagonalNormal, StandardNormal
@@ -89,7 +89,14 @@ def test_one_row_of_a_context_is_not_spread_over_several_draws():
         def inverse(self, z, context=None):
             return z + context, torch.zeros(len(z))
 
-    flow = Flow([Shift()], StandardNormal((2,)))
+    class Trusting(Density):
+        def sample(self, n, context=None, temperature=1.0):
+            return torch.randn(n, 2)
+
+        def rsample_with_log_prob(self, n, context=None):
+            return torch.randn(n, 2), torch.zeros(n)
+
+    flow = Flow([Shift()], Trusting((2,)))
     for way in (flow.sample, flow.rsample_with_log_prob):
         assert len(way(3, torch.zeros(3, 1))) > 0
         with pytest.raises(ValueError, match="one row per example, 3 in all, but it has 1"):

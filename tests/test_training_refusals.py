@@ -42,6 +42,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(number):
         (dict(steps=1, batch_size=500), "at least as many examples"),
         (dict(steps=1, batch_size=5, patience=2), "needs validation data"),
         (dict(steps=1, batch_size=5, average=1.0), "between 0 and 1"),
+        (dict(steps=1, batch_size=5, average=0.0), "between 0 and 1"),
+        (dict(steps=1, batch_size=5, clip_norm=0.0), "must be positive"),
     ],
 )
 def test_bad_arguments(arguments, message):
@@ -60,6 +62,7 @@ def test_bad_arguments(arguments, message):
         ((torch.zeros(10, 3), [0.0] * 10), r"\(Tensor, list\)"),
         ((), r"\(\)"),
         (None, "NoneType"),
+        (torch.tensor(3.0), "Tensor"),
     ],
 )
 def test_data_of_another_kind(data, came):

@@ -36,8 +36,15 @@ from tests.mutation.reach import Chosen, Recorder
 
 ROOT = Path(__file__).parents[2]
 HARMLESS = Path(__file__).with_name("harmless.txt")
+# Not torch._dynamo, which switches off the checks of torch.distributions.
 LOADED_ONCE = ["matplotlib.pyplot", "scipy.stats", "sklearn.datasets", "safetensors.torch", "torch.func", "requests"]
-LOADED_ONCE += ["constriction", "pooch", "torchdiffeq", "tqdm.auto", "zuko", "torch._dynamo"]
+LOADED_ONCE += [
+    "constriction",
+    "pooch",
+    "torchdiffeq",
+    "tqdm.auto",
+    "zuko",
+]
 FLOW = ["tests/test_base*.py", "tests/test_bounds.py", "tests/test_chain*.py", "tests/test_draws.py"]
 FLOW += ["tests/test_conditions.py", "tests/test_frozen.py", "tests/latent"]
 CORE: dict[str, list[str]] = {  # each file, or folder, of the core and the tests that answer for it

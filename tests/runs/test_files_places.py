@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lvmlib.runs import files
 from lvmlib.runs.files import RunFiles, remove_run
 from lvmlib.training import fit
 from tests.line import line, line_data, squared_error
@@ -53,6 +54,18 @@ def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path, monkeypatch):
     fit(whole, line_data(), squared_error, steps=9, batch_size=50, progress=False)
     fit(rest, line_data(), squared_error, steps=9, batch_size=50, checkpoint=path, resume=True, progress=False)
     assert torch.equal(whole.weight, rest.weight)
+
+
+def test_as_much_is_tried_as_a_save_will_write(tmp_path, monkeypatch):
+    """Weights and Adam's two numbers for each; the average and the best weights where they are kept."""
+    sizes, write = [], files._write
+    monkeypatch.setattr(files, "_write", lambda file, data: sizes.append(file.tell()) or write(file, data))
+    valid = dict(valid=line_data(10), patience=3)
+    for i, (options, copies) in enumerate([({}, 3), ({"average": 0.9}, 4), (valid, 4), ({**valid, "average": 0.9}, 5)]):
+        sizes.clear()
+        path = tmp_path / "new" / str(i) / "run.pt"
+        fit(line(), line_data(), squared_error, steps=1, batch_size=50, checkpoint=path, progress=False, **options)
+        assert sizes[0] == copies * 4 * 4 and path.exists()  # four weights of four bytes
 
 
 def test_the_second_of_two_runs_on_one_path_is_told_so(tmp_path):

@@ -108,6 +108,7 @@ def test_a_damaged_checkpoint_is_one_clear_error_and_changes_nothing(tmp_path, d
     torch.save(state, path)
     before, model = path.read_bytes(), line()
     weights = {name: t.clone() for name, t in model.state_dict().items()}
+    torch.rand(1), random.random()  # the generators have moved on since
     draws = torch.get_rng_state(), random.getstate()
     with pytest.raises(ValueError, match=r"run\.pt is not a checkpoint of fit, or is damaged: .*start anew"):
         fit(model, line_data(), squared_error, steps=9, **arguments)
