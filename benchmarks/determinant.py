@@ -1,8 +1,8 @@
-"""The log-determinant of a matrix and its gradient: by elimination, and as the sum over the diagonal of a triangular one.
+"""The log-determinant of a matrix and its gradient: by elimination, and from the diagonal of a triangular matrix.
 
     python -m benchmarks.determinant
 
-What a flow pays for each example whose Jacobian has no structure, against what it pays where the Jacobian is triangular.
+What a flow pays for each example whose Jacobian has no structure, against what it pays where that is triangular.
 """
 
 from __future__ import annotations
