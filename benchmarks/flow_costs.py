@@ -4,7 +4,7 @@
 
 The two are the same stack of masked layers, walked in opposite directions, with the same weights. One direction is a
 pass of each network. The other goes entry by entry: in *steps* that compute each hidden unit once, as `lvmlib` does,
-or, as it is often written, by a whole pass for each entry, *anew*. Both at once means draws together with their density.
+or, as it is often written, by a whole pass for each entry, *anew*. Both at once means draws with their density.
 """
 
 from __future__ import annotations

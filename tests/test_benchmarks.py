@@ -19,6 +19,8 @@ ROOT = Path(__file__).parents[1]
 common = pytest.importorskip("benchmarks.common", reason="the benchmarks are not shipped with the library")
 
 from benchmarks import (  # noqa: E402
+    determinant,
+    flow_costs,
     likelihood,
     plain,
     plain_transformer,
@@ -413,6 +415,21 @@ def test_neighbours_vote():
     assert quality.votes(a, b + 100) == (1, 1)
     samples, real = quality.votes(b + 0.01, b)  # samples that copy: no neighbour is of the own side
     assert samples < 0.1 and real < 0.1
+
+
+def test_what_is_timed_of_a_flow_is_the_same_flow(monkeypatch):
+    flow_costs.check(5)
+    rounds = flow_costs.anew
+    monkeypatch.setattr(flow_costs, "anew", lambda layers, z: rounds(layers[:-1], z))
+    with pytest.raises(AssertionError):
+        flow_costs.check(5)
+
+
+def test_the_determinant_that_is_timed_is_one():
+    matrix = torch.randn(5, 5).tril()
+    expected = torch.linalg.det(matrix).abs().log()
+    torch.testing.assert_close(determinant.full(matrix), expected)
+    torch.testing.assert_close(determinant.triangular(matrix), expected)
 
 
 # --- What is stored, and what it claims -------------------------------------------------------------------------------
