@@ -127,7 +127,12 @@ plt.show()
 # Let $f$ map an open interval $I$ onto an open interval $J$, continuously differentiable with $f'(x) \ne 0$ throughout, and let $Z$ have a density $p_0$ on $J$. Then
 # $X = f^{-1}(Z)$ has the density
 #
-# $$ p(x) = p_0(f(x))\, |f'(x)| , \qquad \log p(x) = \log p_0(f(x)) + \log |f'(x)| , \qquad x \in I . $$ (eq-fl-change-line)
+# $$
+# \begin{aligned}
+# p(x) &= p_0(f(x))\, |f'(x)| , \\
+# \log p(x) &= \log p_0(f(x)) + \log |f'(x)| , \qquad x \in I .
+# \end{aligned}
+# $$ (eq-fl-change-line)
 # :::
 #
 # :::{prf:proof}
@@ -250,8 +255,8 @@ def mixture_cdf(x, a, mu, log_s):
     return z, each.logsumexp(-1)
 
 
-a, mu, log_s = torch.zeros(5), torch.linspace(-2, 2, 5), torch.zeros(5)
-theta = [p.double().requires_grad_() for p in (a, mu, log_s)]
+start = (torch.zeros(5), torch.linspace(-2, 2, 5), torch.zeros(5))  # a, mu, log s
+theta = [p.double().requires_grad_() for p in start]
 optimizer = torch.optim.Adam(theta, lr=0.05)
 for _ in range(400 * SCALE):
     z, log_slope = mixture_cdf(train, *theta)
@@ -317,7 +322,8 @@ def gaussians(x, a, mu, log_s):
     return each.logsumexp(-1)
 
 
-rival = [p.double().clone().requires_grad_() for p in (a, mu, log_s)]
+start = (torch.zeros(5), torch.linspace(-2, 2, 5), torch.zeros(5))
+rival = [p.double().requires_grad_() for p in start]
 optimizer = torch.optim.Adam(rival, lr=0.05)
 for _ in range(400 * SCALE):
     optimizer.zero_grad()
@@ -1011,16 +1017,18 @@ plt.show()
 #
 # :::{prf:theorem} Gaussian conditionals make a flow
 # :label: thm-fl-maf
-# Let $\mu_t$ and $\alpha_t$ be continuously differentiable functions of $x_{<t}$, $t = 1, \dots, D$. Drawing $x_t \sim \mathcal{N}\big(\mu_t(x_{<t}),\, e^{2 \alpha_t(x_{<t})}\big)$ for $t = 1, \dots, D$ in turn is drawing from the flow
+# Let $\mu_t$ and $\alpha_t$ be continuously differentiable functions of $x_{<t}$, $t = 1, \dots, D$. Drawing $x_t \sim \mathcal{N}\big(\mu_t(x_{<t}),\, e^{2 \alpha_t(x_{<t})}\big)$ for $t = 1, \dots, D$ in turn is drawing from the flow with base $\mathcal{N}(0, I)$ and
 #
-# $$ z_t = \frac{x_t - \mu_t(x_{<t})}{e^{\alpha_t(x_{<t})}} , \qquad \log |\det J_f(x)| = - \sum_{t=1}^D \alpha_t(x_{<t}) , \qquad p_0 = \mathcal{N}(0, I) , $$ (eq-fl-maf)
+# $$ z_t = \frac{x_t - \mu_t(x_{<t})}{e^{\alpha_t(x_{<t})}} , \qquad \log |\det J_f(x)| = - \sum_{t=1}^D \alpha_t(x_{<t}) $$ (eq-fl-maf)
 #
-# and the density of the one is the density of the other.
+# The density of the one is the density of the other.
 # :::
 #
 # :::{prf:proof}
 # To draw $x_t$ is to draw $z_t \sim \mathcal{N}(0, 1)$ and to set $x_t = \mu_t(x_{<t}) + e^{\alpha_t(x_{<t})} z_t$, which is {eq}`eq-fl-maf` solved for $x_t$. So sampling is $x = f^{-1}(z)$; the map is a bijection, since $x_1, x_2, \dots$ follow from $z$ in turn. Its Jacobian is triangular with $e^{-\alpha_t}$ on the diagonal. And $\log \mathcal{N}(x_t; \mu_t, e^{2\alpha_t}) = \log \mathcal{N}(z_t; 0, 1) - \alpha_t$; sum over $t$.
 # :::
+#
+# (ReLU networks have kinks, on a set of measure zero. The statement holds for them as well: the product of the conditionals is the density of the draws whether or not anything is differentiable.)
 #
 # A Bayes net of Gaussians with every arrow in it: each conditional standardises its coordinate. So one such layer is no new model. The gain comes from *stacking*. The $z$ of one layer is the data of the next, which takes the coordinates in another order and straightens what is left. This is the **{term}`masked autoregressive flow`**, MAF {cite:p}`papamakarios2017`.
 #
