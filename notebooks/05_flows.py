@@ -24,7 +24,12 @@
 # Let $p_0$ be a density that is easy to evaluate and to draw from, the **base**, and let $z = f_\theta(x)$ be an invertible map from
 # data $x \in \mathbb{R}^D$ to noise $z \in \mathbb{R}^D$, differentiable both ways. The **{term}`normalizing flow`** made of the two is the density
 #
-# $$ \log p_\theta(x) = \log p_0\big(f_\theta(x)\big) + \log \left| \det \frac{\partial f_\theta(x)}{\partial x} \right| . $$ (eq-fl-flow)
+# $$
+# \begin{aligned}
+# \log p_\theta(x) = {} & \log p_0\big(f_\theta(x)\big) \\
+# & + \log \left| \det \frac{\partial f_\theta(x)}{\partial x} \right| .
+# \end{aligned}
+# $$ (eq-fl-flow)
 #
 # To draw from it, draw $z \sim p_0$ and return $x = f_\theta^{-1}(z)$.
 # :::
@@ -822,10 +827,10 @@ for name in names:
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# In principle the order is free: any density can be taken apart either way (the theorem below). With finite conditionals it can matter. One might bet on $x_1$ first for the moons, which a vertical line crosses at most twice and a horizontal line up to four times; but twelve logistics are enough for either. The eight Gaussians and the board are the same when their axes are exchanged. What both orders share is what this family finds hard: edges. The density of the checkerboard jumps along every side of a square. A mixture of logistics must spend narrow components on the jumps in $x_2$, and where the squares change places the network, continuous in $x_1$, leaves thin threads between them ({numref}`fig-fl-planar`, bottom row).
+# In principle the order is free: any density can be taken apart either way (the theorem below). With finite conditionals it can matter. One might bet on $x_1$ first for the moons, which a vertical line crosses at most twice and a horizontal line up to four times; but twelve logistics are enough for either. The eight Gaussians and the board are the same when their axes are exchanged. What both orders share is what this family finds hard: edges. The density of the checkerboard jumps along every side of a square. A mixture of logistics must spend narrow components on the jumps in $x_2$, and where the squares change places the network, continuous in $x_1$, leaves some density between them ({numref}`fig-fl-planar`, bottom row).
 # :::
 
-# %% mystnb={"figure": {"caption": "Three densities of the plane: draws from the density itself, the density learned by the autoregressive flow written by hand, and 2,000 draws from that flow (each by two bisections). Colours go by the fourth root of the density, so that thin threads show, each panel on its own scale.", "name": "fig-fl-planar"}, "image": {"alt": "Three rows of three panels for two moons, eight Gaussians on a circle and a checkerboard. In each row the middle panel shows the shape as a smooth density and the outer ones as clouds of points; left and right look alike, apart from some stray points and soft edges in the checkerboard."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2, "draws": ["axes 3", "axes 6", "axes 9"]}
+# %% mystnb={"figure": {"caption": "Three densities of the plane: draws from the density itself, the density learned by the autoregressive flow written by hand, and 2,000 draws from that flow (each by two bisections). Colours go by the fourth root of the density, so that faint tails show, each panel on its own scale.", "name": "fig-fl-planar"}, "image": {"alt": "Three rows of three panels for two moons, eight Gaussians on a circle and a checkerboard. In each row the middle panel shows the shape as a smooth density with faint tails and the outer ones as clouds of points; left and right look alike, apart from some stray points and soft edges in the checkerboard."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2, "draws": ["axes 3", "axes 6", "axes 9"]}
 fig, axes = plt.subplots(3, 3, figsize=(6, 6), sharex=True, sharey=True)
 side = torch.linspace(-4.5, 4.5, 300, dtype=torch.float64)
 lattice = torch.cartesian_prod(side, side)
@@ -1007,7 +1012,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# At 64 dimensions elimination takes six times as long, at 1,024 more than a thousand times, and a colour picture of 32 x 32 pixels has 3,072. Three wishes, then, for a layer: it must be **invertible**, **differentiable**, and have a **determinant that is cheap to compute and to differentiate**. Autoregressive layers have all three in any number of dimensions:
+# At 64 dimensions elimination takes about five times as long, at 1,024 more than a thousand times, and a colour picture of 32 x 32 pixels has 3,072. Three wishes, then, for a layer: it must be **invertible**, **differentiable**, and have a **determinant that is cheap to compute and to differentiate**. Autoregressive layers have all three in any number of dimensions:
 #
 # $$ z_t = f_t(x_t;\, x_1, \dots, x_{t-1}), \qquad \log |\det J_f(x)| = \sum_{t=1}^D \log \left| \frac{\partial f_t}{\partial x_t} \right| . $$ (eq-fl-autoregressive)
 #
