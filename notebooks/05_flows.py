@@ -406,15 +406,15 @@ print(f"paired difference {gap.mean():.2f} +- {gap.std() / len(gap) ** 0.5:.2f}"
 # With $q$ the base, $T$ is a flow for $p$. So on the line flows can represent every positive density, and the map is unique; how well a *parametrised* family does is a question of its size. Now do it, $x \to u \to y$, from a skewed density to our two humps.
 
 # %% tags=["check:thm-fl-universal"]
-count = 100_000
-skewed = np.random.default_rng(0).gamma(2.0, 1.0, count)  # p(x) = x e^-x on (0, inf)
+many = 100_000
+skewed = np.random.default_rng(0).gamma(2.0, 1.0, many)  # p(x) = x e^-x on (0, inf)
 flat = stats.gamma.cdf(skewed, 2.0)  # F: uniform
 fine = np.linspace(-6, 12, 40_001)
 G = 0.4 * stats.norm.cdf(fine, -1.5, 0.35) + 0.6 * stats.gumbel_r.cdf(fine, 0.8, 0.5)
 two_humps = np.interp(flat, G, fine)  # G^-1, from a table
-sampled = draw_humps(count, seed=2).numpy()  # Y itself, drawn without any map
+sampled = draw_humps(many, seed=2).numpy()  # Y itself, drawn without any map
 distance = stats.ks_2samp(two_humps, sampled).statistic
-limit = 1.63 * (2 / count) ** 0.5
+limit = 1.63 * (2 / many) ** 0.5
 print(f"largest gap between the CDFs of T(x) and of draws of Y: {distance:.4f}")
 print(f"1 in 100 pairs of samples of Y would exceed {limit:.4f}")
 at = np.array([0.5, 1.0, 3.0])
@@ -431,7 +431,7 @@ panels.append((two_humps, (-3, 4), "$y = G^{-1}(u)$"))
 for ax, (values, limits, name) in zip(axes, panels):
     inside = values[(values > limits[0]) & (values < limits[1])]
     bins = np.linspace(*limits, 36)
-    weights = np.full(len(inside), 1 / (count * (bins[1] - bins[0])))
+    weights = np.full(len(inside), 1 / (many * (bins[1] - bins[0])))
     ax.hist(inside, bins, weights=weights, color=COLOURS["sky"], alpha=0.7)
     ax.set(xlim=limits, xlabel=name)
 line = np.linspace(0, 8, 200)
@@ -467,8 +467,9 @@ for ax, (name, (function, its_slope)) in zip(axes.flat, functions.items()):
     area = torch.trapezoid(pulled, wide)
     print(f"{name:10}: integral {area:.3f}")
     near = wide.abs() <= 4
-    ax.plot(wide[near], function(wide[near]), ":", color=COLOURS["black"], label="$f(x)$")
-    ax.plot(wide[near], pulled[near], color=COLOURS["vermilion"], label="$p_0 |f'|$")
+    black, red = COLOURS["black"], COLOURS["vermilion"]
+    ax.plot(wide[near], function(wide[near]), ":", color=black, label="$f(x)$")
+    ax.plot(wide[near], pulled[near], color=red, label="$p_0 |f'|$")
     ax.set(xlim=(-4, 4), ylim=(-1.1, 1.1), title=f"{name}: {area:.3f}")
 for ax in axes[1]:
     ax.set_xlabel("$x$")
@@ -1377,7 +1378,7 @@ images, steps = (levels - 8.5) / 4, 900 * SCALE
 pixels = maf((64,), layers=5)
 settings = {"steps": steps, "batch_size": 100, "lr": cosine(2e-3, steps)}
 history = fit(pixels, images, **settings, progress=False)
-early, late = (np.mean(history.loss[-i : len(history.loss) - i + 100]) for i in (300, 100))
+early, late = np.mean(history.loss[-300:-200]), np.mean(history.loss[-100:])
 pixels = pixels.double()
 
 # %% tolerance={"atol": 2, "rtol": 0.1}
@@ -1532,7 +1533,7 @@ print(f"test NLL {(nll - paid).mean():.2f}, in units of the raw columns")
 
 # %%
 contest = record("biopsies")["models"]
-score = {name: np.array(m["test_nll_nats"]) for name, m in contest.items()}  # [5, seeds]
+score = {name: np.array(m["test_nll_nats"]) for name, m in contest.items()}
 per_fold = {name: values.mean(1) for name, values in score.items()}
 standard_error = lambda v: v.std(ddof=1) / len(v) ** 0.5
 print(f"{'':18}  rate   test NLL, nats   median  worst run")

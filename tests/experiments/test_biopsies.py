@@ -20,7 +20,7 @@ def test_whitening_pays_so_that_both_ways_are_densities_of_the_same_columns(logs
     normal = MultivariateNormal(seen.mean(0), torch.cov(seen.T, correction=0))
     direct = normal.log_prob(folds[1].log() if logs else folds[1]) + scale.log().sum()
     direct = direct - folds[1].log().sum(1) if logs else direct
-    torch.testing.assert_close(white, direct, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(white.double(), direct, atol=1e-3, rtol=1e-4)
 
 
 def test_the_rows_of_a_fold_are_tested_and_no_others():
