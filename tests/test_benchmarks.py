@@ -16,6 +16,8 @@ import torch
 common = pytest.importorskip("benchmarks.common", reason="the benchmarks are not shipped with the library")
 
 from benchmarks import (  # noqa: E402
+    determinant,
+    flow_costs,
     quality,
     sampling,
     three_ways,
@@ -189,3 +191,18 @@ def test_every_eighth_position_takes_an_eighth_of_the_passes(monkeypatch):
     assert row["every"] == 5 and row["runs"]["uncached"] == [4, 4, 4] and row["runs"]["cached"] == [1, 1, 1]
     assert row["ratio"] == 4 and row["pass_s"] == row["passes"] == 1
     assert row["spread"]["uncached"] == [4, 4]
+
+
+def test_what_is_timed_of_a_flow_is_the_same_flow(monkeypatch):
+    flow_costs.check(5)
+    rounds = flow_costs.anew
+    monkeypatch.setattr(flow_costs, "anew", lambda layers, z: rounds(layers[:-1], z))
+    with pytest.raises(AssertionError):
+        flow_costs.check(5)
+
+
+def test_the_determinant_that_is_timed_is_one():
+    matrix = torch.randn(5, 5).tril()
+    expected = torch.linalg.det(matrix).abs().log()
+    torch.testing.assert_close(determinant.full(matrix), expected)
+    torch.testing.assert_close(determinant.triangular(matrix), expected)

@@ -22,6 +22,8 @@ SCRIPTS = [
     "three_ways",
     "training_step",
     "flow_step",
+    "flow_costs",
+    "determinant",
     "likelihood",
     "sampling",
     "completion",

@@ -99,6 +99,17 @@ ROWS: dict[str, dict[str, Any]] = {
         "ms": {"ours": 4.2, "rival": 5.04},
         "spread_ms": {"ours": [4.11, 4.33], "rival": [4.97, 5.22]},
     },
+    "flow_costs": {
+        "dims": 32,
+        "ms": {"MAF density": 1.234, "MAF draw": 20.5, "MAF both": 20.6, "IAF density": 20.7, "IAF draw": 1.31}
+        | {"IAF both": 1.32, "anew": 61.4},
+        "spread_ms": {"MAF draw": [20.1, 21.2], "anew": [60.2, 63.3]},
+    },
+    "determinant": {
+        "dims": 1024,
+        "us": {"full": 45678.0, "triangular": 23.4},
+        "spread_us": {"full": [45012.0, 47000.0], "triangular": [22.1, 25.6]},
+    },
     "likelihood": {
         "pictures": 1000,
         "seconds": {"ours": 3.62, "plain": 3.55},
@@ -121,6 +132,8 @@ SHOWN = {  # what a reader must find in the table of each topic
     "quality": ["81.2 ± 1.7 %", "64.8 ± 2.1 %"],
     "completion": ["MADE, 16 at a time", "783 of 784", "1.89", "1.85–1.93", "1.50", "1.26"],
     "flow_step": ["lvmlib", "rival 1.2", "142,385", "4.20", "4.97–5.22", "1.20\xa0×"],
+    "flow_costs": ["D = 32, ms", "MAF, density of given data", "1.23", "20.1–21.2", "61.4"],
+    "determinant": ["1,024", "45,678", "22.1–25.6", "1952\xa0×"],
     "likelihood": ["1,000", "lvmlib", "plain PyTorch", "3.62", "3.58–3.71", "1.02\xa0×", "18", "16"],
     "passes": ["MADE", "16", "784", "204", "203–206", "7.30", "28"],
 }  # fmt: skip
