@@ -739,7 +739,7 @@ for kind in ("full", "triangular"):
 #
 # :::{admonition} Watch out: which derivative stands for the second coordinate
 # :class: pitfall
-# It is $\partial f_2 / \partial x_2$ with $x_1$ held fixed. With $\partial f_2 / \partial x_1$ in its place nothing is right. For $z_1 = x_1$ and $z_2 = e^{x_1} x_2$ the right density integrates to 1; with $|\partial f_2 / \partial x_1| = e^{x_1} |x_2|$ the integral over the plane is 1.32.
+# It is $\partial f_2 / \partial x_2$ with $x_1$ held fixed, and not $\partial f_2 / \partial x_1$. For $z_1 = x_1$ and $z_2 = e^{x_1} x_2$ the right density integrates to 1; with $|\partial f_2 / \partial x_1| = e^{x_1} |x_2|$ the integral over the plane is 1.32.
 # :::
 
 # %%
@@ -1529,7 +1529,7 @@ print(f"validation NLL {valid_nll:.1f} nats in whitened units, at step {stopped_
 print(f"test NLL {(nll - paid).mean():.2f}, in units of the raw columns")
 
 # %% [markdown]
-# With so few rows two things matter as much as the model: which rows are tested, and the seed of the networks. So `lvmlib/experiments/biopsies.py`, which the cell has borrowed its functions from, tests every model on each of five folds with five seeds. The table reads its record. Errors are taken over the five folds, after a mean over seeds (training rows are shared between folds, so they are a little too small); beside them stands the worst of the 25 runs.
+# With so few rows two things matter as much as the model: which rows are tested, and the seed of the networks. So `lvmlib/experiments/biopsies.py`, from which this cell takes its functions, tests every model on each of five folds with five seeds. The table reads its record. Errors are taken over the five folds, after a mean over seeds (training rows are shared between folds, so they are a little too small); beside them stands the worst of the 25 runs.
 
 # %%
 contest = record("biopsies")["models"]
