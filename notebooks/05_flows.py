@@ -1415,9 +1415,9 @@ plt.show()
 # (sec-fl-kl)=
 # ### What has training done?
 #
-# Maximum likelihood has two readings for a flow. From the data's side: make $p_\theta$ close to the data. From the other side: make the *transformed data look like the base*. They are the same.
+# Maximum likelihood has two readings for a flow. From the data's side: make $p_\theta$ close to the data. From the other side: make the *transformed data look like the base*. They are the same {cite:p}`papamakarios2021`.
 #
-# :::{prf:theorem} Maximum likelihood normalizes {cite:p}`papamakarios2021`
+# :::{prf:theorem} Maximum likelihood normalizes
 # :label: thm-fl-kl
 # Let the data have a density $p_{\mathrm d}$ with finite differential entropy $h(p_{\mathrm d})$, and let $q_\theta$ be the density of $f_\theta(X)$ for $X \sim p_{\mathrm d}$. Then
 #
