@@ -1574,7 +1574,7 @@ for a, b in pairs:
 #
 # :::{solution} ex-fl-column-order
 # :class: dropdown
-# In a copy of the function, set `orders = (o, o.flip(0))` with `o = torch.randperm(8)`, and take the mean over folds. The Gaussian cannot notice any of it, since its likelihood does not change under rotations of $z$ ({prf:ref}`thm-fl-whitening`). MAF's conditionals are Gaussian only along the axes that it is given, so both the order and a rotation change what it can express, and with it the NLL: in ten orders with one seed each we found 1.8 to 3.3 nats, a standard deviation of 0.5, as much as the standard error over folds. This is why deep flows put a *learned* linear layer between any two others, as the next chapter does.
+# In a copy of the function, set `orders = (o, o.flip(0))` with `o = torch.randperm(8)`, and take the mean over folds. The Gaussian cannot notice any of it, since its likelihood does not change under rotations of $z$ ({prf:ref}`thm-fl-whitening`). MAF's conditionals are Gaussian only along the axes that it is given, so both the order and a rotation change what it can express, and with it the NLL. Compare the spread that you find with that of the five seeds, too, before you call it an effect of the order. This is why deep flows put a *learned* linear layer between any two others, as the next chapter does.
 # :::
 #
 # (sec-fl-summary)=
