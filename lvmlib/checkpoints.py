@@ -46,7 +46,7 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
     """
     target, model = _weights(path), _inner(model)
     target.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(record, indent=2)  # fails, if it must, before anything is written
+    json.dumps(record)  # fails, if it must, before anything is written
     if half:
         model = _halved(model)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".saving-") as folder:

@@ -154,8 +154,8 @@ def _fits(x: Tensor, support: Constraint) -> bool:
 
 
 def all_bits(x: Tensor) -> bool:
-    """Whether floating-point values are 0 and 1 alone: x - x^2 is 0 then, and nan is unequal to 0."""
-    return not torch.addcmul(x, x, x, value=-1).count_nonzero()
+    """Whether floating-point values are 0 and 1 alone: x - x^2 is 0 then, and a sum with nan in it is not."""
+    return not torch.addcmul(x, x, x, value=-1).abs_().sum()
 
 
 def _remedy(support: Constraint) -> str:

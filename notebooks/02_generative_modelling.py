@@ -376,7 +376,7 @@ plt.show()
 # Its rivals are two networks that were trained to name the digit. One has seen whole digits only, and is shown the mean image where nothing is seen. The other knows the game: it was trained once, on digits covered by random half-planes, and gets the mask as a second input. We ask about covers of that kind, and about two that nobody trained for: the middle
 # missing, and three pixels in four missing at random (`python -m lvmlib.experiments.covered_digits`, a few minutes).
 
-# %% tolerance={"rtol": 0.01}
+# %%
 shrunk = lambda split: F.avg_pool2d(split.x, 2).flatten(1).double()  # [N, 196]
 small, small_test = shrunk(images), shrunk(test_images)
 means = torch.stack([small[grey.y == d].mean(0) for d in range(10)])
@@ -389,10 +389,14 @@ def log_joint(x, seen):
     return torch.stack([part(d).log_prob(x[:, seen]) for d in range(10)], 1) - math.log(10)
 
 
+# %% [markdown]
+# The table gives the share of right answers, and by how many points the probability that a model states for its answer exceeds that
+# share.
+
+# %% tolerance={"rtol": 0.01}
 from lvmlib.experiments.covered_digits import COVERS
 
 covered = json.loads((SHIPPED / "covered_digits.json").read_text())  # each rival trained from several starts
-pixel_column = torch.arange(196) % 14
 print("                            correct (%)                            too sure by (points)")
 print("                    joint   whole digits   covered digits            joint   covered digits")
 for name, seen in COVERS.items():
@@ -415,7 +419,7 @@ def complete(x, seen):
     return x.clone().masked_scatter_(~seen, rest)
 
 
-half = pixel_column < 7
+half = torch.arange(196) % 14 < 7
 shown = small_test[:10]
 completed = torch.stack([complete(x, half) for x in shown])
 rows = torch.cat([torch.where(half, shown, 0.0), completed, shown]).clamp(0, 1).view(-1, 1, 14, 14)

@@ -4,14 +4,15 @@ import math
 
 import pytest
 import torch
-from torch.distributions import MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
-from lvmlib.base import Transform
-from lvmlib.bounds import distortion_and_rate, elbo, iwae, log_likelihood
+from lvmlib.base import Density, Transform
+from lvmlib.bounds import closed_form_kl, distortion_and_rate, elbo, iwae, log_likelihood
 from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalNormal, MixtureOfGaussians, StandardNormal
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
 from lvmlib.networks import MLP
+from lvmlib.stochastic import Stochastic
 
 
 def one_layer(shift: float = 0.5) -> tuple[Flow, MultivariateNormal]:
@@ -125,6 +126,27 @@ def test_closed_form_kl_is_what_the_draws_average_to():
     assert ((draws.mean(0) - rate[0]).abs() < 5 * draws.std(0) / 200_000**0.5).all()
 
 
+def test_rounding_makes_no_closed_form_kl_negative():
+    """The formula of torch for coins that are nearly one falls below zero in single precision."""
+    logits = torch.full((200, 5), 0.3)
+
+    class Layer(Stochastic):
+        def posterior(self, x, context=None):
+            return Independent(Bernoulli(logits=logits * (1 + 1e-4 * x)), 1)
+
+        def likelihood(self, z, context=None):
+            return Independent(Normal(z, 1.0), 1)
+
+    class Prior(Density):
+        def distribution(self, context=None):
+            return Independent(Bernoulli(logits=logits), 1)
+
+    prior = Prior((5,))
+    trace = Flow([Layer()], prior).trace(torch.linspace(-1, 1, 200)[:, None].expand(200, 5))
+    assert kl_divergence(trace.steps[0].q, prior.distribution()).min() < 0
+    assert closed_form_kl(trace).min() == 0
+
+
 def test_beta_weighs_the_rate_alone():
     model, x = vae(), torch.randn(5, 3).double()
     bounds = []
@@ -212,6 +234,10 @@ def test_bad_arguments():
         elbo(model, x, beta=math.nan)
     with pytest.raises(ValueError, match="counts draws and must be"):
         log_likelihood(model, x, k=0)
+    with pytest.raises(ValueError, match="empty batch"):
+        log_likelihood(model, x[:0])
+    with pytest.raises(ValueError, match="one row per example, 5 in all, but it has 6"):
+        log_likelihood(model, x, context=torch.zeros(6, 1))
     exact = Flow([], StandardNormal((3,)))
     trace = exact.trace(torch.zeros(1, 3))
     with pytest.raises(TypeError, match="layer with a code"):

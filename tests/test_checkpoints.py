@@ -1,6 +1,10 @@
 import hashlib
 import json
+import os
+import platform
+from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -27,6 +31,7 @@ def test_round_trip_with_record(tmp_path):
         assert torch.equal(a, b)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["small.json", "small.safetensors"]
     assert load_checkpoint(second, str(tmp_path / "small")) == record
+    assert path.with_suffix(".json").read_text() == json.dumps(record, indent=2) + "\n"
     assert path.stat().st_mode & 0o044 == 0o044, "others must be able to read an installed checkpoint"
 
 
@@ -51,7 +56,9 @@ def test_loading_readies_a_model_for_use(tmp_path, monkeypatch):
 
 def test_provenance_names_command_and_commit(monkeypatch):
     monkeypatch.setattr(checkpoints.sys, "argv", ["run.py", "--seed", "3"])
-    assert provenance()["command"].endswith(" --seed 3")
+    for spec, name in ((SimpleNamespace(name="lvmlib.experiments.x"), "lvmlib.experiments.x"), (None, "run")):
+        monkeypatch.setitem(checkpoints.sys.modules, "__main__", SimpleNamespace(__spec__=spec))
+        assert provenance()["command"] == f"python -m {name} --seed 3"
     codes = {"rev-parse": 0}
 
     def git(command, **_):
@@ -60,6 +67,49 @@ def test_provenance_names_command_and_commit(monkeypatch):
     monkeypatch.setattr(checkpoints.subprocess, "run", git)
     for codes["diff"], commit in ((0, "abc"), (1, "abc+")):
         assert provenance()["commit"] == commit
+
+
+def test_outside_a_repository_and_without_git_there_is_no_commit(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "__file__", str(tmp_path / "checkpoints.py"))
+    assert provenance()["commit"] is None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance()["commit"] is None
+
+
+def test_provenance_names_the_device(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert provenance()["hardware"] == f"{os.cpu_count()}-core CPU, {platform.machine()}"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Abacus 3000")
+    assert provenance()["hardware"] == "Abacus 3000"
+
+
+def test_files_are_made_beside_their_place_and_hidden(tmp_path, monkeypatch):
+    """On the same disk, so that each is put in place in one go; what a killed process leaves is not taken for ours."""
+    replaced = []
+    monkeypatch.setattr(checkpoints.os, "replace", lambda a, b: replaced.append(Path(a)))
+    save_checkpoint(model(), tmp_path / "small", {})
+    assert [path.parent.parent for path in replaced] == [tmp_path, tmp_path]
+    assert all(path.parent.name.startswith(".saving-") for path in replaced)
+
+
+def test_a_part_that_had_another_name_takes_its_weights(tmp_path):
+    class Renamed(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+            self._register_load_state_dict_pre_hook(self.rename)
+
+        @staticmethod
+        def rename(stored, prefix, *_):
+            if f"{prefix}matrix" in stored:
+                stored[f"{prefix}weight"] = stored.pop(f"{prefix}matrix")
+
+    path, inner = save_checkpoint(model(), tmp_path / "small", {}), Renamed()
+    weights = load_file(path)
+    weights["0.matrix"] = weights.pop("0.weight")
+    forged(path, save(weights))
+    load_checkpoint(nn.Sequential(inner, nn.Linear(3, 1)), path)
+    assert torch.equal(inner.weight, weights["0.matrix"])
 
 
 def test_a_tensor_held_twice_is_stored_once(tmp_path):
@@ -107,7 +157,8 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path):
         ({"1.bias": torch.zeros(1, dtype=torch.long)}, "1.bias is torch.int64 in the file and torch.float32"),
         ({"2.bias": torch.zeros(1)}, "no 2.bias in the model"),
         ({"1.bias": None}, "no 1.bias in the file"),
-        ({f"{i}.weight": torch.zeros(1) for i in range(2, 9)}, "; and 4 more"),
+        ({f"{i}.weight": torch.zeros(1) for i in range(2, 5)}, "no 2[^;]*; no 3[^;]*; no 4[^;]* in the model.$"),
+        ({f"{i}.weight": torch.zeros(1) for i in range(2, 6)}, "no 2[^;]*; no 3[^;]*; no 4[^;]*; and 1 more"),
     ):
         forged(path, save({name: t for name, t in {**good, **change}.items() if t is not None}))
         with pytest.raises(

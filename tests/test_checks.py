@@ -152,6 +152,22 @@ def test_a_vae_compiles_into_one_graph(ask):
     torch.testing.assert_close(got, ask(model, x))
 
 
+def test_single_numbers_are_events_too():
+    checks.check_batch(torch.zeros(3), ())
+    with pytest.raises(ValueError, match="empty batch"):
+        checks.check_batch(torch.zeros(0), ())
+
+
+def test_what_must_not_be_negative_may_be_small():
+    for good in (0.0, 0.5, 0, np.float32(0.5)):
+        assert checks.check_not_negative(good, "beta weighs the KL") == good
+    several = torch.tensor([0.0, 0.5, 2.0])
+    assert checks.check_not_negative(several, "beta weighs the KL") is several
+    for bad in (-0.5, math.nan, torch.tensor([0.5, -0.5]), torch.tensor([math.nan])):
+        with pytest.raises(ValueError, match="must not be negative"):
+            checks.check_not_negative(bad, "beta weighs the KL")
+
+
 def test_counts_are_pythons_or_numpys():
     assert [checks.check_count(k) for k in (3, np.int64(3), np.uint8(3), torch.tensor(3))] == [3, 3, 3, 3]
     for bad in (0, -1, 2.5, 3.0, math.nan, "3", None, True, np.bool_(True), torch.tensor(True), (16,), np.array([3])):

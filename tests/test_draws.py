@@ -7,46 +7,25 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import (
-    AffineTransform,
-    Bernoulli,
-    Categorical,
-    Independent,
-    MixtureSameFamily,
     MultivariateNormal,
-    Normal,
-    TransformedDistribution,
 )
 
 from lvmlib.autoregressive import MADE
-from lvmlib.base import Given, Transform
+from lvmlib.base import Transform
 from lvmlib.bounds import iwae
-from lvmlib.chain import Flow, Inverse
-from lvmlib.distributions import Coins, ConditionalNormal, DiagonalNormal, StandardNormal
-from lvmlib.draws import Conditioned, draw, draw_constant, frozen, tempered
+from lvmlib.chain import Flow
+from lvmlib.distributions import ConditionalNormal, StandardNormal
+from lvmlib.draws import draw, draw_constant, frozen
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
-from tests.layers import MaskedAutoregressive
+from tests.draw_models import flow_posterior_model, gaussian_model, log_q, two_layers
+from tests.precision import double_precision  # noqa: F401
 
 GROUPS = 50  # of rows that are copies of one example: each gives one estimate of the gradient
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-# -- estimators as surrogates: the value is the objective, the gradient the estimator ----------------------------------
 
 
 def carry(value):
     """Nothing, with a gradient."""
     return value - value.detach()
-
-
-def log_q(trace):
-    return sum(step.log_q for step in trace.steps if step.q is not None)
 
 
 def score_function(model, x, k):
@@ -114,8 +93,6 @@ def agree(a, b):
     return z.abs().max() < 5
 
 
-# -- discrete latents, where the exact gradient is a sum over eight states ---------------------------------------------
-
 STATES = torch.tensor(list(itertools.product([0.0, 1.0], repeat=3)), dtype=torch.float64)
 
 
@@ -146,31 +123,6 @@ def test_estimators_through_an_autoregressive_posterior_against_enumeration(esti
     mean, error = mean_and_error(estimator, model, x, k, rows=30_000)
     assert ((mean - exact).abs() < 5 * error + 1e-9).all()
     assert error.max() < 0.25 * exact.abs().max()  # else the test could not fail
-
-
-# -- continuous latents ------------------------------------------------------------------------------------------------
-
-
-def flow_posterior_model():
-    """An inverse autoregressive posterior behind a network that reads x."""
-    q = Flow([Inverse(MaskedAutoregressive(2, (4,), context=3))], ConditionalNormal((2,), nn.Linear(3, 4)))
-    encoder = Given(q, nn.Sequential(nn.Linear(3, 3), nn.Tanh()))
-    model = VAE(encoder, ConditionalNormal((3,), nn.Linear(2, 3), 0.7), StandardNormal((2,)))
-    return model, torch.randn(1, 3), list(encoder.parameters())
-
-
-def gaussian_model():
-    layer = LinearGaussian(torch.randn(3, 2), torch.randn(3), 0.8)
-    with torch.no_grad():
-        layer.offset += 0.5
-        layer.tril += 0.1 * torch.eye(2)
-    return Flow([layer], StandardNormal((2,))), torch.randn(1, 3), list(layer.parameters())
-
-
-def two_layers():
-    lower = LinearGaussian(torch.randn(4, 3), torch.randn(4), 0.5)
-    upper = LinearGaussian(torch.randn(3, 2), torch.randn(3), 0.7)
-    return Flow([lower, upper], StandardNormal((2,))), torch.randn(1, 4), [*lower.parameters(), *upper.parameters()]
 
 
 @pytest.mark.parametrize("build", [flow_posterior_model, gaussian_model, two_layers])
@@ -230,100 +182,3 @@ def test_with_the_exact_posterior_sticking_the_landing_has_no_variance_at_all(as
     torch.testing.assert_close(stl(model, x, 5), exact.log_prob(x))
     assert gradient(stl(model, x, 5).sum(), of).abs().max() < 1e-11
     assert gradient(pathwise(model, x, 5).sum(), of).abs().max() > 0.1
-
-
-def test_injected_draws_give_the_joint_density_with_a_gradient_in_z():
-    model, _, _ = two_layers()
-    given = [torch.randn(1, 5, 3, requires_grad=True), torch.randn(1, 5, 2)]
-    x, turn = torch.randn(5, 4), iter(given)
-
-    def injected(q, n):
-        z = next(turn)
-        return z, q.log_prob(z)
-
-    trace = model.trace(x, draw=injected)
-    lower, upper = model.transforms
-    joint = lower.likelihood(given[0][0]).log_prob(x) + upper.likelihood(given[1][0]).log_prob(given[0][0])
-    joint = joint + model.base.log_prob(given[1][0])
-    torch.testing.assert_close((trace.log_weights + log_q(trace))[0], joint)
-    (by_trace,) = torch.autograd.grad((trace.log_weights + log_q(trace)).sum(), given[0])
-    (by_hand,) = torch.autograd.grad(joint.sum(), given[0])
-    torch.testing.assert_close(by_trace, by_hand)
-
-
-def test_a_draw_of_the_wrong_shape_is_refused():
-    model, x, _ = gaussian_model()
-    with pytest.raises(ValueError, match=r"must return z \[3, 1, ...\]"):
-        model.trace(x, k=3, draw=lambda q, n: draw(q, 2))
-    with pytest.raises(ValueError, match=r"log q \[3, 1\]"):
-        model.trace(x, k=3, draw=lambda q, n: (draw(q, n)[0], draw(q, n)[1].sum(0)))
-
-
-# -- frozen, tempered --------------------------------------------------------------------------------------------------
-
-
-def parametrised(*shape):
-    return torch.randn(*shape, requires_grad=True)
-
-
-@pytest.mark.parametrize(
-    "build",
-    [
-        lambda a, b: Independent(Normal(a, b.exp()), 1),
-        lambda a, b: DiagonalNormal(a, b, 1),
-        lambda a, b: MultivariateNormal(a, scale_tril=torch.diag_embed(b.exp())),
-        lambda a, b: Independent(TransformedDistribution(Normal(a, 1.0), AffineTransform(b, 2 * b.exp())), 1),
-        lambda a, b: Independent(
-            MixtureSameFamily(Categorical(logits=torch.stack([a, b], -1)), Normal(torch.stack([a, b], -1), 1.0)), 1
-        ),
-    ],
-)
-def test_frozen_keeps_the_value_and_cuts_the_parameters_alone(build):
-    a, b = parametrised(5, 2), parametrised(5, 2)
-    q, z = build(a, b), parametrised(3, 5, 2)
-    torch.testing.assert_close(frozen(q).log_prob(z), q.log_prob(z))
-    grads = torch.autograd.grad(frozen(q).log_prob(z).sum(), [z, a, b], allow_unused=True)
-    assert grads[0] is not None and grads[1] is None and grads[2] is None
-    torch.testing.assert_close(grads[0], torch.autograd.grad(q.log_prob(z).sum(), z)[0])
-    assert torch.autograd.grad(q.log_prob(z).sum(), a)[0].abs().sum() > 0  # q itself is as it was
-
-
-def test_frozen_goes_through_a_flow_and_its_context():
-    model, x, of = flow_posterior_model()
-    q = model.posterior(x.expand(4, 3))
-    assert isinstance(q, Conditioned) and q.batch_shape == (4,)
-    z = parametrised(3, 4, 2)
-    rest = frozen(q)
-    torch.testing.assert_close(rest.log_prob(z), q.log_prob(z))
-    grads = torch.autograd.grad(rest.log_prob(z).sum(), [z, *of], allow_unused=True)
-    assert all(g is None for g in grads[1:])
-    torch.testing.assert_close(grads[0], torch.autograd.grad(q.log_prob(z).sum(), z)[0])
-
-
-def test_draw_constant_through_a_flow_cuts_the_draws_and_keeps_the_density():
-    model, x, of = flow_posterior_model()
-    z, density = draw_constant(model.posterior(x), 5)
-    assert z.shape == (5, 1, 2) and density.shape == (5, 1) and not z.requires_grad
-    assert all(g is not None for g in torch.autograd.grad(density.sum(), of))
-
-
-def test_a_temperature_multiplies_scales_and_divides_logits():
-    loc, raw = torch.randn(4, 2), torch.randn(4, 2)
-    x, bits = torch.randn(4, 2), (torch.rand(4, 2) < 0.5).double()
-    normal, coin = Independent(Normal(loc, 0.5 * raw.exp()), 1), Independent(Bernoulli(logits=raw / 0.5), 1)
-    tril = torch.diag_embed(raw.exp())
-    for ours, expected, value in [
-        (Independent(Normal(loc, raw.exp()), 1), normal, x),
-        (DiagonalNormal(loc, raw, 1), normal, x),
-        (MultivariateNormal(loc, scale_tril=tril), normal, x),
-        (Independent(Bernoulli(logits=raw), 1), coin, bits),
-        (Coins(raw, 1), coin, bits),
-        (Categorical(logits=raw), Categorical(logits=raw / 0.5), bits[:, 0]),
-    ]:
-        torch.testing.assert_close(tempered(ours, 0.5).log_prob(value), expected.log_prob(value))
-        assert tempered(ours, 1.0) is ours
-    with pytest.raises(TypeError, match="not defined"):
-        tempered(torch.distributions.Cauchy(0.0, 1.0), 0.5)
-    for bad in (0.0, -1.0, math.nan, math.inf):
-        with pytest.raises(ValueError, match="temperature must be positive"):
-            tempered(coin, bad)

@@ -50,7 +50,7 @@ def python(code, **environment):
 
 
 def test_wheel_is_small(wheel):
-    assert wheel.stat().st_size < 20 * MEGABYTE
+    assert wheel.stat().st_size < 40 * MEGABYTE
 
 
 def test_checkpoints_are_small():

@@ -64,9 +64,9 @@ CHAPTERS = {
         "change of variables",
         2,
         4,
-        7,
-        "Change of variables in one, two and many dimensions; universality; triangular maps; autoregressive and "
-        "inverse autoregressive flows.",
+        6,
+        "Change of variables in one, two and many dimensions; which functions may be layers; universality; triangular "
+        "maps; masked and inverse autoregressive flows, what each direction costs, and what they buy on real data.",
     ),
     6: Chapter(
         "Flows II",

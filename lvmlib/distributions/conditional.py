@@ -29,20 +29,10 @@ class _Conditional(Density):
         """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
         if context is None:
             raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
-        weight = next(self.network.parameters(), context)
-        if weight.dtype != context.dtype and _converts(context.dtype, weight.dtype):
-            context = context.to(weight.dtype)
         try:
             out = self.network(context)
         except RuntimeError as error:
-            dtypes = {p.dtype for p in self.network.parameters()}
-            if not dtypes or context.dtype in dtypes:
-                check_read(error, type(self).__name__, context)
-                raise
-            raise TypeError(
-                f"The network of {type(self).__name__} computes in {weight.dtype}, but it was given {context.dtype}. "
-                f"Convert the data with data.unit() or x.to({weight.dtype}), or the model with model.to(dtype)."
-            ) from error
+            out = self._in_its_precision(context, error)
         wanted = self.parameters_per_dim * self.dims
         if out.numel() != out.shape[0] * wanted:
             raise ValueError(
@@ -54,6 +44,21 @@ class _Conditional(Density):
         if parts[0].shape[1:] == self.event_shape:
             return tuple(parts)
         return tuple(part.reshape(-1, *self.event_shape) for part in parts)
+
+    def _in_its_precision(self, context: Tensor, error: RuntimeError) -> Tensor:
+        """Run the network on the context in the precision of its weights, or say in words why it failed."""
+        dtypes = {p.dtype: None for p in self.network.parameters()}  # in their order
+        if not dtypes or context.dtype in dtypes:
+            check_read(error, type(self).__name__, context)
+            raise error
+        first = next(iter(dtypes))
+        if not _converts(context.dtype, first):
+            raise TypeError(
+                f"The network of {type(self).__name__} computes in {first}, but it was given {context.dtype}. "
+                f"Convert the data with data.unit() or x.to({first}), or the model with model.to(dtype)."
+            ) from error
+        out: Tensor = self.network(context.to(first))
+        return out
 
 
 def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:

@@ -1,6 +1,6 @@
 """Train one flow of chapter 06 on pictures of 256 grey levels or colours and ship its weights.
 
-    python -m lvmlib.experiments.flow_images glow_digits --passes 6
+    python -m lvmlib.experiments.flow_images glow_digits --passes 20 --batch-size 32 --lr 1.5e-3
 
 Three Glows whose draws the chapter shows: `glow_digits` on MNIST averaged down to 14x14 pixels, `glow_mnist` on all
 28x28, `glow_emoji` on 32x32 colour emoji, each mirrored at random. And on the small digits RealNVP, Glow and Flow++
@@ -62,7 +62,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
 """What is compared on small digits."""
 
 MODELS: dict[str, Callable[[], Flow]] = {
-    "glow_digits": lambda: of_pictures(glow(DIGITS, scales=1, steps=12, channels=96)),
+    "glow_digits": lambda: of_pictures(glow(DIGITS, scales=1, steps=16, channels=128)),
     "glow_mnist": lambda: of_pictures(glow(MNIST, scales=2, steps=8, channels=64)),
     "glow_emoji": lambda: of_pictures(glow(EMOJI, scales=3, steps=4, channels=48)),
     **{f"{name}_uniform": lambda build=build: of_pictures(build()) for name, build in FLOWS.items()},  # type: ignore[misc]

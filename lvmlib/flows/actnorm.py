@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.base import Transform
+from lvmlib.checks import check_sizes
 from lvmlib.flows.door import check_input
 
 
@@ -40,7 +41,7 @@ class ActNorm(Transform):
 
     def __init__(self, event_shape: Sequence[int]):
         super().__init__()
-        self.event_shape = torch.Size(event_shape)
+        self.event_shape = check_sizes(event_shape)
         shape = (self.event_shape[0], *[1] * (len(self.event_shape) - 1))
         self.shift, self.log_scale = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.zeros(shape))
 

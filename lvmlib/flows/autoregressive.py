@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -10,7 +9,8 @@ from torch import Tensor, nn
 
 from lvmlib.base import Transform
 from lvmlib.chain import Inverse
-from lvmlib.flows.door import check_input, read_context
+from lvmlib.checks import check_sizes
+from lvmlib.flows.door import check_input, context_entries, read_context
 from lvmlib.flows.elements import Element, Scale, Standardise
 from lvmlib.networks import MaskedMLP
 
@@ -71,10 +71,16 @@ class MaskedAutoregressive(Transform):
         super().__init__()
         if way_back not in ("auto", "steps", "parallel"):
             raise ValueError(f"way_back must be 'auto', 'steps' or 'parallel', but it is {way_back!r}.")
-        self.event_shape, self.context, self.way_back = torch.Size(event_shape), context, way_back
+        self.event_shape, self.context, self.way_back = check_sizes(event_shape), context_entries(context), way_back
         self.element = Standardise() if element is None else element
         self.net = MaskedMLP(
-            math.prod(event_shape), hidden, self.element.size, context, order, activation=activation, residual=residual
+            self.event_shape.numel(),
+            hidden,
+            self.element.size,
+            self.context,
+            order,
+            activation=activation,
+            residual=residual,
         )
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:

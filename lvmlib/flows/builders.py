@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -10,6 +9,7 @@ from torch import nn
 
 from lvmlib.base import Transform
 from lvmlib.chain import Flow
+from lvmlib.checks import check_count, check_sizes
 from lvmlib.distributions import StandardNormal
 from lvmlib.flows.actnorm import ActNorm
 from lvmlib.flows.affine import Affine
@@ -39,9 +39,10 @@ def nice(event_shape: Shape, layers: int = 4, hidden: Sequence[int] = (128, 128)
 
     Source: Dinh et al. 2015, *NICE: Non-linear Independent Components Estimation*, section 5.1.
     """
-    network = default_maker(event_shape, hidden, hidden[0])
-    couplings = [AdditiveCoupling(event_shape, network, "checkerboard", i % 2 == 1, context) for i in range(layers)]
-    return Flow([*couplings, ActNorm(event_shape)], StandardNormal(event_shape))
+    shape, hidden = check_sizes(event_shape), check_sizes(hidden, "hidden")
+    network = default_maker(shape, hidden, hidden[0])
+    couplings = [AdditiveCoupling(shape, network, "checkerboard", i % 2 == 1, context) for i in range(_count(layers))]
+    return Flow([*couplings, ActNorm(shape)], StandardNormal(shape))
 
 
 def maf(event_shape: Shape, layers: int = 5, hidden: Sequence[int] = (128, 128), context: int | None = None) -> Flow:
@@ -59,7 +60,7 @@ def maf(event_shape: Shape, layers: int = 5, hidden: Sequence[int] = (128, 128),
 
     Source: Papamakarios et al. 2017, *Masked Autoregressive Flow for Density Estimation*; batch normalization left out.
     """
-    orders = [_order(event_shape, i) for i in range(layers)]
+    orders = [_order(event_shape, i) for i in range(_count(layers))]
     steps = [MaskedAutoregressive(event_shape, hidden, context=context, order=order) for order in orders]
     return Flow(steps, StandardNormal(event_shape))
 
@@ -79,7 +80,7 @@ def iaf(event_shape: Shape, layers: int = 5, hidden: Sequence[int] = (128, 128),
 
     Source: Kingma et al. 2016, *Improved Variational Inference with Inverse Autoregressive Flow*.
     """
-    orders = [_order(event_shape, i) for i in range(layers)]
+    orders = [_order(event_shape, i) for i in range(_count(layers))]
     steps = [InverseAutoregressive(event_shape, hidden, context=context, order=order) for order in orders]
     return Flow(steps, StandardNormal(event_shape))
 
@@ -111,7 +112,7 @@ def nsf(
     Source: Durkan et al. 2019, *Neural Spline Flows*, sections 3.1 and 4.
     """
     shape, steps = check_vector("nsf", event_shape), list[Transform]()
-    for i in range(layers):
+    for i in range(_count(layers)):
         steps.append(Affine(shape, "lu"))
         if autoregressive:
             spline: Element = Spline(bins, bound)
@@ -152,13 +153,18 @@ def ffjord(
     Source: Grathwohl et al. 2019, *FFJORD: Free-form Continuous Dynamics for Scalable Reversible Generative Models*.
     """
     network = perceptron(hidden, nn.Tanh)
+    count = _count(layers)
     fields = [
-        ContinuousFlow(event_shape, network, trace, method, tolerance, steps, adjoint, context) for _ in range(layers)
+        ContinuousFlow(event_shape, network, trace, method, tolerance, steps, adjoint, context) for _ in range(count)
     ]
     return Flow(fields, StandardNormal(event_shape))
 
 
+def _count(layers: int) -> int:
+    return check_count(layers, "layers", "")
+
+
 def _order(event_shape: Shape, layer: int) -> torch.Tensor:
     """As stored, and from last to first in every other layer."""
-    places = torch.arange(math.prod(event_shape))
+    places = torch.arange(check_sizes(event_shape).numel())
     return places.flip(0) if layer % 2 else places

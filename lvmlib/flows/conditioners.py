@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from lvmlib.checks import check_count, check_counts, check_sizes
 from lvmlib.networks import MLP
 
 Maker = Callable[[int, int], nn.Module]
@@ -20,6 +21,7 @@ def perceptron(hidden: Sequence[int] = (128, 128), activation: Callable[[], nn.M
         >>> perceptron((16,))(3, 4)(torch.zeros(5, 3)).shape
         torch.Size([5, 4])
     """
+    hidden = check_sizes(hidden, "hidden")
 
     def make(inputs: int, outputs: int) -> nn.Module:
         network = MLP(inputs, hidden, outputs, activation)
@@ -37,6 +39,7 @@ def convolutions(channels: int = 64, blocks: int = 2) -> Maker:
 
     Source: Dinh et al. 2017, section 3.5, without its batch normalization.
     """
+    channels, blocks = check_counts(channels=channels, blocks=blocks)
 
     def make(inputs: int, outputs: int) -> nn.Module:
         last = nn.Conv2d(channels, outputs, 3, padding=1)
@@ -55,6 +58,7 @@ def bottleneck(channels: int = 512) -> Maker:
 
     Source: Kingma & Dhariwal 2018, *Glow*, appendix B.
     """
+    channels = check_count(channels, "channels", "")
 
     def make(inputs: int, outputs: int) -> nn.Module:
         last = nn.Conv2d(channels, outputs, 3, padding=1)

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.base import Transform
+from lvmlib.checks import check_count, check_positive, check_sizes
 from lvmlib.flows.conditioners import Maker, perceptron
-from lvmlib.flows.door import check_input, read_context
+from lvmlib.flows.door import check_input, context_entries, read_context
 
 Field = Callable[[Tensor, tuple[Tensor, Tensor]], tuple[Tensor, Tensor]]
 
@@ -66,15 +67,16 @@ class ContinuousFlow(Transform):
             raise ValueError(f"trace must be 'exact', 'hutchinson' or 'auto', but it is {trace!r}.")
         if method not in ("dopri5", "rk4"):
             raise ValueError(f"method must be 'dopri5' or 'rk4', but it is {method!r}.")
-        self.event_shape, self.context, self.adjoint = torch.Size(event_shape), context, adjoint
+        self.event_shape, self.context, self.adjoint = check_sizes(event_shape), context_entries(context), adjoint
         dims = self.event_shape.numel()
         self.trace = trace if trace != "auto" else "exact" if dims <= 4 else "hutchinson"
-        self.tolerance = tolerance
+        self.tolerance = check_positive(tolerance, "tolerance", "bounds the error of dopri5")
         self.solver: dict[str, Any] = {"method": method}
+        steps = check_count(steps, "steps", "counts steps of rk4")
         if method == "rk4":
             self.solver["options"] = {"step_size": 1 / steps}
         maker = perceptron((64, 64), nn.Tanh) if network is None else network
-        self.network = maker(dims + 1 + (context or 0), dims)
+        self.network = maker(dims + 1 + (self.context or 0), dims)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x)

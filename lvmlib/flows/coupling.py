@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from lvmlib.base import Transform
+from lvmlib.checks import check_sizes
 from lvmlib.flows.conditioners import Maker, default_maker
-from lvmlib.flows.door import beside, check_input, read_context
+from lvmlib.flows.door import beside, check_input, context_entries, read_context
 from lvmlib.flows.elements import Element, Scale, Shift
 from lvmlib.flows.masks import read_mask
 from lvmlib.flows.spline import Spline
@@ -63,8 +64,8 @@ class Coupling(Transform):
         context: int | None = None,
     ):
         super().__init__()
-        self.event_shape, self.element, self.context = torch.Size(event_shape), element, context
-        passes = read_mask(mask, event_shape, swap, type(self).__name__)
+        self.event_shape, self.element, self.context = check_sizes(event_shape), element, context_entries(context)
+        passes = read_mask(mask, self.event_shape, swap, type(self).__name__)
         by_channel = passes.flatten(1).all(1) if passes.dim() > 1 else passes
         self.split = bool((passes.flatten(1) == by_channel[:, None]).all()) if passes.dim() > 1 else True
         flat = passes.flatten()
@@ -78,8 +79,8 @@ class Coupling(Transform):
         self.register_buffer("mask", passes, persistent=False)
         channels = int(by_channel.sum()) if self.split else self.event_shape[0]
         free = self.event_shape[0] - channels if self.split else self.event_shape[0]
-        maker = default_maker(event_shape) if network is None else network
-        self.network = maker(channels + (context or 0), element.size * free)
+        maker = default_maker(self.event_shape) if network is None else network
+        self.network = maker(channels + (self.context or 0), element.size * free)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_count, check_sizes
 from lvmlib.draws import Conditioned
 from lvmlib.stochastic import Stochastic
 
@@ -47,10 +47,9 @@ class Dequantize(Stochastic):
 
     def __init__(self, event_shape: Sequence[int], levels: int = 256):
         super().__init__()
-        if levels < 2:
-            raise ValueError(f"levels must be 2 or more, but it is {levels}.")
-        self.event_shape = self.latent_shape = torch.Size(event_shape)
-        self.levels, self.support = levels, constraints.integer_interval(0, levels - 1)
+        self.event_shape = self.latent_shape = check_sizes(event_shape)
+        self.levels = check_count(levels, "levels", "counts the values of an entry", least=2)
+        self.support = constraints.integer_interval(0, self.levels - 1)
         self.register_buffer("like", torch.zeros(()), persistent=False)  # its dtype is that of z
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:

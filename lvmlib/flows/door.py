@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from lvmlib.base import Transform
-from lvmlib.checks import _is_wrapped, check_batch, check_context
+from lvmlib.checks import _is_wrapped, check_batch, check_context, check_count, check_sizes
 from lvmlib.networks import join, planes
 
 
@@ -58,7 +58,7 @@ def check_inside(layer: Transform, x: Tensor, values: Open, latent: bool = False
 
 def check_vector(layer: str, event_shape: Sequence[int]) -> torch.Size:
     """The shape; raise `ValueError` unless it is (D,)."""
-    shape = torch.Size(event_shape)
+    shape = check_sizes(event_shape)
     if len(shape) != 1:
         raise ValueError(f"{layer} takes vectors, of event shape (D,), but event_shape is {tuple(shape)}.")
     return shape
@@ -66,10 +66,15 @@ def check_vector(layer: str, event_shape: Sequence[int]) -> torch.Size:
 
 def check_picture(layer: str, event_shape: Sequence[int]) -> torch.Size:
     """The shape; raise `ValueError` unless it is (C, H, W)."""
-    shape = torch.Size(event_shape)
+    shape = check_sizes(event_shape)
     if len(shape) != 3:
         raise ValueError(f"{layer} takes pictures, of event shape (C, H, W), but event_shape is {tuple(shape)}.")
     return shape
+
+
+def context_entries(context: int | None) -> int | None:
+    """The number of a context's entries that a layer is built for, or None."""
+    return None if context is None else check_count(context, "context", "counts the entries of a context")
 
 
 def read_context(layer: Transform, context: Tensor | None, entries: int | None, rows: int) -> Tensor | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lvmlib.checks import refuse
+from lvmlib.checks import check_positive, refuse
 
 
 class Element:
@@ -84,9 +84,7 @@ class Scale(Element):
     size = 2
 
     def __init__(self, bound: float = 2.0):
-        if not bound > 0:
-            raise ValueError(f"bound is the largest log-scale and must be positive, but it is {bound}.")
-        self.bound = bound
+        self.bound = check_positive(bound, "bound", "is the largest log-scale")
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = parameters.unbind(1)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from lvmlib.base import Transform
+from lvmlib.checks import check_positive, check_share, check_sizes
 from lvmlib.flows.door import Open, check_input, check_inside
 
 REAL = Open(-math.inf, math.inf)
@@ -69,10 +70,8 @@ class Elementwise(Transform):
             raise ValueError(f"{function!r} has no inverse. {NO_BIJECTION[function]}")
         if function not in RANGES:
             raise ValueError(f"function must be one of {', '.join(RANGES)}, but it is {function!r}.")
-        if not 0 < slope < math.inf:
-            raise ValueError(f"Leaky ReLU is invertible with a positive slope only, but slope={slope}.")
-        self.function, self.slope = function, slope
-        self.event_shape = None if event_shape is None else torch.Size(event_shape)
+        self.function, self.slope = function, check_positive(slope, "slope", "keeps leaky ReLU invertible")
+        self.event_shape = None if event_shape is None else check_sizes(event_shape)
         self.takes, self.gives = RANGES[function]
         self.support = constraints.real if self.takes is REAL else self.takes
 
@@ -148,10 +147,8 @@ class Logit(Transform):
 
     def __init__(self, alpha: float = 0.05):
         super().__init__()
-        if not 0 <= alpha < 1:
-            raise ValueError(f"alpha must lie in [0, 1), but it is {alpha}.")
-        self.alpha, self.takes = alpha, UNIT
-        self.support = constraints.unit_interval if alpha else UNIT
+        self.alpha, self.takes = check_share(alpha, "alpha"), UNIT
+        self.support = constraints.unit_interval if self.alpha else UNIT
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x)

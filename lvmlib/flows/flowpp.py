@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lvmlib.checks import check_counts, check_sizes
 from lvmlib.flows.conditioners import Maker, near_zero, perceptron
 from lvmlib.flows.coupling import Coupling
 from lvmlib.flows.mixture import MixtureLogistic
@@ -41,7 +42,7 @@ class MixtureLogisticCoupling(Coupling):
         components: int = 8,
     ):
         if network is None:
-            network = attention() if len(event_shape) == 3 else perceptron()
+            network = attention() if len(check_sizes(event_shape)) == 3 else perceptron()
         super().__init__(event_shape, MixtureLogistic(components), network, mask, swap, context)
 
 
@@ -54,6 +55,7 @@ def attention(channels: int = 32, blocks: int = 2, heads: int = 4) -> Maker:
 
     Source: Ho et al. 2019, *Flow++*, section 3.3.
     """
+    channels, blocks, heads = check_counts(channels=channels, blocks=blocks, heads=heads)
     if channels % heads or channels % 4:
         raise ValueError(f"channels must be divisible by heads and by 4, but channels={channels} and heads={heads}.")
 

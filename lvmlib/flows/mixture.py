@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvmlib.checks import check_count
 from lvmlib.flows.elements import Element, bounded
 
 Curve = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -125,9 +126,8 @@ class MixtureLogistic(Element):
     """
 
     def __init__(self, components: int = 8):
-        if components < 1:
-            raise ValueError(f"A mixture needs 1 component or more, but components={components}.")
-        self.components, self.size = components, 3 * components + 2
+        self.components = check_count(components, "components", "counts parts of a mixture")
+        self.size = 3 * self.components + 2
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         mixture, log_scale, shift = self._read(parameters)

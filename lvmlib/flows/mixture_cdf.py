@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.base import Transform
+from lvmlib.checks import check_count, check_sizes
 from lvmlib.flows.door import Open, check_input, check_inside
 from lvmlib.flows.mixture import Mixture
 
@@ -51,9 +52,8 @@ class MixtureCDF(Transform):
         super().__init__()
         if kind not in ("gaussian", "logistic"):
             raise ValueError(f"kind must be 'gaussian' or 'logistic', but it is {kind!r}.")
-        if components < 1:
-            raise ValueError(f"A mixture needs 1 component or more, but components={components}.")
-        self.event_shape, self.kind = torch.Size(event_shape), kind
+        components = check_count(components, "components", "counts parts of a mixture")
+        self.event_shape, self.kind = check_sizes(event_shape), kind
         spread = torch.linspace(-2, 2, components) if components > 1 else torch.zeros(1)
         shape = (components, *self.event_shape)
         self.loc = nn.Parameter(spread.view(-1, *[1] * len(self.event_shape)).expand(shape).clone())

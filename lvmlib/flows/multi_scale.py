@@ -8,7 +8,7 @@ import torch
 
 from lvmlib.base import Transform
 from lvmlib.chain import Chain, Flow
-from lvmlib.checks import check_count
+from lvmlib.checks import check_count, check_counts, check_sizes
 from lvmlib.distributions import StandardNormal
 from lvmlib.flows.actnorm import ActNorm
 from lvmlib.flows.affine import Affine
@@ -52,10 +52,12 @@ def realnvp(
 
     Source: Dinh et al. 2017, *Density estimation using Real NVP*, sections 3.2 to 3.6; batch normalization left out.
     """
-    if len(event_shape) == 1:
+    layers, scales, channels = check_counts(layers=layers, scales=scales, channels=channels)
+    hidden = check_sizes(hidden, "hidden")
+    if len(shape := check_sizes(event_shape)) == 1:
         network = perceptron(hidden)
-        couplings = [AffineCoupling(event_shape, network, swap=i % 2 == 1, context=context) for i in range(layers)]
-        return Flow(couplings, StandardNormal(event_shape))
+        couplings = [AffineCoupling(shape, network, swap=i % 2 == 1, context=context) for i in range(layers)]
+        return Flow(couplings, StandardNormal(shape))
 
     def board(shape: Shape, count: int) -> list[Transform]:
         network = convolutions(channels)
@@ -68,7 +70,7 @@ def realnvp(
         by_channel = [AffineCoupling(small, network, "channel", i % 2 == 1, context) for i in range(3)]
         return [*board(shape, 3), Squeeze(shape), *by_channel]
 
-    return _multi_scale(check_picture("realnvp", event_shape), scales, scale, convolutions(channels), context)
+    return _multi_scale(check_picture("realnvp", shape), scales, scale, convolutions(channels), context)
 
 
 def glow(event_shape: Shape, scales: int = 3, steps: int = 8, channels: int = 128, context: int | None = None) -> Flow:
@@ -89,6 +91,7 @@ def glow(event_shape: Shape, scales: int = 3, steps: int = 8, channels: int = 12
 
     Source: Kingma & Dhariwal 2018, *Glow: Generative Flow with Invertible 1x1 Convolutions*, section 3 and figure 2.
     """
+    steps = check_count(steps, "steps", "counts steps at each scale")
 
     def scale(shape: Shape, last: bool) -> list[Transform]:
         small = _squeezed(shape)
@@ -128,10 +131,12 @@ def flowpp(
 
     Source: Ho et al. 2019, *Flow++*, section 3 and appendix A.
     """
-    if len(event_shape) == 1:
-        couplings = _mixtures(event_shape, layers, perceptron(hidden), "half", components, context)
-        return Flow(couplings, StandardNormal(event_shape))
-    shape, network = check_picture("flowpp", event_shape), attention(channels)
+    layers, components, channels = check_counts(layers=layers, components=components, channels=channels)
+    hidden = check_sizes(hidden, "hidden")
+    if len(shape := check_sizes(event_shape)) == 1:
+        couplings = _mixtures(shape, layers, perceptron(hidden), "half", components, context)
+        return Flow(couplings, StandardNormal(shape))
+    shape, network = check_picture("flowpp", shape), attention(channels)
     small = _squeezed(shape)
     first = _mixtures(shape, layers, network, "checkerboard", components, context)
     second = _mixtures(small, layers, network, "channel", components, context)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvmlib.base import Transform
-from lvmlib.checks import check_batch
+from lvmlib.checks import check_batch, check_count
 
 
 class Permutation(Transform):
@@ -30,7 +30,9 @@ class Permutation(Transform):
 
     def __init__(self, order: Sequence[int] | Tensor | int):
         super().__init__()
-        places = torch.randperm(order) if isinstance(order, int) else torch.as_tensor(order).long()
+        if isinstance(order, (int, float, str)) or getattr(order, "ndim", 1) == 0:
+            order = torch.randperm(check_count(order, "order", "counts entries"))
+        places = torch.as_tensor(order).long()
         if places.dim() != 1 or sorted(places.tolist()) != list(range(len(places))) or not len(places):
             raise ValueError(f"order must name each of the places 0, 1, ... once, but it is {order}.")
         self.register_buffer("order", places)
@@ -61,4 +63,4 @@ class Reverse(Permutation):
     """
 
     def __init__(self, count: int):
-        super().__init__(torch.arange(count).flip(0))
+        super().__init__(torch.arange(check_count(count, "count", "counts entries")).flip(0))

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lvmlib.checks import check_count, check_no, check_positive
 from lvmlib.flows.elements import Element
 
 LEAST = 1e-3  # least share of a bin in its side of the box, and least slope at a knot
@@ -40,12 +41,10 @@ class Spline(Element):
     """
 
     def __init__(self, bins: int = 8, bound: float = 5.0):
-        if not (2 <= bins < 1 / LEAST and bound > 0):
-            raise ValueError(
-                f"A spline needs 2 bins or more (below {1 / LEAST:g}) and a box of positive size, but bins={bins} "
-                f"and bound={bound}."
-            )
-        self.bins, self.bound, self.size = bins, bound, 3 * bins - 1
+        self.bins = check_count(bins, "bins", "counts the pieces of a spline", least=2)
+        self.bound = check_positive(bound, "bound", "is half the side of the box")
+        check_no(self.bins >= 1 / LEAST, f"bins must be below {1 / LEAST:g}, of which each has its least width.")
+        self.size = 3 * self.bins - 1
 
     def forward(self, x: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         at, (x0, w, y0, h, d0, d1) = self._bin(x, parameters, of=0)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lvmlib.base import Transform
 from lvmlib.checks import check_link
 from lvmlib.flows.conditioners import Maker, convolutions
-from lvmlib.flows.door import beside, check_input, check_picture, read_context
+from lvmlib.flows.door import beside, check_input, check_picture, context_entries, read_context
 from lvmlib.flows.elements import Standardise
 
 
@@ -49,13 +49,13 @@ class Split(Transform):
         c, h, w = self.event_shape = check_picture("Split", event_shape)
         if c % 2:
             raise ValueError(f"Split halves the channels, whose number must be even, but there are {c}.")
-        self.latent_shape, self.context, self.rest = torch.Size((c * h * w,)), context, rest
+        self.latent_shape, self.context, self.rest = torch.Size((c * h * w,)), context_entries(context), rest
         half = torch.Size((c // 2, h, w))
         check_link(0, "the first half of Split", half, rest.event_shape)
         self.rest_shape = rest.latent_shape or rest.event_shape or half  # of what `rest` gives
         self.element = Standardise()
         maker = convolutions() if network is None else network
-        self.network = maker(c // 2 + (context or 0), c)
+        self.network = maker(c // 2 + (self.context or 0), c)
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         check_input(self, x)

@@ -55,7 +55,7 @@ class VariationalDequantize(Dequantize):
                 f"{list(noise.event_shape)}."
             )
         self.encoder = nn.Identity() if encoder is None else encoder
-        self.noise = NoiseInBin(noise, levels)
+        self.noise = NoiseInBin(noise, self.levels)
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Conditioned:
         """q(z|x), with a context of x and what the encoder makes of it, side by side; the layer's own is not used."""

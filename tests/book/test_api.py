@@ -33,7 +33,11 @@ def page(tmp_path_factory) -> str:
     folder = tmp_path_factory.mktemp("reference")
     (folder / "source").mkdir()
     (folder / "source" / "index.md").write_text(PAGE)
-    settings = {"extensions": ["myst_parser", "sphinx.ext.autodoc", "book._ext.api"], "html_theme": "basic"}
+    settings = {
+        "extensions": ["myst_parser", "sphinx.ext.autodoc", "book._ext.api"],
+        "html_theme": "basic",
+        "source_suffix": {".md": "markdown"},  # a dictionary of its own: Sphinx would write into the default of all
+    }
     with docutils_namespace():
         sphinx_application.Sphinx(
             *(folder / "source", None, folder / "out", folder / "doctrees", "html", settings),

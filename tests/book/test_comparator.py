@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.book.bitmaps import compare_pictures
+from tests.book.bitmaps import compare_exactly, compare_pictures
+from tests.book.comparator import compare_outputs
 from tests.book.drawings import differences
 from tests.book.texts import compare_text, literals, same_line, split_numbers, visible_text
 from tests.book.tolerance import Tolerance
@@ -153,6 +154,23 @@ def test_html_is_read_as_a_reader_sees_it():
     assert visible_text(f"<style>b{{}}</style><table id='a7'>{rows}</table>") == "a | b & c |\n1 | 2.5 |"
     empty = ("<tr><td>79.20</td><td></td></tr>", "<tr><td></td><td>79.20</td></tr>")
     assert visible_text(empty[0]) != visible_text(empty[1])
+
+
+def test_pictures_that_nothing_describes_are_compared_pixel_by_pixel():
+    def picture(*pixels):
+        file = io.BytesIO()
+        Image.fromarray(np.array([pixels] * 20, dtype=np.uint8)).save(file, "png")
+        return base64.b64encode(file.getvalue()).decode()
+
+    def shown(png):
+        return [{"output_type": "display_data", "metadata": {}, "data": {"image/png": png}}]
+
+    stored = picture(*[100] * 20)
+    assert compare_exactly(stored, picture(*[100] * 19, 102)) == []
+    for other in (picture(*[100] * 19, 103), picture(*[100] * 21)):
+        assert "the pictures differ" in compare_exactly(stored, other)[0]
+        assert "the pictures differ" in compare_outputs(shown(stored), shown(other), {})[-1]
+    assert compare_outputs(shown(stored), shown(stored), {}) == []
 
 
 def test_pictures_are_compared_in_shape_and_from_afar():

@@ -144,6 +144,15 @@ def test_mirrored_draws_fail(layout, digits):
     assert judge(stored, new, columns, draws)
 
 
+@pytest.mark.parametrize(("name", "axis"), [("upside down", -2), ("mirrored", -1)])
+def test_turned_draws_are_called_so(name, axis, digits):
+    """Those of one class, where it is plain which side is up."""
+    sevens = digits[0][np.flatnonzero(digits[1] == 7)]
+    stored, new = sevens[:48], sevens[48:96]
+    assert not [line for line in judge(stored, new, 12, ["all"]) if "draws look" in line]
+    assert [line for line in judge(stored, np.flip(new, axis), 12, ["all"]) if f"the draws look {name}" in line]
+
+
 def exchanged(columns: int, one: int, other: int) -> Callable[[np.ndarray], np.ndarray]:
     """Return a change that exchanges two columns of a grid."""
 

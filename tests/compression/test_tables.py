@@ -141,6 +141,12 @@ def test_slots():
         assert slots(p)[-1] == TOTAL
 
 
+def test_short_probabilities_are_reckoned_in_double_precision():
+    p = np.random.default_rng(0).dirichlet(np.ones(1000)).astype(np.float32)
+    exact = slots(p.astype(np.float64))
+    assert np.array_equal(slots(p), exact) and np.array_equal(slots(torch.tensor(p)), exact)
+
+
 def test_a_total_does_not_depend_on_the_order_of_a_vector_unit():
     """np.sum adds in blocks whose width depends on the processor; the tables must not."""
     free = TOTAL - 4000

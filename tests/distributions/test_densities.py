@@ -141,3 +141,11 @@ def test_a_temperature_narrows_components_and_sharpens_their_choice(covariance):
     first = x[x < 0]
     assert len(first) / len(x) == pytest.approx(torch.sigmoid(torch.tensor(2.0)).item(), abs=0.015)
     assert first.std().item() == pytest.approx(0.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("covariance", "shape", "there"),
+    [("diagonal", (3,), True), ("diagonal", (1, 2), True), ("full", (3,), True), ("full", (1, 2), False)],
+)
+def test_a_mixture_has_a_distribution_unless_it_is_full_over_several_axes(covariance, shape, there):
+    assert MixtureOfGaussians(shape, 2, covariance=covariance).has_distribution == there

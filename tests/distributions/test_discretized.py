@@ -182,3 +182,11 @@ def test_mixture_of_logistics_refuses_what_does_not_fit():
         DiscretizedLogisticMixture(torch.zeros(2), torch.zeros(2), torch.ones(2), levels=1)
     with pytest.raises(ValueError, match="scale"):
         DiscretizedLogisticMixture(torch.zeros(2), torch.zeros(2), torch.zeros(2), validate_args=True)
+
+
+def test_parameters_are_looked_at_only_when_asked_to():
+    """A network's parameters would be looked at in every step, which on an accelerator waits for the device."""
+    nothing, one = torch.tensor(math.nan), torch.tensor(1.0)
+    assert DiscretizedLogistic(nothing, one).loc.isnan()
+    with pytest.raises(ValueError, match="parameter loc"):
+        DiscretizedLogistic(nothing, one, validate_args=True)

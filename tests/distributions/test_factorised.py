@@ -8,14 +8,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, Normal, kl_divergence
 
 from lvmlib.distributions import Coins, DiagonalNormal, StandardNormal
-
-
-@pytest.fixture(autouse=True)
-def double_precision():
-    torch.set_default_dtype(torch.float64)
-    torch.manual_seed(0)
-    yield
-    torch.set_default_dtype(torch.float32)
+from tests.precision import double_precision  # noqa: F401
 
 
 def normal(*batch):

@@ -138,7 +138,7 @@ def test_copies_pickles_and_dtypes(variational):
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(ValueError, match="levels must be 2 or more"):
+    with pytest.raises(ValueError, match=r"levels .* 2 or more"):
         Dequantize((2,), 1)
     with pytest.raises(TypeError, match="draws its noise from a Density"):
         VariationalDequantize((2,), nn.Linear(2, 2))

@@ -26,14 +26,18 @@ class Change:
 
     Args:
         line, column: where it is.
+        lines: those whose run it can alter: from the beginning of its statement to its own end.
         before, after: the code there, on one line.
+        text: its function, and the line with the change in it: by these it is known again when lines have moved.
         tree: the whole module, changed.
     """
 
     line: int
     column: int
+    lines: range
     before: str
     after: str
+    text: str
     tree: ast.Module
 
     def __str__(self) -> str:
@@ -43,7 +47,7 @@ class Change:
 def changes(source: str) -> Iterator[Change]:
     """All changes of a module, from its top to its end."""
     tree = ast.parse(source)
-    for node, parent, field, index in _places(tree):
+    for node, parent, field, index, statement, owner in _places(tree, tree, ""):
         for new in _variants(node):
             changed = copy.deepcopy(tree)
             twin = _twin(tree, changed, parent)
@@ -53,27 +57,42 @@ def changes(source: str) -> Iterator[Change]:
             else:
                 getattr(twin, field)[index] = new
             before, after = (" ".join(ast.unparse(n).split())[:90] for n in (node, new))
-            yield Change(node.lineno, node.col_offset, before, after, ast.fix_missing_locations(changed))
+            last = node.test.end_lineno if isinstance(node, ast.If) else node.end_lineno
+            lines = range(statement.lineno, last + 1)
+            text = f"{owner}: {_in_line(source, node, new)}".lstrip(": ")
+            yield Change(node.lineno, node.col_offset, lines, before, after, text, ast.fix_missing_locations(changed))
 
 
-Place = tuple[ast.AST, ast.AST, str, "int | None"]
+Place = tuple[ast.AST, ast.AST, str, "int | None", ast.AST, str]
 
 
-def _places(parent: ast.AST) -> Iterator[Place]:
+def _places(parent: ast.AST, statement: ast.AST, owner: str) -> Iterator[Place]:
     """Nodes that do something, with where they hang; types, messages and descriptions do nothing."""
+    if isinstance(parent, (ast.FunctionDef, ast.ClassDef)):
+        owner = f"{owner}.{parent.name}".lstrip(".")
     for field, value in ast.iter_fields(parent):
         if field in ("annotation", "returns", "decorator_list", "msg", "type_params"):
             continue
         for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-            if not isinstance(node, ast.AST) or isinstance(
-                node, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)
-            ):
+            if not isinstance(node, ast.AST) or isinstance(node, IDLE):
                 continue
             if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
                 continue
+            own = node if isinstance(node, ast.stmt) else statement
             if hasattr(node, "lineno"):
-                yield node, parent, field, index
-            yield from _places(node)
+                yield node, parent, field, index, own, owner
+            yield from _places(node, own, owner)
+
+
+def _in_line(source: str, node: ast.AST, new: ast.AST) -> str:
+    """The source's line with the new node in it, or, of a node that fills several lines, the new one alone."""
+    if isinstance(new, ast.Pass):
+        return "without " + " ".join(ast.unparse(node).split())[:150]
+    code = " ".join(ast.unparse(new).split())
+    if node.lineno != node.end_lineno:
+        return code[:150]
+    line = source.splitlines()[node.lineno - 1].encode()  # columns count bytes
+    return (line[: node.col_offset] + code.encode() + line[node.end_col_offset :]).decode().strip()
 
 
 def _twin(tree: ast.AST, changed: ast.AST, node: ast.AST) -> ast.AST:

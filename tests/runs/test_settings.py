@@ -62,3 +62,16 @@ def test_settings_as_they_are_compared():
 )
 def test_differences(found, now, text):
     assert differences(found, now) == text
+
+
+def test_data_of_another_kind_are_other_data_even_with_the_same_parts():
+    class One:
+        batch = None
+
+        def __init__(self):
+            self.x = torch.arange(3.0)
+
+    class Other(One):
+        pass
+
+    assert digest(One()) == digest(One()) != digest(Other())

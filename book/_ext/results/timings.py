@@ -79,4 +79,44 @@ def likelihood(record: Record) -> str:
     return markdown(head, rows, right=range(2, 6))
 
 
-TOPICS = {"passes": passes, "completion": completion, "flow_step": flow_step, "likelihood": likelihood}
+def flow_costs(record: Record) -> str:
+    """What is asked of the flow down, dimensions across; the sequential way back by whole passes last."""
+    sizes = [row["dims"] for row in record["rows"]]
+    tasks = {
+        f"{model} {what}": f"**{model}**, {said}"
+        for model in ("MAF", "IAF")
+        for what, said in {
+            "density": "density of given data",
+            "draw": "draws",
+            "both": "draws and their density",
+        }.items()
+    }
+    tasks["anew"] = "**MAF**, draws by a pass for each coordinate"
+    rows = []
+    for task, said in tasks.items():
+        cells = [part for row in record["rows"] for part in (number(row["ms"][task]), spread(row, task, "spread_ms"))]
+        rows.append([said, *cells])
+    head = ["What", *(title for size in sizes for title in (f"D = {size}, ms", "Least to most"))]
+    return markdown(head, rows, right=range(1, len(head)))
+
+
+def determinant(record: Record) -> str:
+    """Sizes down, ways across."""
+    rows = [
+        [f"{row['dims']:,}"]
+        + [part for way in ("full", "triangular") for part in (number(row["us"][way]), spread(row, way, "spread_us"))]
+        + [times(row["us"]["full"] / row["us"]["triangular"])]
+        for row in record["rows"]
+    ]
+    head = ["Dimensions", "No structure, µs", "Least to most", "Triangular, µs", "Least to most", "Ratio"]
+    return markdown(head, rows, right=range(6))
+
+
+TOPICS = {
+    "passes": passes,
+    "completion": completion,
+    "flow_step": flow_step,
+    "flow_costs": flow_costs,
+    "determinant": determinant,
+    "likelihood": likelihood,
+}

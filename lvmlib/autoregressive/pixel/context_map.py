@@ -45,9 +45,8 @@ class GivenMap(Given):
 
     def __init__(self, model: Autoregressive, features: nn.Module):
         super().__init__(model, features)
-        # Weights can be loaded that were saved when the parts had their names of here. The public name of this hook is
-        # younger than torch 2.3.
-        self._register_load_state_dict_pre_hook(_rename)
+        # Weights can be loaded that were saved when the parts had their names of here.
+        self.register_load_state_dict_pre_hook(_rename)
 
     @property
     def model(self) -> Autoregressive:
@@ -60,7 +59,7 @@ class GivenMap(Given):
         return self.network
 
 
-def _rename(weights: dict[str, Any], prefix: str, *_: Any) -> None:
+def _rename(_: nn.Module, weights: dict[str, Any], prefix: str, *rest: Any) -> None:
     for old, new in (("model.", "density."), ("features.", "network.")):
         for key in [key for key in weights if key.startswith(prefix + old)]:
             weights[prefix + new + key.removeprefix(prefix + old)] = weights.pop(key)

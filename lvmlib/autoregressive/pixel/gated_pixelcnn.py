@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -95,24 +95,22 @@ class GatedPixelCNN(PixelModel):
         """Both stacks in one pass."""
         v = h = in_rows(self.encode(x))
         skip: Tensor | None = None
-        for vertical, horizontal, link, mix, (to_v, to_h) in self.parts(context):
-            a = in_rows(plus(vertical(v), to_v))
-            v, g = gate(a), gate(plus(in_rows(horizontal(h)) + link(a), to_h))
+        added = self.added(context)  # for the vertical stack, for the horizontal one, for the next layer's vertical one
+        for vertical, horizontal, link, mix in zip(self.vertical, self.horizontal, self.link, self.mix, strict=True):
+            a = in_rows(plus(vertical(v), next(added)))
+            v, g = gate(a), gate(plus(in_rows(horizontal(h)) + link(a), next(added)))
             out, *on = mix(g).split(g.shape[1], 1)  # for the output[, for the next layer]
             if on:
                 h = on[0] if skip is None else h + on[0]  # the first layer sees the picture, which has other channels
             skip = plus(out, skip)
         return self.parameters_map(self.last(self.head(cast("Tensor", skip).relu()).relu_()))
 
-    def parts(self, context: Tensor | None) -> Iterator[tuple]:
-        """The convolutions of each layer, and what the context adds to its stacks: [B, 2p, H or 1, W or 1], or None."""
-        added = self.added(context)  # for the vertical stack, for the horizontal one, for the next layer's vertical one
-        return zip(self.vertical, self.horizontal, self.link, self.mix, zip(added, added, strict=True), strict=True)
-
     def steps(self, n: int, context: Tensor | None = None, x: Tensor | None = None, known: int = 0) -> Step:
         """The vertical stack runs one row at a time, when a row begins; the horizontal one pixel by pixel."""
         C, H, W = self.event_shape
-        parts = list(self.parts(context))
+        added = self.added(context)
+        pairs = zip(added, added, strict=True)
+        parts: list[tuple] = list(zip(self.vertical, self.horizontal, self.link, self.mix, pairs, strict=True))
         vertical = [RowSteps(conv.weight, n, W) for conv, *_ in parts]
         offset = [offsets(conv.bias, to_v, n, H, W) for conv, *_, (to_v, _) in parts]
         horizontal = [PixelSteps(conv, n, H, W, to_h) for _, conv, *_, (_, to_h) in parts]

@@ -1,0 +1,258 @@
+"""The whole site, as it is built, in a browser."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
+
+
+from tests.book.tiny_site import duplicate_ids  # noqa: E402
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+LOADS = {
+    "script": "src",
+    "img": "src",
+    "iframe": "src",
+    "source": "src",
+    "video": "src",
+    "audio": "src",
+    "embed": "src",
+}
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built strictly."""
+    folder = tmp_path_factory.mktemp("site")
+    tool = Path(sys.executable).parent / "jupyter-book"
+    command = [sys.executable, tool, "build", ".", "-n", "-W", "--keep-going", "--path-output", folder]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    return folder / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; skipped where it is missing, but never on the build server."""
+    if CHROMIUM is None:
+        reason = "Chromium is not installed: run `make system-deps`"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield running
+        running.close()
+
+
+def pages(site: Path) -> list[str]:
+    return sorted(str(path.relative_to(site)) for path in site.rglob("*.html") if "_static" not in path.parts)
+
+
+class References(HTMLParser):
+    """Gathers what a page makes the browser fetch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        fetched = tag == "link" and not {"canonical", "next", "prev", "index", "search"} & set(values["rel"].split())
+        if fetched:
+            self.found.append(values["href"])
+        if tag in LOADS and values.get("src"):
+            self.found.append(values["src"])
+        self.found += re.findall(r"url\(['\"]?([^'\")]+)", values.get("style", ""))
+        self.found += [part.split()[0] for part in values.get("srcset", "").split(",") if part.strip()]
+
+
+@pytest.mark.slow
+def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+    for name in pages(site):
+        parser = References()
+        parser.feed((site / name).read_text("utf-8"))
+        outside = [url for url in parser.found if re.match(r"(https?:)?//", url)]
+        assert outside == [], f"{name} fetches {outside}"
+        for url in parser.found:
+            if not url.startswith(("data:", "#")):
+                file = ((site / name).parent / url.split("?")[0].split("#")[0]).resolve()
+                assert file.exists(), f"{name} refers to {url}, which is not there"
+    for sheet in site.rglob("*.css"):
+        content = re.sub(r"/\*.*?\*/", "", sheet.read_text("utf-8"), flags=re.S)
+        assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", content), sheet
+
+
+@pytest.mark.slow
+def test_chapters_can_be_downloaded_and_sources_cannot(site: Path) -> None:
+    assert not (site / "_sources").exists()
+    chapters = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
+    for chapter in chapters:
+        shipped = site / "notebooks" / f"{chapter}.ipynb"
+        assert shipped.read_bytes() == (ROOT / "notebooks" / shipped.name).read_bytes()
+        assert f'href="{chapter}.ipynb"' in shipped.with_suffix(".html").read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_the_wheel_is_offered_and_small(site: Path) -> None:
+    (wheel,) = (site / "wheels").glob("*.whl")
+    assert wheel.name.startswith("lvmlib-") and wheel.stat().st_size < 40_000_000
+
+
+@pytest.mark.slow
+def test_no_id_stands_twice_on_any_page(site: Path) -> None:
+    for name in pages(site):
+        assert duplicate_ids((site / name).read_text("utf-8")) == [], name
+
+
+# The contrast of two colours after the Web Content Accessibility Guidelines; what is half transparent is mixed first.
+CONTRAST = """
+(selector) => {
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", {willReadFrequently: true});
+  const read = (colour) => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data; return [r, g, b, a / 255];
+  };
+  const over = (top, below) => [0, 1, 2].map((i) => top[i] * top[3] + below[i] * (1 - top[3])).concat(1);
+  const ground = (element) => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(read(getComputedStyle(e).backgroundColor));
+    return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255, 1]);
+  };
+  const light = (c) => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
+    const v = c[i] / 255; return sum + weight * (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  }, 0);
+  const shown = (e) => e.textContent.trim() && e.checkVisibility();
+  return [...document.querySelectorAll(selector)].filter(shown).map((e) => {
+    const back = ground(e), a = light(over(read(getComputedStyle(e).color), back)), b = light(back);
+    return [e.textContent.trim().slice(0, 40), (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05)];
+  });
+}
+"""
+
+
+TEXTS = ".admonition-title, .admonition-title *:not(mjx-container *), .admonition p, .admonition a, .check-heading, "
+TEXTS += (
+    ".check-heading a, figcaption p, .bd-article > section > p, .bd-article a, .toc-entry a, .bd-links a, caption, "
+)
+
+
+TEXTS += ".highlight span"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_in_a_browser(site: Path, address: str, browser: Any, theme: str) -> None:
+    """No request leaves, nothing is wider than a phone, formulas are set, all text can be read."""
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=theme)
+    context.add_init_script(f"localStorage.mode = localStorage.theme = '{theme}'")
+    page = context.new_page()
+    requests: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("response", lambda response: response.status < 400 or errors.append(f"{response.status} {response.url}"))
+    for name in pages(site):
+        if name == "index.html":  # leads to the welcome page at once
+            continue
+        page.goto(f"{address}/{name}", wait_until="networkidle")
+        formulas = page.locator("span.math, div.math").count()
+        if formulas:
+            page.evaluate("() => MathJax.startup.promise.then(() => null)")
+            assert page.locator("mjx-container").count() >= formulas, f"{name}: formulas are not set"
+            assert page.locator("mjx-merror").count() == 0, f"{name}: a formula is wrong"
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{name} is {wide} pixels wider than a phone"
+        page.set_viewport_size({"width": 1280, "height": 740})  # with both side bars
+        faint = [(words, round(ratio, 2)) for words, ratio in page.evaluate(CONTRAST, TEXTS) if ratio < 4.5]
+        assert faint == [], f"{name}, {theme}: too faint"
+        page.set_viewport_size({"width": 360, "height": 740})
+    outside = [url for url in requests if not url.startswith((address, "data:", "blob:"))]
+    assert outside == []
+    assert errors == []
+    context.close()
+
+
+# Formulas wider than what surrounds them, folded ones too: their first words, and how many pixels cannot be seen.
+CUT = """() => {
+    document.querySelectorAll("details").forEach(part => part.open = true);
+    const shown = [];
+    for (const formula of document.querySelectorAll("mjx-container")) {
+        const hidden = formula.scrollWidth - formula.clientWidth;
+        if (hidden > 1 && ["auto", "scroll"].includes(getComputedStyle(formula).overflowX)) {
+            const near = formula.closest(".proof, section")?.querySelector("p, h2, h3")?.textContent ?? "";
+            shown.push([near.trim().slice(0, 60), hidden]);
+        }
+    }
+    return shown;
+}"""
+
+
+@pytest.mark.slow
+def test_no_formula_scrolls_on_a_desktop(site: Path, address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 740})
+    for name in pages(site):
+        if name == "index.html":  # leads to the welcome page at once
+            continue
+        page.goto(f"{address}/{name}", wait_until="load")
+        if page.locator("span.math, div.math").count():
+            page.evaluate("() => MathJax.startup.promise.then(() => document.fonts.ready).then(() => null)")
+            assert page.evaluate(CUT) == [], f"{name}: formulas of which so many pixels are hidden"
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_accessibility_menu_of_formulas_stays_local(address: str, browser: Any) -> None:
+    page = browser.new_page()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(f"{address}/book/notation.html", wait_until="networkidle")
+    page.evaluate("() => MathJax.startup.promise.then(() => MathJax.loader.load('a11y/explorer')).then(() => null)")
+    page.evaluate(
+        "() => { MathJax.startup.document.options.enableExplorer = true; MathJax.startup.document.rerender() }"
+    )
+    page.wait_for_timeout(1500)
+    assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_search_finds_without_a_network(address: str, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=entropy")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    assert page.locator("#search-results li").count() >= 2
+    page.close()
