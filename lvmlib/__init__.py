@@ -52,6 +52,7 @@ from lvmlib.distributions import (
     DiscretizedLogisticMixture,
     MixtureOfGaussians,
     StandardNormal,
+    StandardUniform,
 )
 from lvmlib.draws import draw, draw_constant, frozen
 from lvmlib.flows import (
@@ -152,6 +153,7 @@ __all__ = [
     "Split",
     "Squeeze",
     "StandardNormal",
+    "StandardUniform",
     "Stochastic",
     "Transform",
     "VariationalDequantize",

@@ -45,11 +45,11 @@ from matplotlib.patches import FancyBboxPatch
 from torch import nn
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from lvmlib.base import Density, bits_per_dim, seed_everything
+from lvmlib.base import bits_per_dim, seed_everything
 from lvmlib.chain import Flow
 from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import load
-from lvmlib.distributions import StandardNormal
+from lvmlib.distributions import StandardNormal, StandardUniform
 from lvmlib.experiments import flow_gallery, flow_images
 from lvmlib.experiments.records import record
 
@@ -739,21 +739,27 @@ for ax, kind in zip(axes.flat, flows):
 plt.show()
 
 # %% [markdown]
-# *Optional.* A continuous flow can be stopped at any time. {numref}`fig-deep-frames` shows the frames that other books make a film of: the same grid and draws on the way from noise to data.
+# Nor need the way be taken in one step. A continuous flow can be stopped at any time, which makes a film:
+# {numref}`fig-deep-film`.
 
-# %% mystnb={"figure": {"caption": "The FFJORD of the two spirals, from noise ($t = 1$) to data ($t = 0$): a grid and 1,500 draws, carried by the learned field. Positions move continuously, and neighbours stay neighbours.", "name": "fig-deep-frames"}, "image": {"alt": "Six frames. At first a square grid with a round cloud of points; the cloud and the grid are wound up step by step into two interleaved spirals."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
-field = galleries[names[-1]]["FFJORD"].layers[0]
+# %% mystnb={"figure": {"caption": "A film in 24 frames: the FFJORD of the two spirals carries a grid (blue) and 1,500 draws (vermilion) from noise ($t = 1$) to data ($t = 0$). Move the slider to and fro. Every point travels on its own continuous path, no two paths meet, and running backwards undoes every step.", "name": "fig-deep-film"}, "image": {"alt": "Twenty-four frames. At first a square grid with a round cloud of points; frame by frame both are wound up, until the points form two interleaved spirals and the lines of the grid crowd along them."}} tags=["hide-input", "live:film-spirals-6x4"] tolerance={"figure": 0.3, "data": 0.05}
+field = galleries["two_spirals"]["FFJORD"].layers[0]
 torch.manual_seed(0)
 both = torch.cat([grid[::4], torch.randn(1500, 2)])  # every fourth point of the lines
 cut = len(grid[::4])
-fig, axes = plt.subplots(1, 6, figsize=(6, 1.3), sharex=True, sharey=True)
-for ax, t in zip(axes, (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)):
-    with torch.no_grad():
-        moved = field.between(both, 1, t)[0]
-    ax.scatter(*moved[:cut].T, s=0.15, lw=0, color=COLOURS["blue"])
-    ax.scatter(*moved[cut:].T, s=1.2, lw=0, color=COLOURS["vermilion"])
-    ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xticks=[], yticks=[], aspect="equal")
-    ax.set_title(f"$t = {t:g}$", fontsize=9)
+with torch.no_grad():
+    times = torch.linspace(1, 0, 24)
+    frames = [both]
+    for start, end in zip(times[:-1].tolist(), times[1:].tolist()):
+        frames.append(field.between(frames[-1], start, end)[0])
+fig = plt.figure(figsize=(9, 6), layout="none")
+for i, (t, moved) in enumerate(zip(times.tolist(), frames)):
+    ax = fig.add_axes((i % 6 / 6, (3 - i // 6) / 4, 1 / 6, 1 / 4))  # no gaps
+    ax.scatter(*moved[:cut].T, s=0.25, lw=0, color=COLOURS["blue"])
+    ax.scatter(*moved[cut:].T, s=1, lw=0, color=COLOURS["vermilion"])
+    ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color="#cccccc", lw=0.5)
+    ax.text(-4.2, -4.2, f"$t$ = {t:.2f}", fontsize=9)
 plt.show()
 
 
@@ -827,22 +833,13 @@ share = (digits.x == 0).float().mean().item()
 print(f"{digits}; {share:.0%} of all pixels are exactly 0")
 
 
-class Uniform(Density):
-    """The uniform distribution on the unit cube, as a base."""
-
-    ignores_context = True
-
-    def log_prob(self, z, context=None):
-        return z.new_zeros(len(z))
-
-
 def pixel_by_pixel(*front):
     """For each pixel a mixture of eight logistics at fixed places, the first at 0."""
     mixtures = MixtureCDF(SHAPE, 8, "logistic")
     places = Logit()(torch.linspace(0, 255 / 256, 8)[:, None])[0]  # [8, 1]
     mixtures.loc.data = places[..., None, None].expand_as(mixtures.loc).clone()
     mixtures.loc.requires_grad_(False)
-    return Flow([*front, Logit(), mixtures], Uniform(SHAPE))
+    return Flow([*front, Logit(), mixtures], StandardUniform(SHAPE))
 
 
 raw, noisy = pixel_by_pixel(), pixel_by_pixel(Dequantize(SHAPE))

@@ -11,7 +11,7 @@ import lvmlib
 from lvmlib import autoregressive as ar
 from lvmlib import flows
 from lvmlib.data import Data, mu_law_decode, mu_law_encode
-from lvmlib.distributions import StandardNormal
+from lvmlib.distributions import StandardNormal, StandardUniform
 from lvmlib.generators import forked_generators
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, MaskedMLP
 from lvmlib.toys import toy
@@ -85,6 +85,7 @@ DOORS = {
     ),
     "Density": (lvmlib.Density, {"event_shape": (2, 3)}),
     "StandardNormal": (StandardNormal, {"event_shape": (2, 3)}),
+    "StandardUniform": (StandardUniform, {"event_shape": (2, 3)}),
     "MixtureOfGaussians": (lvmlib.MixtureOfGaussians, {"event_shape": (2,), "components": 3, "floor": 0.25}),
     "ConditionalNormal": (
         lambda **o: lvmlib.ConditionalNormal(network=nn.Linear(1, 2), **o),

@@ -1,7 +1,7 @@
 """Parts of models that torch.distributions has no `nn.Module` for: densities with learned or computed parameters."""
 
 from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
-from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal
+from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal, StandardUniform
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
 
@@ -15,4 +15,5 @@ __all__ = [
     "DiscretizedLogisticMixture",
     "MixtureOfGaussians",
     "StandardNormal",
+    "StandardUniform",
 ]
