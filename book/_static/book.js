@@ -35,15 +35,15 @@
   });
 })();
 
-// A film is a figure whose picture holds all its frames in columns and rows. Here one frame shows at a time, under a
-// slider; print, and a reader without scripts, keep the whole strip.
+// A film is a figure, of a cell tagged film-6x4, whose picture holds its frames in 6 columns and 4 rows. Here one frame
+// shows at a time, above a slider; print, and a reader without scripts, keep the whole strip.
 (function () {
   "use strict";
   const PAD = 0.06 * 180; // pixels of white around every stored figure: inches times dots per inch
 
-  function film(slot) {
-    const [columns, rows] = slot.dataset.live.match(/(\d+)x(\d+)$/).slice(1).map(Number);
-    const image = slot.querySelector("img");
+  function film(cell) {
+    const [columns, rows] = cell.className.match(/tag_film-(\d+)x(\d+)/).slice(1).map(Number);
+    const image = cell.querySelector(".cell_output img");
     const link = image.closest("a") || image;
     const shade = PAD / image.naturalWidth;
     const frames = columns * rows;
@@ -102,6 +102,6 @@
   }
 
   window.addEventListener("load", function () {
-    for (const slot of document.querySelectorAll('.live[data-live^="film-"]')) film(slot);
+    for (const cell of document.querySelectorAll('.cell[class*="tag_film-"]')) film(cell);
   });
 })();
