@@ -87,5 +87,6 @@ def test_the_shipped_flows_lose_what_their_record_says():
 def test_in_the_shipped_record_splines_beat_straight_elements_and_shifts_come_last():
     found = json.loads((SHIPPED / "flow_gallery.json").read_text("utf-8"))["found"]
     for density, row in found.items():
+        assert all(len(one["kl_of_seeds"]) == (1 if name == "FFJORD" else fg.SEEDS) for name, one in row.items())
         assert row["Spline"]["kl_nats"] < min(row["RealNVP"]["kl_nats"], row["MAF"]["kl_nats"]), density
         assert row["NICE"]["kl_nats"] == max(one["kl_nats"] for one in row.values()), density
