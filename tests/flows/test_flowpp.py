@@ -4,6 +4,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lvmlib.flows import MixtureLogistic
+from lvmlib.flows.elements import bounded
 from lvmlib.flows.flowpp import Attention, _places
 
 
@@ -22,7 +23,8 @@ def test_components_start_side_by_side_and_can_tell_modes_apart():
     """Broad ones on top of one another cost 0.7 nats on the rings, whatever the rate and however many layers."""
     element, x = MixtureLogistic(5), torch.linspace(-2.5, 2.5, 1001, dtype=torch.float64)[None]
     _, log_slope = element.forward(x, torch.zeros(1, element.size, 1001, dtype=torch.float64))
-    places, width = torch.linspace(-2, 2, 5, dtype=torch.float64), 0.5  # half of the distance between neighbours
+    places = torch.linspace(-2, 2, 5, dtype=torch.float64)
+    width = bounded(torch.tensor(0.5).double().log(), 5.0).exp()  # half of the distance between neighbours
     z = lambda x: torch.sigmoid((x - places[:, None]) / width).mean(0).logit()  # noqa: E731
     slope = torch.autograd.functional.jvp(z, x[0], torch.ones_like(x[0]))[1]
     torch.testing.assert_close(log_slope[0], slope.log())
