@@ -104,7 +104,7 @@ gallery_record = load_checkpoint(galleries, "flow_gallery")
 # In short, every layer *pays* its log-determinant, and the base settles the rest. {numref}`fig-deep-chain` shows such a chain at
 # work.
 
-# %% mystnb={"figure": {"caption": "A deep flow with eight layers, trained on eight Gaussians (left), carries data to noise (right) in small steps. Each colour follows one of the eight. Every layer moves one of the two coordinates and leaves the other as it is.", "name": "fig-deep-chain"}, "image": {"alt": "Five panels of coloured points. On the left eight separate round clusters on a circle; from panel to panel they are squeezed together and sheared until, on the right, they fill one round Gaussian cloud, each colour in its own sector."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A deep flow of eight layers, trained on eight Gaussians, carries data to noise. Each colour follows one of the eight. A layer moves one of the two coordinates and leaves the other as it is: first $x_2$, then $x_1$, and so on. Each panel has its own scale. On the way things may look worse than at the start; only the end counts.", "name": "fig-deep-chain"}, "image": {"alt": "Nine panels of coloured points. In the first eight separate round clusters lie on a circle; from panel to panel they are stretched, shifted and pressed together, at times far apart, until in the last one they fill one round cloud, each colour in a region of its own."}} tags=["hide-input"]
 chain = galleries["eight_gaussians"]["RealNVP"]
 torch.manual_seed(0)
 points = toy("eight_gaussians").sample(2000)
@@ -112,11 +112,15 @@ which = torch.atan2(points[:, 1], points[:, 0]).div(math.pi / 4).round().long() 
 colours = [list(COLOURS.values())[i] for i in which.tolist()]
 with torch.no_grad():
     stops = [points] + [step.z[0] for step in chain.trace(points).steps]
-fig, axes = plt.subplots(1, 5, figsize=(6, 1.5), sharex=True, sharey=True)
-for ax, layer in zip(axes, (0, 2, 4, 6, 8)):
-    ax.scatter(*stops[layer].T, c=colours, s=1.5, lw=0)
-    ax.set(xlim=(-6, 6), ylim=(-6, 6), xticks=[], yticks=[], aspect="equal")
-    ax.set_title({0: "data", 8: "noise"}.get(layer, f"{layer} layers"), fontsize=10)
+fig, axes = plt.subplots(2, 5, figsize=(6, 2.75))
+for layer, (ax, at) in enumerate(zip(axes.flat, stops)):
+    ax.scatter(*at.T, c=colours, s=1.2, lw=0)
+    for limits, of in ((ax.set_xlim, at[:, 0]), (ax.set_ylim, at[:, 1])):
+        reach = 1.1 * of.abs().max().clamp(min=4.0).item()  # frames grow where points go
+        limits(-reach, reach)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title({0: "data", 8: "8: noise"}.get(layer, f"{layer}"), fontsize=9)
+axes.flat[-1].axis("off")
 plt.show()
 
 # %% [markdown]
@@ -861,6 +865,17 @@ print(f"{rounds} rounds until z is met to 6e-8; the bound says at most 24")
 assert rounds <= 24
 
 # %% [markdown]
+# :::{exercise} ★★★
+# :label: ex-deep-floor
+# However many couplings NICE has, its density is a Gaussian whose values have been moved to other places without stretching: for every level, the region where the density is above it has the area that it has for a Gaussian. Show that the divergence of a uniform density on a region of area $a$, such as the black squares of the checkerboard, from any such density is at least $1 - \ln 2$.
+# :::
+#
+# :::{solution} ex-deep-floor
+# :class: dropdown
+# The model's log-density, averaged over the region, is largest if its highest values lie there. Those are the values of a Gaussian $\mathcal{N}(0, \sigma^2 I)$ (the product of the two scales is all that matters) on a disc of area $a = \pi R^2$. Over a disc the mean of $r^2$ is $R^2 / 2$, so the cross-entropy is at least
+# $\ln 2\pi\sigma^2 + \frac{R^2}{4 \sigma^2}$, which is least for $\sigma^2 = R^2 / 4$: $\ln \frac{\pi R^2}{2} + 1 = \ln a - \ln 2 + 1$. The entropy of the uniform density is $\ln a$, and the difference is $1 - \ln 2 = 0.307$ nats.
+# :::
+#
 # :::{exercise} ★★
 # :label: ex-deep-own
 # Write `trace` with Hutchinson's estimator: one backward pass, and signs $\varepsilon$ that are drawn once for each solution. Fill the gap, and check that the mean over many solutions is the exact integral.
