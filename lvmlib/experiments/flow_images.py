@@ -2,8 +2,9 @@
 
     python -m lvmlib.experiments.flow_images glow_digits --passes 20 --batch-size 32 --lr 1.5e-3
 
-Three Glows whose draws the chapter shows: `glow_digits` on MNIST averaged down to 14x14 pixels, `glow_mnist` on all
-28x28, `glow_emoji` on 32x32 colour emoji, each mirrored at random. And on the small digits a smaller Glow and a Flow++
+Glows whose draws the chapter shows: `glow_digits` on MNIST averaged down to 14x14 pixels, `glow_classes` on the same,
+told of the class (it starts from `glow_digits`), `glow_mnist` on all 28x28, `glow_emoji` on 32x32 colour emoji, each
+mirrored at random. And on the small digits a smaller Glow and a Flow++
 with uniform and with variational dequantization, `glow_uniform` to `flowpp_variational`, each pair trained for equally
 many steps (`--steps`); only the records are kept (`--no-weights`).
 """
@@ -16,11 +17,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, one_hot
 
 from lvmlib.base import bits_per_dim
 from lvmlib.bounds import iwae
 from lvmlib.chain import Flow
+from lvmlib.checkpoints import load_checkpoint
 from lvmlib.data import Data, load
 from lvmlib.distributions import StandardNormal
 from lvmlib.experiments.emoji import Mirrored
@@ -61,6 +63,7 @@ FLOWS: dict[str, Callable[[], Flow]] = {
 
 MODELS: dict[str, Callable[[], Flow]] = {
     "glow_digits": lambda: of_pictures(glow(DIGITS, scales=1, steps=16, channels=128)),
+    "glow_classes": lambda: of_pictures(glow(DIGITS, scales=1, steps=16, channels=128, context=10)),
     "glow_mnist": lambda: of_pictures(glow(MNIST, scales=2, steps=8, channels=64)),
     "glow_emoji": lambda: of_pictures(glow(EMOJI, scales=3, steps=4, channels=48)),
     **{f"{name}_uniform": lambda build=build: of_pictures(build()) for name, build in FLOWS.items()},  # type: ignore[misc]
@@ -78,12 +81,32 @@ def small_digits(split: Data) -> Data:
 
 
 @torch.no_grad()
-def metrics(model: Flow, data: Data, split: str) -> dict[str, Any]:
+def start_from_unconditional(model: Flow, trained: Flow) -> None:
+    """Give a Glow that is told of the class the weights of one that is not: at first it does not listen."""
+    old, new = trained.state_dict(), model.state_dict()
+    assert old.keys() == new.keys()
+    for name, p in new.items():
+        if p.shape == old[name].shape:
+            p.copy_(old[name])
+        else:  # the first convolution of a network: the channels of the context come last
+            p.zero_()[:, : old[name].shape[1]] = old[name]
+
+
+def classes(data: Data) -> Tensor:
+    """Each label as a vector with a 1 in its place: [N, 10]."""
+    assert data.y is not None
+    return one_hot(data.y.long(), 10).float()
+
+
+@torch.no_grad()
+def metrics(model: Flow, data: Data, split: str, told: bool = False) -> dict[str, Any]:
     """The bound of one draw over a split, and of 16 draws over its first 500 pictures, in bits per dimension."""
     torch.manual_seed(0)
-    shape = data.event_shape
-    one = torch.cat([model.log_prob(x) for x in data.x.split(100)])
-    many = torch.cat([iwae(model, x, 16) for x in data.x[:500].split(50)])
+    shape, places = data.event_shape, torch.arange(len(data))
+    context = classes(data) if told else None
+    at = lambda i: None if context is None else context[i]  # noqa: E731
+    one = torch.cat([model.log_prob(data.x[i], at(i)) for i in places.split(100)])
+    many = torch.cat([iwae(model, data.x[i], 16, at(i)) for i in places[:500].split(50)])
     return {
         f"{split}_bits_per_dim": round(bits_per_dim(one.mean(), shape).item(), 4),
         f"{split}_standard_error": round(bits_per_dim(one, shape).std().item() / len(one) ** 0.5, 4),
@@ -104,9 +127,10 @@ def pictures(name: str) -> tuple[Any, Data, Data, str]:
     return train, train, test, f"MNIST, 256 grey levels, {size}, 60,000 training images; sha256 {train.sha256()}"
 
 
-def negative_log_weight(model: Flow, x: Tensor) -> Tensor:
-    """Minus the bound of one draw of the noise: [B], nats."""
-    return -model.log_prob(x)
+def negative_log_weight(model: Flow, batch: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+    """Minus the bound of one draw of the noise: [B], nats; of pictures, or of pictures and classes."""
+    x, context = batch if isinstance(batch, tuple) else (batch, None)
+    return -model.log_prob(x, context)
 
 
 def main() -> None:
@@ -119,8 +143,14 @@ def main() -> None:
     source, train, test, words = pictures(args.model)
     if args.steps:
         args.passes = round(args.steps * args.batch_size / len(train), 3)
-    model = MODELS[args.model]()
-    model.start_from(train.batch(torch.randperm(len(train))[:256]))
+    model, told = MODELS[args.model](), args.model == "glow_classes"
+    if told:
+        trained = MODELS["glow_digits"]()
+        load_checkpoint(trained, "flow_glow_digits")
+        start_from_unconditional(model, trained)
+        source, words = (train, classes(train)), f"{words}; starts from flow_glow_digits"
+    else:
+        model.start_from(train.batch(torch.randperm(len(train))[:256]))
     train_and_ship(
         f"flow_{args.model}",
         model,
@@ -128,8 +158,8 @@ def main() -> None:
         len(train),
         args,
         evaluate=lambda model: {
-            **metrics(model, test, "test"),
-            **metrics(model, train.subset(min(2000, len(train))), "train"),
+            **metrics(model, test, "test", told),
+            **metrics(model, train.subset(min(2000, len(train))), "train", told),
             "test_protocol": f"bound by one draw of the noise, {len(test):,} test pictures, 256 levels",
             "train_protocol": "the same on the first 2,000 training pictures or on all",
         },

@@ -62,3 +62,17 @@ def test_more_draws_tighten_the_recorded_bound(name):
     told = json.loads((SHIPPED / f"flow_{name}.json").read_text("utf-8"))
     key = "test_bits_per_dim_first_500"
     assert told[f"{key}_16_draws"] < told[key]
+
+
+def test_a_glow_that_is_told_the_class_starts_as_the_one_that_is_not(few):
+    labels = torch.arange(60) % 10
+    x = flow_images.small_digits(few[2]).x[:20]
+    plain, told = (flow_images.of_pictures(glow(flow_images.DIGITS, 1, 2, 4, context=c)) for c in (None, 10))
+    torch.nn.init.normal_(next(plain.layers[3].parameters()))
+    flow_images.start_from_unconditional(told, plain)
+    context = flow_images.classes(Data(few[2].x, labels))
+    assert context.sum(1).eq(1).all() and context[13].argmax() == 3
+    torch.manual_seed(0)
+    expected = plain.log_prob(x)
+    torch.manual_seed(0)
+    torch.testing.assert_close(told.log_prob(x, context[:20]), expected)
