@@ -55,11 +55,9 @@ def test_a_run_from_the_command_line_to_the_record(few, tmp_path, monkeypatch):
     assert bits.mean().item() == pytest.approx(record["test_bits_per_dim"], abs=0.1)
 
 
-@pytest.mark.parametrize(
-    "name", [f"{flow}_{kind}" for flow in flow_images.FLOWS for kind in ("uniform", "variational")]
-)
-def test_more_draws_tighten_the_recorded_bound(name):
-    told = json.loads((SHIPPED / f"flow_{name}.json").read_text("utf-8"))
+@pytest.mark.parametrize("kind", ["uniform", "variational"])
+def test_more_draws_tighten_the_recorded_bound(kind):
+    told = json.loads((SHIPPED / f"flow_glow_{kind}.json").read_text("utf-8"))
     key = "test_bits_per_dim_first_500"
     assert told[f"{key}_16_draws"] < told[key]
 
