@@ -1,50 +1,14 @@
-"""Networks in which masks take connections away, so that an output sees only the inputs it may see."""
+"""The network in which masks take connections away, so that an output sees only the inputs it may see."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.checks import check_count, check_counts, check_seed, check_sizes
-
-
-class MaskedLinear(nn.Linear):
-    r"""A linear map in which some connections do not exist.
-
-    .. math:: y = (M \odot W)\, x + b
-
-    The mask multiplies the weights whenever they are used, so whatever an optimizer does to them, no connection arises.
-
-    Args:
-        inputs: number of inputs.
-        mask: [R, inputs], 1 where a connection exists and 0 where none does.
-        blocks: the map has blocks * R outputs; each block of R rows has the same mask.
-        bias: whether a constant is added.
-
-    Example:
-        >>> layer = MaskedLinear(3, torch.ones(3, 3).tril(-1))
-        >>> torch.autograd.functional.jacobian(layer, torch.zeros(3)).count_nonzero(1)
-        tensor([0, 1, 2])
-    """
-
-    mask: Tensor
-
-    def __init__(self, inputs: int, mask: Tensor, blocks: int = 1, bias: bool = True):
-        inputs, blocks = check_counts(inputs=inputs, blocks=blocks)
-        if mask.dim() != 2 or mask.shape[1] != inputs:
-            raise ValueError(f"mask must have shape [outputs, {inputs}], but it has {list(mask.shape)}.")
-        super().__init__(inputs, blocks * len(mask), bias)
-        self.register_buffer("mask", mask.to(self.weight), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs] -> [B, blocks * R]."""
-        if len(self.mask) == len(self.weight):
-            return F.linear(x, self.mask * self.weight, self.bias)
-        weight = self.mask * self.weight.unflatten(0, (-1, len(self.mask)))  # [blocks, R, inputs]
-        return F.linear(x, weight.flatten(0, 1), self.bias)
+from lvmlib.networks.masked_linear import MaskedLinear
 
 
 class MaskedMLP(nn.Module):
@@ -163,9 +127,9 @@ class MaskedMLP(nn.Module):
         with torch.inference_mode(False):  # masks that are made in inference mode could never be trained with
             self.mask_set = torch.full_like(self.mask_set, mask_set)
             for layer, mask in zip([*self.layers, self.output], self._connections()):
-                layer.mask = mask.to(layer.weight)  # a new tensor: a graph waiting for its backward keeps the old one
+                layer.renew(mask)
             if self.direct is not None:
-                self.direct.mask = self._straight().to(self.direct.weight)
+                self.direct.renew(self._straight())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Outputs of all positions in one pass.
