@@ -148,7 +148,13 @@ def processor() -> str:
 
 
 def write(
-    folder: Path | None, topic: str, title: str, began: float, packages: Sequence[str] = (), timed: bool = True, **facts: Any
+    folder: Path | None,
+    topic: str,
+    title: str,
+    began: float,
+    packages: Sequence[str] = (),
+    timed: bool = True,
+    **facts: Any,
 ) -> None:
     """Write `topic`.json: what was measured, by which command, with what, on what and when; print it without a folder.
 

@@ -25,6 +25,7 @@ class ReLUs(nn.Sequential):
         for a, b in zip(widths, widths[1:]):
             layers += [nn.Linear(a, b), nn.ReLU()]
         super().__init__(*layers[:-1])
+        self.hidden_features = widths[1]  # by which nflows scales the inputs of a softmax
 
     def forward(self, x: torch.Tensor, context: None = None) -> torch.Tensor:
         return super().forward(x)
