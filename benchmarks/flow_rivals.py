@@ -71,7 +71,7 @@ class Zuko(nn.Module):
 
 
 def nflows_maf(dims: int, layers: int, hidden: int) -> nn.Module:
-    """An input layer, one block of one layer, an output layer; scaled by sigmoid(a + 2) + 0.001."""
+    """An input layer, one block of one layer, an output layer; scaled by softplus(a) + 0.001."""
     flow: nn.Module = load("nflows.flows").MaskedAutoregressiveFlow(
         dims, hidden, num_layers=layers, num_blocks_per_layer=1, use_residual_blocks=False
     )
