@@ -510,7 +510,6 @@ true = Normal(0, 0.1).log_prob(concentrated).sum(1).mean()
 print(f"largest log-density of any such stack {best:.2f}; ", end="")
 print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
 
-
 # %% [markdown]
 # :::{exercise} ★★
 # :label: ex-deep-two
@@ -555,6 +554,7 @@ for i, (t, moved) in enumerate(zip(times.tolist(), frames)):
     ax.spines[:].set(visible=True, color="#cccccc", lw=0.5)
     ax.text(-4.2, -4.2, f"$t$ = {t:.2f}", fontsize=9)
 plt.show()
+
 
 # %% [markdown]
 # In symbols, let a layer add a small multiple of a velocity, $h_{\ell+1} = h_\ell + \frac1L v(h_\ell, \ell/L)$, and let $L \to \infty$. (From here on $t$ is time, and the shift of a coupling is not needed.) The point follows the
@@ -898,6 +898,7 @@ while (x + h(x) - z).abs().max() > 6e-8:
     x, rounds = z - h(x), rounds + 1
 print(f"{rounds} rounds until z is met to 6e-8; the bound says at most 24")
 assert rounds <= 24
+
 
 # %% [markdown]
 # :::{exercise} ★★★
