@@ -291,4 +291,5 @@ def _kl_from_torch(q: Independent, p: DiagonalNormal | Coins) -> Tensor:
 @register_kl(Coins, Coins)  # type: ignore[untyped-decorator]
 def _kl_coins(q: Coins, p: Coins) -> Tensor:
     _check_same_event(q, p)
-    return not_negative(kl_divergence(q.independent(), p.independent()))
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)  # torch's coins do not do it
+    return not_negative(kl_divergence(q.expand(batch).independent(), p.expand(batch).independent()))
