@@ -133,9 +133,7 @@ def check_support(x: Tensor, support: Constraint, owner: str) -> None:
     if _fits(x, support):
         return
     inside = support.check(x)
-    inside = inside.view(
-        *inside.shape, *[1] * (x.dim() - inside.dim())
-    )  # where whole rows are checked, as on a simplex
+    inside = inside.view(*inside.shape, *[1] * (x.dim() - inside.dim()))  # a constraint on whole rows, such as one-hot
     outside = ~(inside & x.isfinite())
     raise ValueError(
         f"{owner} expects values in {support}, but {int(outside.sum())} of {x.numel()} "

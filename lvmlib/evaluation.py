@@ -76,9 +76,7 @@ def gradient_moments(surrogate: Callable[[], Tensor], parameters: Iterable[Tenso
     mean = squares = torch.zeros(())
     for i in range(n):  # Welford's sums, which do not cancel
         gradients = torch.autograd.grad(surrogate().mean(), parameters, allow_unused=True)
-        flat = torch.cat(
-            [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(parameters, gradients)]
-        )
+        flat = torch.cat([(p * 0 if g is None else g).detach().flatten() for p, g in zip(parameters, gradients)])
         mean, squares = (flat, torch.zeros_like(flat)) if i == 0 else _taken_in(mean, squares, flat, i + 1)
     return GradientMoments(mean, squares / (n - 1), n)
 

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Distribution
 
 from lvmlib.base import Density
 from lvmlib.bounds import distortion_and_rate
@@ -28,7 +27,8 @@ def gumbel_softmax(
 ) -> Tensor:
     r"""The pathwise gradient through Gumbel-softmax draws, of which a discrete draw is the limit.
 
-    .. math:: \tilde z = \operatorname{softmax}\!\big((\log \pi + g) / T\big), \qquad g_c \sim \operatorname{Gumbel}(0, 1)
+    .. math:: \tilde z = \operatorname{softmax}\!\big((\log \pi + g) / T\big),
+        \qquad g_c \sim \operatorname{Gumbel}(0, 1)
 
     and for coins :math:`\tilde z = \sigma((l + \log u - \log(1 - u)) / T)` with log-odds l and uniform u. The KL term
     has its closed form where there is one; elsewhere the densities are evaluated at :math:`\tilde z`, between the
@@ -150,9 +150,8 @@ class Noise:
         q: a distribution with `logits`, [B, \\*event].
     """
 
-    def __init__(self, q: Distribution):
-        self.logits: Tensor = q.logits
-        self.mean: Tensor = q.mean
+    def __init__(self, q: Coins | OneHots):
+        self.logits, self.mean = q.logits, q.mean
 
     def draw(self, n: int) -> Tensor:
         """The values before the last step: [n, B, \\*event], with a gradient to the logits."""
