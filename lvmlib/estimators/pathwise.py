@@ -30,7 +30,8 @@ def reparameterization(model: Density, x: Tensor, k: int = 1, context: Tensor | 
     r"""The pathwise gradient of the ELBO, averaged over k draws.
 
     .. math:: \nabla_\phi \mathbb{E}_{q_\phi}[\log w]
-        = \mathbb{E}_\varepsilon\big[\nabla_\phi \log w(z_\phi(\varepsilon))\big], \qquad w = \frac{p(x, z)}{q_\phi(z \mid x)}
+        = \mathbb{E}_\varepsilon\big[\nabla_\phi \log w(z_\phi(\varepsilon))\big],
+        \qquad w = \frac{p(x, z)}{q_\phi(z \mid x)}
 
     `lvmlib.bounds.elbo` has the same gradient on average; where the KL term has a closed form it draws only the
     reconstruction. Unbiased.

@@ -184,7 +184,7 @@ def optimal_baseline(model: Density, x: Tensor, k: int = 1000, context: Tensor |
     .. math:: b^\star = \frac{\mathbb{E}\big[\log w\, \lVert s \rVert^2\big]}{\mathbb{E}\lVert s \rVert^2}, \qquad
         s = \nabla_\phi \log q_\phi(z \mid x)
 
-    It takes a backward pass for each draw: a yardstick, not a method for training.
+    It takes the work of a backward pass for each draw: a yardstick, not a method for training.
 
     Args:
         model: a chain that draws, with any posteriors.
@@ -209,14 +209,14 @@ def optimal_baseline(model: Density, x: Tensor, k: int = 1000, context: Tensor |
 
     Source: Greensmith, Bartlett & Baxter 2004, theorem 8.
     """
-    with torch.enable_grad():
-        trace, signal = _constant_draws(model, x, context, check_count(k), "optimal_baseline")
-        scores = log_q(trace)
-        if not scores.requires_grad:
-            raise ValueError("No parameter of a posterior requires a gradient, so there is nothing to estimate.")
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        squares = torch.stack([_squared_norm(score, parameters) for score in scores.flatten()]).view_as(signal)
-    return (signal * squares).sum(0) / squares.sum(0)
+    k, top, bottom = check_count(k), x.new_zeros(len(x)), x.new_zeros(len(x))
+    parameters, at_once = [p for p in model.parameters() if p.requires_grad], max(1, 64 // len(x))
+    for start in range(0, k, at_once):
+        with torch.enable_grad():
+            trace, signal = _constant_draws(model, x, context, min(at_once, k - start), "optimal_baseline")
+            squares = _squared_norms(log_q(trace), parameters)
+        top, bottom = top + (signal * squares).sum(0), bottom + squares.sum(0)
+    return top / bottom
 
 
 def _constant_draws(model: Density, x: Tensor, context: Tensor | None, k: int, name: str) -> tuple[Trace, Tensor]:
@@ -264,7 +264,10 @@ def _bounds_without_each(log_weights: Tensor) -> Tensor:
     return others.logsumexp(1) - math.log(k)
 
 
-def _squared_norm(score: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:
-    """Of the gradient of one log q in all parameters."""
-    gradients = torch.autograd.grad(score, parameters, retain_graph=True, allow_unused=True)
-    return torch.stack([g.square().sum() for g in gradients if g is not None]).sum()
+def _squared_norms(scores: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:
+    """Of the gradients of many log q in all parameters, one for each: [k, B] -> [k, B]."""
+    if not scores.requires_grad:
+        raise ValueError("No parameter of a posterior requires a gradient, so there is nothing to estimate.")
+    each = torch.eye(scores.numel(), dtype=scores.dtype, device=scores.device).view(-1, *scores.shape)
+    gradients = torch.autograd.grad(scores, parameters, each, allow_unused=True, is_grads_batched=True)
+    return sum(g.flatten(1).square().sum(1) for g in gradients if g is not None).view_as(scores)
