@@ -192,7 +192,9 @@ def _to_vary_less(estimate: Tensor, control: ControlVariate) -> Tensor:
     The mean of the estimator does not depend on them, so this is the gradient of its variance.
     """
     parameters = [p for p in control.parameters() if p.requires_grad]
+    if not parameters:
+        return estimate.new_zeros(())
     square = estimate.square().flatten(1).sum(1).mean()
     gradients = torch.autograd.grad(square, parameters, retain_graph=True, allow_unused=True)
     total: Any = sum((p * g).sum() for p, g in zip(parameters, gradients) if g is not None)
-    return carry(total) if parameters else estimate.new_zeros(())
+    return carry(total)

@@ -94,13 +94,13 @@ def all_draws(monkeypatch, vae, x, z, k):
     return x.expand(tuples.shape[1], *x.shape[1:]), probability
 
 
-def all_noise(monkeypatch, x, k, nodes=64):
-    """Let the noise of k draws take the nodes of Gauss-Hermite quadrature: x in nodes ** k rows, and their weights."""
+def all_noise(monkeypatch, x, k, nodes=64, dims=1):
+    """Let the noise of k draws take the nodes of Gauss-Hermite quadrature: x in so many rows, and their weights."""
     at, weight = (torch.as_tensor(a) for a in np.polynomial.hermite_e.hermegauss(nodes))
-    grid = torch.tensor(list(itertools.product(range(nodes), repeat=k)))  # [rows, k]
-    noise = at[grid].T[..., None]  # [k, rows, 1]
-    monkeypatch.setattr(DiagonalNormal, "_noise", lambda self, shape: noise)
-    return x.expand(len(grid), 1), (weight / weight.sum())[grid].prod(1)
+    grid = torch.cartesian_prod(*[torch.arange(nodes)] * (k * dims)).view(-1, k, dims)
+    noise = at[grid].transpose(0, 1)  # [k, rows, dims]
+    monkeypatch.setattr(DiagonalNormal, "_noise", lambda self, shape: noise.reshape(*shape, *self.loc.shape))
+    return x.expand(len(grid), *x.shape[1:]), (weight / weight.sum())[grid].flatten(1).prod(1)
 
 
 def quadrature_bound(vae, x, k, nodes=64):
