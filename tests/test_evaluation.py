@@ -181,7 +181,7 @@ def test_moments_of_a_gradient():
 
 def test_bad_input_is_refused_at_the_door():
     vae, x, _ = coins()
-    with pytest.raises(TypeError, match="optimises Gaussian posteriors and flows, .* but this one is Coins"):
+    with pytest.raises(TypeError, match=r"optimises Gaussian posteriors and flows, .* but this one is Coins"):
         inference_gaps(vae, x)
     model, x, _ = two_layers()
     with pytest.raises(TypeError, match="one layer that draws, but this one has 2"):

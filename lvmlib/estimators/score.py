@@ -270,4 +270,5 @@ def _squared_norms(scores: Tensor, parameters: list[torch.nn.Parameter]) -> Tens
         raise ValueError("No parameter of a posterior requires a gradient, so there is nothing to estimate.")
     each = torch.eye(scores.numel(), dtype=scores.dtype, device=scores.device).view(-1, *scores.shape)
     gradients = torch.autograd.grad(scores, parameters, each, allow_unused=True, is_grads_batched=True)
-    return sum(g.flatten(1).square().sum(1) for g in gradients if g is not None).view_as(scores)
+    squares = [g.flatten(1).square().sum(1) for g in gradients if g is not None]
+    return torch.stack(squares).sum(0).view_as(scores)
