@@ -208,10 +208,7 @@ class Coins(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-probability of zeros and ones [..., \*batch, \*event]; [..., \*batch], nats."""
-        logits, x = self.logits, at_least_float32(x)
-        if x.shape != logits.shape:
-            logits, x = torch.broadcast_tensors(logits, x)
-        return _sum(log_prob_of_bits(logits, x), self.event_dims)
+        return _sum(log_prob_of_bits(self.logits, at_least_float32(x)), self.event_dims)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw zeros and ones: [\*sample_shape, \*batch, \*event]."""

@@ -22,7 +22,7 @@ class Baseline(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} does not define forward(x).")
 
     def lesson(self, signal: Tensor, value: Tensor) -> Tensor:
-        """Learn from the signal [k, B] that `value` was set against, after the gradient has been formed.
+        """Learn from the signal [k, B], plain numbers, that `value` was set against, after it has been used.
 
         Returns:
             [B] or []: 0, with the gradient that training is to follow upwards.
@@ -115,7 +115,7 @@ class LearnedBaseline(Baseline):
 
     def lesson(self, signal: Tensor, value: Tensor) -> Tensor:
         """Minus the squared error of the prediction."""
-        return carry(-(signal.detach() - value).square().mean(0))
+        return carry(-(signal - value).square().mean(0))
 
 
 class NVILBaseline(LearnedBaseline):
@@ -156,7 +156,7 @@ class NVILBaseline(LearnedBaseline):
         """Minus the squared error of the prediction; c and v take in what the network leaves."""
         lesson = super().lesson(signal, value)
         if self.learns:
-            left = signal - (value.detach() - self.running(signal))
+            left = signal - (value - self.running(signal))
             self._spread(left)
             self.running.lesson(left, value)
         return lesson

@@ -179,7 +179,7 @@ def _controlled(
     c, c_again = (control(f, z, x) for f, z in zip((soft, again), step.z.chunk(3)[1:]))
     ones = torch.ones_like(log_q)
     (estimate,) = torch.autograd.grad(  # in the logits of q, summed over the draws; still a function of `control`
-        [log_q, c, c_again], logits, [log_weights.detach() - c_again, ones, -ones], create_graph=True
+        [log_q, c, c_again], logits, [log_weights - c_again, ones, -ones], create_graph=True
     )
     estimate = estimate / k
     elbo = (log_weights + carry(log_q)).mean(0)  # its gradient is that of log p(x, z) alone

@@ -21,7 +21,7 @@ from lvmlib.estimators.parts import (
     reparameterised,
     with_gradient,
 )
-from lvmlib.generators import generator_states, restore_generators
+from lvmlib.generators import drawing_state, restore_drawing_state
 from lvmlib.stochastic import Stochastic, log_prob_rows
 from lvmlib.trace import Step, Trace
 
@@ -221,7 +221,7 @@ def single_backward_iwae(model: Density, x: Tensor, k: int, context: Tensor | No
     """
     check_draws_something(model, "single_backward_iwae")
     k = check_count(k)
-    replay = _Replay(k)
+    replay = _Replay(k, x.device)
     with torch.no_grad():
         log_weights = model.trace(x, context, k, draw=replay.record).log_weights
         chosen = Categorical(logits=log_weights.T, validate_args=False).sample()  # [B]
@@ -232,15 +232,15 @@ def single_backward_iwae(model: Density, x: Tensor, k: int, context: Tensor | No
 
 
 class _Replay:
-    """Draws that can be taken a second time, from the same noise: the states of the generators are kept."""
+    """Draws that can be taken a second time, from the same noise: the states of the generator are kept."""
 
-    def __init__(self, k: int):
-        self.k = k
-        self.states: list[dict[str, Any]] = []
+    def __init__(self, k: int, device: torch.device):
+        self.k, self.device = k, device
+        self.states: list[Tensor] = []
 
     def record(self, q: Posterior, n: int) -> tuple[Tensor, Tensor]:
-        """Draw, and remember where the generators stood."""
-        self.states.append(generator_states())
+        """Draw, and remember where the generator stood."""
+        self.states.append(drawing_state(self.device))
         z = with_gradient(q, n, "single_backward_iwae")
         return z, log_density(q, z)
 
@@ -253,10 +253,10 @@ class _Replay:
         states = iter(self.states)
 
         def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
-            now = generator_states()
-            restore_generators(next(states))
+            now = drawing_state(self.device)
+            restore_drawing_state(self.device, next(states))
             z = with_gradient(q, self.k, "single_backward_iwae")
-            restore_generators(now)
+            restore_drawing_state(self.device, now)
             z = z[chosen, torch.arange(len(chosen), device=z.device)][None]  # [k, B, ...] -> [1, B, ...]
             return z, log_density(q, z)
 

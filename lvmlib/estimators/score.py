@@ -242,7 +242,7 @@ def _checked(baseline: float | Tensor, signal: Tensor) -> float | Tensor:
                 f"A baseline has one value per example, [{signal.shape[1]}], but this one has shape "
                 f"{list(baseline.shape)}."
             )
-        return baseline.detach()
+        return baseline
     if isinstance(baseline, bool) or not isinstance(baseline, (int, float)):
         raise TypeError(
             f"baseline must be a number, a tensor [B] or a Baseline, but it is a {type(baseline).__name__}."
