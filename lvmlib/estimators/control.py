@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lvmlib.base import Density
-from lvmlib.checks import check_count, check_no, check_positive, check_type
+from lvmlib.checks import check_count, check_no, check_positive, check_type, number
 from lvmlib.draws import Posterior, draw_constant
 from lvmlib.estimators.parts import carry, check_draws_something, drawn, log_density
 from lvmlib.estimators.relaxed import Noise, can_relax, noise_of
@@ -29,7 +29,8 @@ class ControlVariate(nn.Module):
         scale: :math:`\eta` at first.
 
     Raises:
-        ValueError: a temperature that is not positive, or a network that gives another number of values.
+        ValueError: a temperature that is not positive, a scale that is not finite, or a network that gives another
+            number of values.
 
     Example:
         >>> control = ControlVariate(temperature=0.5)
@@ -43,7 +44,9 @@ class ControlVariate(nn.Module):
         super().__init__()
         self.network = network
         self.log_temperature = nn.Parameter(torch.tensor(math.log(check_positive(temperature, "temperature"))))
-        self.scale = nn.Parameter(torch.tensor(float(scale)))
+        if not math.isfinite(number(scale)):
+            raise ValueError(f"scale must be a finite number, but it is {scale!r}.")
+        self.scale = nn.Parameter(torch.tensor(number(scale)))
 
     @property
     def temperature(self) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lvmlib.base import Density
-from lvmlib.checks import check_count
+from lvmlib.checks import check_count, number
 from lvmlib.draws import draw_constant
 from lvmlib.estimators.baselines import Baseline, NVILBaseline
 from lvmlib.estimators.parts import carry, check_draws_something, check_several, log_mean_exp, log_q
@@ -42,8 +42,8 @@ def score_function(
         [B], nats; the ELBO, with the estimator for its gradient.
 
     Raises:
-        TypeError: a model that draws nothing, or a baseline of another kind.
-        ValueError: k < 1, a baseline of another shape, or x does not fit the model.
+        TypeError: a model that draws nothing.
+        ValueError: k < 1, a baseline of another kind or shape, or x does not fit the model.
 
     Example:
         >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
@@ -243,11 +243,9 @@ def _checked(baseline: float | Tensor, signal: Tensor) -> float | Tensor:
                 f"{list(baseline.shape)}."
             )
         return baseline
-    if isinstance(baseline, bool) or not isinstance(baseline, (int, float)):
-        raise TypeError(
-            f"baseline must be a number, a tensor [B] or a Baseline, but it is a {type(baseline).__name__}."
-        )
-    return baseline
+    if not math.isfinite(number(baseline)):
+        raise ValueError(f"baseline must be a number, a tensor [B] or a Baseline, but it is {baseline!r}.")
+    return number(baseline)
 
 
 def _mean_of_others(values: Tensor) -> Tensor:

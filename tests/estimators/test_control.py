@@ -133,6 +133,9 @@ def test_bad_input_is_refused_at_the_door():
         relax(vae, x, ControlVariate(nn.Linear(4, 2)), k=2)
     with pytest.raises(ValueError, match="temperature must be positive"):
         ControlVariate(temperature=0.0)
+    for bad in ("1", True, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="scale must be a finite number"):
+            ControlVariate(scale=bad)
     lower = StochasticPair(ConditionalBernoulli((2,), nn.Linear(2, 2)), decoder(2))
     upper = StochasticPair(ConditionalBernoulli((1,), nn.Linear(2, 1)), ConditionalBernoulli((2,), nn.Linear(1, 2)))
     two = Flow([lower, upper], FactorisedBernoulli((1,)))
