@@ -32,6 +32,10 @@ def bits():
     return lvmlib.VAE(encoder, lvmlib.ConditionalNormal((2,), nn.Linear(3, 2), 1.0), lvmlib.FactorisedBernoulli((3,)))
 
 
+def bound_by(name, model, x):
+    return lambda **options: vars(lvmlib)[name](model(), x, **options)
+
+
 def controlled(estimator, network=None):
     return lambda k: estimator(bits(), torch.ones(2, 2), lvmlib.ControlVariate(network), k)
 
@@ -154,11 +158,11 @@ DOORS = {
     "iwae": (lambda **o: lvmlib.iwae(line(), torch.ones(2, 1), **o), {"k": 3}),
     "log_likelihood": (lambda **o: lvmlib.log_likelihood(line(), torch.ones(2, 1), **o), {"k": 3, "rows": 4}),
     **{
-        name: (lambda f=getattr(lvmlib, name), **o: f(line(), torch.ones(2, 1), **o), {"k": 3})
+        name: (bound_by(name, line, torch.ones(2, 1)), {"k": 3})
         for name in ("reparameterization", "stl", "dreg", "single_backward_iwae")
     },
     **{
-        name: (lambda f=getattr(lvmlib, name), **o: f(bits(), torch.ones(2, 2), **o), {"k": 3})
+        name: (bound_by(name, bits, torch.ones(2, 2)), {"k": 3})
         for name in ("rloo", "vimco", "straight_through", "optimal_baseline")
     },
     "score_function": (

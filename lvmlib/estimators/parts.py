@@ -12,6 +12,7 @@ from torch.distributions import Distribution
 from lvmlib.base import Density
 from lvmlib.checks import check_count
 from lvmlib.draws import Draw, Posterior, check_rows
+from lvmlib.draws import draw as pathwise
 from lvmlib.trace import Step, Trace
 
 
@@ -65,18 +66,14 @@ def reparameterised(name: str) -> Draw:
     """How to draw with a gradient through z; a posterior that cannot is refused in the name of the estimator."""
 
     def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
-        z = with_gradient(q, n, name)
-        return z, log_density(q, z)
+        check_reparameterised(q, name)
+        return pathwise(q, n)
 
     return draw
 
 
-def with_gradient(q: Posterior, n: int, name: str) -> Tensor:
-    """`n` draws of each row of q with a gradient through them, [n, B, ...].
-
-    Raises:
-        TypeError: q has no such draws, as one over discrete values.
-    """
+def check_reparameterised(q: Posterior, name: str) -> None:
+    """Raise `TypeError` where the draws of q have no gradient, as those of discrete values."""
     if not q.has_rsample:
         what = type(q).__name__ if isinstance(q, Distribution) else type(q.density).__name__
         raise TypeError(
@@ -85,10 +82,13 @@ def with_gradient(q: Posterior, n: int, name: str) -> Tensor:
             "categorical latents, gumbel_softmax, straight_through, rebar or relax."
         )
     check_rows(q)
-    if isinstance(q, Distribution):
-        z: Tensor = q.rsample(torch.Size((n,)))
-        return z
-    return q.rsample_with_log_prob(n)[0]
+
+
+def with_gradient(q: Posterior, n: int, name: str) -> Tensor:
+    """`n` draws of each row of q with a gradient through them, [n, B, ...]."""
+    check_reparameterised(q, name)
+    z: Tensor = q.rsample(torch.Size((n,))) if isinstance(q, Distribution) else q.rsample_with_log_prob(n)[0]
+    return z
 
 
 def log_density(q: Posterior, z: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from torch.func import functional_call
 
 from lvmlib.base import Density
 from lvmlib.checks import check_count, check_no
-from lvmlib.draws import Draw, Posterior, frozen
+from lvmlib.draws import Draw, Posterior, draw_to_weigh, frozen
 from lvmlib.estimators.parts import (
     carry,
     check_draws_something,
+    check_reparameterised,
     drawn,
     log_density,
     log_mean_exp,
@@ -240,9 +241,9 @@ class _Replay:
 
     def record(self, q: Posterior, n: int) -> tuple[Tensor, Tensor]:
         """Draw, and remember where the generator stood."""
+        check_reparameterised(q, "single_backward_iwae")
         self.states.append(drawing_state(self.device))
-        z = with_gradient(q, n, "single_backward_iwae")
-        return z, log_density(q, z)
+        return draw_to_weigh(q, n)
 
     def only(self, chosen: Tensor) -> Draw:
         """Draw again, and keep draw `chosen[i]` of example i.
@@ -255,9 +256,9 @@ class _Replay:
         def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
             now = drawing_state(self.device)
             restore_drawing_state(self.device, next(states))
-            z = with_gradient(q, self.k, "single_backward_iwae")
+            z, log_q = draw_to_weigh(q, self.k)
             restore_drawing_state(self.device, now)
-            z = z[chosen, torch.arange(len(chosen), device=z.device)][None]  # [k, B, ...] -> [1, B, ...]
-            return z, log_density(q, z)
+            only = chosen, torch.arange(len(chosen), device=z.device)
+            return z[only][None], log_q[only][None]  # [k, B, ...] -> [1, B, ...]
 
         return draw

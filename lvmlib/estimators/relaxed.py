@@ -14,7 +14,7 @@ from lvmlib.checks import check_count, check_temperature
 from lvmlib.distributions import Coins, OneHots
 from lvmlib.distributions.categorical import one_hot
 from lvmlib.draws import Draw, Posterior
-from lvmlib.estimators.parts import check_draws_something, log_density, with_gradient
+from lvmlib.estimators.parts import check_draws_something, log_density, reparameterised
 
 
 def gumbel_softmax(
@@ -124,9 +124,12 @@ def _relaxed_elbo(model: Density, x: Tensor, k: int, context: Tensor | None, nam
 
 def _relaxing(name: str, relax: Relax) -> Draw:
     """Relaxed draws from discrete posteriors, pathwise ones from the others."""
+    otherwise = reparameterised(name)
 
     def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
-        z = relax(noise_of(q), n) if can_relax(q) else with_gradient(q, n, name)
+        if not can_relax(q):
+            return otherwise(q, n)
+        z = relax(noise_of(q), n)
         return z, log_density(q, z)
 
     return draw

@@ -208,7 +208,12 @@ def test_a_baseline_learns_after_the_gradient_and_only_in_training():
     torch.testing.assert_close(gradient(surrogate.mean(), network), wanted)
 
 
-LEARNED = [(Told, score_function), (LearnedBaseline, score_function), (NVILBaseline, score_function), (NVILBaseline, nvil)]
+LEARNED = [
+    (Told, score_function),
+    (LearnedBaseline, score_function),
+    (NVILBaseline, score_function),
+    (NVILBaseline, nvil),
+]
 
 
 @pytest.mark.parametrize(("kind", "estimator"), LEARNED)
