@@ -109,7 +109,7 @@ def drawing_state(device: torch.device) -> torch.Tensor:
     if device.type in ("cpu", "mps"):
         state: torch.Tensor = (torch if device.type == "cpu" else torch.mps).get_rng_state()
         return state
-    return getattr(torch, device.type).get_rng_state(device)  # type: ignore[no-any-return]
+    return getattr(torch, device.type).get_rng_state(device)
 
 
 def restore_drawing_state(device: torch.device, state: torch.Tensor) -> None:

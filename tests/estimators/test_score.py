@@ -111,8 +111,11 @@ def test_the_optimal_baseline_is_the_weighted_mean_and_no_constant_has_less_vari
     estimated = optimal_baseline(vae, x.expand(20, 2), k=500)
     assert estimated.shape == (20,) and not estimated.requires_grad
     assert (estimated.mean() - best).abs() < LEVEL * estimated.std() / 20**0.5 < 0.1
-    with torch.no_grad():
-        assert optimal_baseline(vae, x, k=3).shape == (1,)
+    seen, likelihood = [], vae.pair.likelihood
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(vae.pair, "likelihood", lambda z, context: seen.append(len(z)) or likelihood(z, context))
+        assert optimal_baseline(vae, x.expand(3, 2), k=50).shape == (3,)
+    assert sum(seen) == 150 and max(seen) <= 64
     around = [
         variance(monkeypatch, lambda vae, x, b=b: score_function(vae, x, baseline=b), vae, x, z)
         for b in (best.item() - 0.3, best.item(), best.item() + 0.3, 0.0)
