@@ -139,6 +139,27 @@ def test_baselines_take_variance_away(monkeypatch):
     )
 
 
+def test_signals_are_those_of_the_papers_draw_by_draw():
+    vae, x, _ = coins()
+    parameters, rows, k = list(vae.parameters()), x.expand(3, 2), 4
+    torch.manual_seed(1)
+    trace = vae.trace(rows, k=k, draw=draw_constant)
+    log_w, log_q = trace.log_weights, trace.steps[0].log_q
+    leave_one_out, against_bound = torch.zeros(k, 3), torch.zeros(k, 3)
+    for i in range(k):
+        others = torch.stack([log_w[j] for j in range(k) if j != i]).detach()
+        leave_one_out[i] = log_w[i].detach() - others.mean(0)
+        without = torch.cat([others, others.mean(0, keepdim=True)]).exp().mean(0).log()
+        against_bound[i] = log_w.detach().exp().mean(0).log() - without
+    bound = log_w.exp().mean(0).log()
+    rloo_by_hand = ((log_w + log_q) + leave_one_out * log_q).mean(0)  # log w + log q = log p(x, z)
+    vimco_by_hand = bound + (against_bound * log_q).sum(0)
+    for by_hand, estimator in ((rloo_by_hand, rloo), (vimco_by_hand, vimco)):
+        torch.manual_seed(1)
+        seen = gradient(estimator(vae, rows, k).sum(), parameters)
+        torch.testing.assert_close(seen, gradient(by_hand.sum(), parameters, retain_graph=True))
+
+
 def test_two_layers_of_discrete_latents_are_unbiased():
     lower = StochasticPair(ConditionalBernoulli((2,), nn.Linear(2, 2)), decoder(2))
     upper = StochasticPair(ConditionalBernoulli((1,), nn.Linear(2, 1)), ConditionalBernoulli((2,), nn.Linear(1, 2)))
