@@ -153,12 +153,12 @@ class InferenceGaps(NamedTuple):
 
     @property
     def approximation(self) -> Tensor:
-        """What the family of q costs, even at its best: [B], nats."""
+        """What the family of q costs, even at its best, [B] nats."""
         return self.log_likelihood - self.best
 
     @property
     def amortisation(self) -> Tensor:
-        """What it costs that an encoder, and not a search for each example, finds q: [B], nats."""
+        """What it costs that an encoder, and not a search for each example, finds q, [B] nats."""
         return self.best - self.elbo
 
 
