@@ -12,7 +12,8 @@ floor  modules                                                      what for
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
-5      ``bounds``, ``compression``                                  what is asked of any model
+5      ``bounds``, ``estimators``, ``evaluation``,                  what is asked of any model
+       ``compression``
 6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
@@ -46,15 +47,38 @@ from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_cod
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
+    ConditionalCategorical,
     ConditionalDiscretizedLogistic,
     ConditionalNormal,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
+    FactorisedBernoulli,
+    FactorisedCategorical,
     MixtureOfGaussians,
     StandardNormal,
     StandardUniform,
 )
 from lvmlib.draws import draw, draw_constant, frozen
+from lvmlib.estimators import (
+    ControlVariate,
+    LearnedBaseline,
+    NVILBaseline,
+    RunningBaseline,
+    dreg,
+    gumbel_softmax,
+    nvil,
+    optimal_baseline,
+    rebar,
+    relax,
+    reparameterization,
+    rloo,
+    score_function,
+    single_backward_iwae,
+    stl,
+    straight_through,
+    vimco,
+)
+from lvmlib.evaluation import gradient_moments, implicit_posterior, inference_gaps
 from lvmlib.flows import (
     ActNorm,
     AdditiveCoupling,
@@ -118,21 +142,26 @@ __all__ = [
     "CausalTransformer",
     "Chain",
     "ConditionalBernoulli",
+    "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
     "ContinuousFlow",
+    "ControlVariate",
     "Data",
     "Density",
     "Dequantize",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Elementwise",
+    "FactorisedBernoulli",
+    "FactorisedCategorical",
     "Flow",
     "GatedPixelCNN",
     "Given",
     "Inverse",
     "InverseAutoregressive",
     "Invertible1x1Conv",
+    "LearnedBaseline",
     "LinearGaussian",
     "Logit",
     "MaskedAutoregressive",
@@ -140,6 +169,7 @@ __all__ = [
     "MixtureCDF",
     "MixtureLogisticCoupling",
     "MixtureOfGaussians",
+    "NVILBaseline",
     "Objective",
     "OrderingMixture",
     "PatchTransformer",
@@ -149,6 +179,7 @@ __all__ = [
     "PixelRNN",
     "PixelSNAIL",
     "Reverse",
+    "RunningBaseline",
     "SplineCoupling",
     "Split",
     "Squeeze",
@@ -165,6 +196,7 @@ __all__ = [
     "cross_entropy",
     "draw",
     "draw_constant",
+    "dreg",
     "elbo",
     "entropy",
     "ffjord",
@@ -174,8 +206,12 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_kl",
     "glow",
+    "gradient_moments",
+    "gumbel_softmax",
     "huffman_code",
     "iaf",
+    "implicit_posterior",
+    "inference_gaps",
     "iwae",
     "js_divergence",
     "kl_divergence",
@@ -186,8 +222,19 @@ __all__ = [
     "mutual_information",
     "nice",
     "nsf",
+    "nvil",
+    "optimal_baseline",
     "realnvp",
+    "rebar",
+    "relax",
+    "reparameterization",
+    "rloo",
     "save_checkpoint",
+    "score_function",
     "seed_everything",
     "self_information",
+    "single_backward_iwae",
+    "stl",
+    "straight_through",
+    "vimco",
 ]

@@ -208,10 +208,7 @@ class Coins(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-probability of zeros and ones [..., \*batch, \*event]; [..., \*batch], nats."""
-        logits, x = self.logits, at_least_float32(x)
-        if x.shape != logits.shape:
-            logits, x = torch.broadcast_tensors(logits, x)
-        return _sum(log_prob_of_bits(logits, x), self.event_dims)
+        return _sum(log_prob_of_bits(self.logits, at_least_float32(x)), self.event_dims)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw zeros and ones: [\*sample_shape, \*batch, \*event]."""
@@ -291,4 +288,5 @@ def _kl_from_torch(q: Independent, p: DiagonalNormal | Coins) -> Tensor:
 @register_kl(Coins, Coins)  # type: ignore[untyped-decorator]
 def _kl_coins(q: Coins, p: Coins) -> Tensor:
     _check_same_event(q, p)
-    return not_negative(kl_divergence(q.independent(), p.independent()))
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)  # torch's coins do not do it
+    return not_negative(kl_divergence(q.expand(batch).independent(), p.expand(batch).independent()))
