@@ -12,7 +12,7 @@ floor  modules                                                      what for
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
-5      ``bounds``, ``compression``                                  what is asked of any model
+5      ``bounds``, ``annealed``, ``compression``                    what is asked of any model
 6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
@@ -22,6 +22,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
+from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.autoregressive import (
     FVSBN,
     MADE,
@@ -39,7 +40,7 @@ from lvmlib.autoregressive import (
     WaveNet,
 )
 from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
-from lvmlib.bounds import elbo, iwae, log_likelihood
+from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
 from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
@@ -93,7 +94,7 @@ from lvmlib.information import (
     mutual_information,
     self_information,
 )
-from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.latent import PPCA, VAE, GaussianMixture, HierarchicalVAE, LinearGaussian, em
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
 from lvmlib.training import Objective, cosine, fit
@@ -107,6 +108,7 @@ __all__ = [
     "FVSBN",
     "MADE",
     "MLP",
+    "PPCA",
     "RNN",
     "VAE",
     "ActNorm",
@@ -128,7 +130,9 @@ __all__ = [
     "Elementwise",
     "Flow",
     "GatedPixelCNN",
+    "GaussianMixture",
     "Given",
+    "HierarchicalVAE",
     "Inverse",
     "InverseAutoregressive",
     "Invertible1x1Conv",
@@ -156,6 +160,7 @@ __all__ = [
     "Transform",
     "VariationalDequantize",
     "WaveNet",
+    "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
     "bits_per_dim",
@@ -163,7 +168,9 @@ __all__ = [
     "cross_entropy",
     "draw",
     "draw_constant",
+    "effective_sample_size",
     "elbo",
+    "em",
     "entropy",
     "ffjord",
     "fit",
