@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from lvmlib.base import Density
 from lvmlib.chain import Flow
-from lvmlib.checks import check_batch, check_count, check_positive, refuse
+from lvmlib.checks import check_batch, check_count, check_no, check_positive
 from lvmlib.stochastic import Stochastic, log_prob_rows
 
 TARGET = 0.65  # share of accepted proposals at which Hamiltonian steps are about most efficient (Neal 2011)
@@ -71,10 +72,12 @@ def annealed_log_likelihood(
 
 
 def _of_one_layer(model: Density) -> Flow:
-    if isinstance(model, Flow) and len(model.transforms) == 1 and isinstance(model.transforms[0], Stochastic):
-        if not model.base.is_bound:
-            return model
-    refuse("Annealing takes a chain of one stochastic layer that ends in an exact prior, such as a VAE.")
+    fits = isinstance(model, Flow) and len(model.transforms) == 1 and isinstance(model.transforms[0], Stochastic)
+    check_no(
+        not fits or cast(Flow, model).base.is_bound,
+        "Annealing takes a chain of one stochastic layer that ends in an exact prior, such as a VAE.",
+    )
+    return cast(Flow, model)
 
 
 StepSize = Callable[[int, "Tensor | None"], Tensor]

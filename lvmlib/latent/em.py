@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import MultivariateNormal, kl_divergence
 
 from lvmlib.checks import check_count
 
@@ -80,5 +80,10 @@ def em(model: ExactPosterior, x: Tensor, rounds: int = 10, q: Any = None) -> lis
 
 
 def _half_step(name: str, model: ExactPosterior, x: Tensor, q: Any) -> HalfStep:
-    kl = kl_divergence(q, model.posterior(x))
+    posterior = model.posterior(x)
+    if isinstance(posterior, MultivariateNormal) and not isinstance(q, MultivariateNormal):
+        q_full = MultivariateNormal(q.mean, scale_tril=torch.diag_embed(q.stddev))  # torch has no formula for the pair
+        kl = kl_divergence(q_full, posterior)
+    else:
+        kl = kl_divergence(q, posterior)
     return HalfStep(name, model.elbo(x, q).mean().item(), kl.mean().item())
