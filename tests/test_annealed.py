@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lvmlib import annealed
 from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, MixtureOfGaussians, StandardNormal
@@ -68,3 +69,19 @@ def test_other_models_are_refused():
             annealed_log_likelihood(model, torch.zeros(2, 9))
     with pytest.raises(ValueError, match=r"x must have shape"):
         annealed_log_likelihood(linear()[1], torch.zeros(2, 9))
+
+
+def test_sizes_of_steps_are_tuned_in_one_run_and_held_in_the_next(monkeypatch):
+    """Sizes that followed the very chains that they move would spoil the unbiasedness, by too little to be measured."""
+    used, move = [], annealed._hamiltonian
+
+    def watched(energy, z, step, leapfrog):
+        used.append(step)
+        return move(energy, z, step, leapfrog)
+
+    monkeypatch.setattr(annealed, "_hamiltonian", watched)
+    _, chain, x = linear()
+    annealed_log_likelihood(chain, x, k=4, temperatures=20)
+    tuning, counting = used[:19], used[19:]
+    assert len(counting) == 19 and all(map(torch.equal, tuning, counting))
+    assert not torch.equal(tuning[0], tuning[-1])

@@ -111,6 +111,9 @@ def test_certain_and_empty_components():
     mixture.m_step(x, Categorical(probs=hard))
     torch.testing.assert_close(mixture.loc[0].detach(), x[:25].mean(0))
     assert mixture.elbo(x, Categorical(probs=hard)).isfinite().all() and mixture.log_prob(x).isfinite().all()
+    with torch.no_grad():
+        mixture.logits[2] = -torch.inf  # impossible, and q leaves it out
+    assert mixture.elbo(x, Categorical(probs=hard)).isfinite().all()
     with pytest.raises(ValueError, match="component 2 is singular"):
         GaussianMixture((2,), 3, "full").m_step(x, Categorical(probs=hard))
 
