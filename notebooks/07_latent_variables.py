@@ -425,8 +425,10 @@ plt.show()
 # To know, we need a model of images whose $p(x)$ is known. **Probabilistic PCA** (PPCA) is one {cite:p}`tipping1999`: a Gaussian latent, a linear map, Gaussian noise,
 #
 # $$
-# z \sim \mathcal{N}(0, I), \quad x \mid z \sim \mathcal{N}(W z + b, \sigma^2 I)
-# \quad\Rightarrow\quad p(x) = \mathcal{N}(x; b,\, W W^\top + \sigma^2 I) ,
+# \begin{gathered}
+# z \sim \mathcal{N}(0, I), \quad x \mid z \sim \mathcal{N}(W z + b, \sigma^2 I) \\
+# \Rightarrow\quad p(x) = \mathcal{N}(x; b,\, W W^\top + \sigma^2 I) ,
+# \end{gathered}
 # $$ (eq-lv-ppca)
 #
 # and its maximum-likelihood parameters come from the eigenvectors of the data's covariance. `lvmlib.latent.PPCA` has $p(x)$, the posterior and all else in closed form. We fit it to grey MNIST (pixels in $[0, 1]$), with 1 to 20 latents, draw 100,000 $z$ from the prior, and compare $\log \hat p(x)$ with the truth.
@@ -547,7 +549,7 @@ standard = Normal(0.0, 1.0)
 proposals = {"prior": (0 * loc, torch.eye(10).double())}
 for factor in (3.0, 1.5, 1.1):
     proposals[f"posterior, {factor:g} times as wide"] = (loc, factor * tril)
-fig, ax = plt.subplots(figsize=(5.4, 3))
+fig, ax = plt.subplots(figsize=(7, 2.8))
 ranks, ess = torch.arange(1, 1001), {}
 for (name, (m, L)), colour in zip(proposals.items(), (black, red, orange, blue)):
     z = m + eps @ L.T
@@ -559,7 +561,7 @@ for (name, (m, L)), colour in zip(proposals.items(), (black, red, orange, blue))
 ax.plot(ranks, ranks / 1000, ":", color="#777777", label="equal weights")
 ax.set(xscale="log", xlabel="draws, heaviest first", ylabel="share of the weight")
 ax.set(xlim=(1, 1000), ylim=(0, 1.03))
-ax.legend(fontsize=8)
+ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 plt.show()
 for name, value in ess.items():
     print(f"{name:29}: ESS {value:5.1f} of 1000")
@@ -892,7 +894,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Each run ends on one hump, and on which one is decided by its start; the largest hump, in the middle, was found by neither. $\operatorname{KL}(q \,\Vert\, p)$ punishes $q$ for going where the posterior is small, so no single Gaussian bridges the valleys. A $q$ that fits a hump of probability $\pi$ perfectly has a KL of $-\log \pi$. The hump on the left holds 0.17 of the posterior and that on the right 0.24, and $-\log 0.17 = 1.77$, $-\log 0.24 = 1.43$ are the divergences that were printed.
+# Each run ends on one hump, and on which one is decided by its start; the largest hump, in the middle, was found by neither. $\operatorname{KL}(q \,\Vert\, p)$ punishes $q$ for going where the posterior is small, so no single Gaussian bridges the valleys. A $q$ that fits a hump of probability $\pi$ perfectly has a KL of $-\log \pi$. The hump on the left holds 0.17 of the posterior and that on the right 0.24, and $-\log 0.17 = 1.77$ and $-\log 0.24 = 1.43$ are the divergences that were printed, up to a hundredth.
 # :::
 #
 # **Where does the bound differ from the likelihood, then?** By $\operatorname{KL}(q \,\Vert\, p_\theta(z \mid x))$: more where the posterior has several humps, is skewed or correlated in ways that the family of $q$ is not. Keep that in mind for the end of Part 4.
@@ -960,7 +962,12 @@ print(f"two humps: {np.logaddexp(L_1, L_2):.2f} nats, log p(x) = {log_p_seen:.2f
 #
 # In the M-step the hidden $z$ has been replaced by a guess with weights: the *complete*-data log-likelihood is maximised, whose logarithm sits directly at a simple density. For a mixture of Gaussians, $q_n$ is a row of **{term}`responsibilities <responsibility>`** $r_{nk} = p(k \mid x_n)$, and the M-step is the mean and covariance of the data, each example counted with weight $r_{nk}$:
 #
-# $$ \pi_k = \frac1N \sum_n r_{nk} , \qquad \mu_k = \frac{\sum_n r_{nk}\, x_n}{\sum_n r_{nk}} , \qquad \Sigma_k = \frac{\sum_n r_{nk}\, (x_n - \mu_k)(x_n - \mu_k)^\top}{\sum_n r_{nk}} . $$ (eq-lv-m-step)
+# $$
+# \begin{gathered}
+# \pi_k = \frac1N \sum_n r_{nk} , \qquad \mu_k = \frac{\sum_n r_{nk}\, x_n}{\sum_n r_{nk}} , \\
+# \Sigma_k = \frac{\sum_n r_{nk}\, (x_n - \mu_k)(x_n - \mu_k)^\top}{\sum_n r_{nk}} .
+# \end{gathered}
+# $$ (eq-lv-m-step)
 #
 # (sec-lv-em-by-hand)=
 # ### EM by hand
@@ -1073,13 +1080,13 @@ plt.show()
 #
 # PPCA has the three things as well: a Gaussian posterior, a bound in closed form, an M-step that is a least-squares fit on guessed codes. {numref}`fig-lv-bars` draws every half-step of EM for both models. **Before you look**: which part of the bar does an E-step change, and which part an M-step? Can the KL part ever grow?
 
-# %% mystnb={"figure": {"caption": "EM, half-step by half-step: the mixture of irises (left) and PPCA with 2 latents on 8x8 digits (right). The lower part of each bar is the ELBO, the upper part the KL divergence of $q$ from the posterior; its top is the mean log-likelihood. *E-step:* the top stays, the KL goes to zero, the ELBO fills the bar. *M-step:* the ELBO rises; the posterior has moved away from $q$, so a new KL opens, and the top rises by *more* than the ELBO. Vertical axes do not start at 0 and differ.", "name": "fig-lv-bars"}, "image": {"alt": "Two stacked bar charts that rise from left to right. Bars at E-steps have a single colour and the height of the bar before; bars at M-steps are higher and have a second colour on top."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "EM, half-step by half-step: the mixture of irises (left) and PPCA with 2 latents on 8x8 digits (right; its first bar is the start, with the prior as $q$). The lower part of each bar is the ELBO, the upper part the KL divergence of $q$ from the posterior; its top is the mean log-likelihood. *E-step:* the top stays, the KL goes to zero, the ELBO fills the bar. *M-step:* the ELBO rises; the posterior has moved away from $q$, so a new KL opens, and the top rises by *more* than the ELBO. Vertical axes do not start at 0 and differ.", "name": "fig-lv-bars"}, "image": {"alt": "Two stacked bar charts that rise from left to right. Bars at E-steps have a single colour and the height of the bar before; bars at M-steps are higher and have a second colour on top."}} tags=["hide-input"]
 digits = load("digits")[0].x.flatten(1).double()  # [1257, 64], grey levels 0..16
 seed_everything(0)
 ppca = PPCA((64,), latents=2, scale=4.0).double()
 unknowing = Independent(Normal(torch.zeros(1257, 2).double(), 1.0), 1)  # the prior
 ppca.bias.data.copy_(digits.mean(0))
-runs = {"mixture, irises": em(fresh_mixture(), flowers, rounds=5, q=guess)}
+runs = {"mixture, irises": em(fresh_mixture(), flowers, rounds=5)}
 runs["PPCA, digits"] = em(ppca, digits, rounds=5, q=unknowing)
 fig, axes = plt.subplots(1, 2, figsize=(7.4, 3))
 for ax, (name, steps) in zip(axes, runs.items()):
@@ -1090,12 +1097,11 @@ for ax, (name, steps) in zip(axes, runs.items()):
     ax.set_xticks(range(len(steps)), [s.step.replace("start", "") for s in steps])
     ax.set(title=name, ylabel="nats per example", ylim=(floor, None))
     ax.grid(visible=False, axis="x")
-axes[0].legend(fontsize=9, loc="upper left")
+axes[1].legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.02, 1))
 plt.show()
 for name, steps in runs.items():
-    before, e, m = steps[:3]
-    print(f"{name}: start ELBO {before.elbo:.2f} + KL {before.kl:.2f}", end="; ")
-    print(f"E {e.elbo:.2f} + {abs(e.kl):.2f}; M {m.elbo:.2f} + {m.kl:.2f}")
+    first = ", ".join(f"{s.step} {s.elbo:.2f} + {abs(s.kl):.2f}" for s in steps[:4])
+    print(f"{name}, ELBO + KL: {first}")
 
 
 # %% [markdown]
@@ -1127,7 +1133,7 @@ for name, curve in curves.items():
     gaps_left = ", ".join(f"{curve[t]:.2f}" for t in (1, 5, 10, 20, 50))
     print(f"{name:31}: {gaps_left} nats to go after 1, 5, 10, 20, 50 passes")
 
-# %% mystnb={"figure": {"caption": "EM against gradient ascent on PPCA, from the same start: what is missing to the largest log-likelihood. EM needs no learning rate and no step of it can fail. Adam on all images at once lags behind; on small batches it makes twelve steps for one of EM, is ahead at first, and then keeps jittering, since its rate is constant.", "name": "fig-lv-gradient"}, "image": {"alt": "Four falling curves on a logarithmic vertical axis. EM's falls steadily to a thousandth of a nat. Two dashed ones for all images at once fall later. The one for batches of 100 starts lowest and ends on a noisy plateau at about a tenth of a nat."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "EM against gradient ascent on PPCA, from the same start: what is missing to the largest log-likelihood. EM needs no learning rate and no step of it can fail. Adam on all images at once lags behind; on small batches it makes twelve steps for one of EM, is ahead at first, and then keeps jittering, since its rate is constant.", "name": "fig-lv-gradient"}, "image": {"alt": "Four falling curves on a logarithmic vertical axis. EM's falls steadily to a thousandth of a nat. Two dashed ones for all images at once fall later. The one for batches of 100 starts lowest and ends on a noisy plateau at two hundredths of a nat."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(5.6, 3))
 looks = zip(("-", "--", "-.", ":"), (black, blue, sky, red))
 for (name, curve), (style, colour) in zip(curves.items(), looks):
@@ -1199,9 +1205,11 @@ plt.show()
 # An E-step for every example, for every change of $\theta$: for 50,000 images and a million steps nobody can afford it. **{term}`Amortised inference`** trains one network, the encoder, that maps $x$ to the parameters of its $q$ {cite:p}`gershman2014,kingma2014,rezende2014`. The cost of inference is paid once, in training; then each image takes one pass. What it loses is measured in two parts {cite:p}`cremer2018`:
 #
 # $$
+# \begin{aligned}
 # \log p_\theta(x) - \mathcal{L}(\theta, q_\phi; x)
-# = \underbrace{\log p_\theta(x) - \max_{q \in \mathcal{Q}} \mathcal{L}(\theta, q; x)}_{\text{approximation gap}}
-# + \underbrace{\max_{q \in \mathcal{Q}} \mathcal{L}(\theta, q; x) - \mathcal{L}(\theta, q_\phi; x)}_{\text{amortisation gap}} .
+# = {} & \underbrace{\log p_\theta(x) - \max_{q \in \mathcal{Q}} \mathcal{L}(\theta, q; x)}_{\text{approximation gap}} \\
+# & + \underbrace{\max_{q \in \mathcal{Q}} \mathcal{L}(\theta, q; x) - \mathcal{L}(\theta, q_\phi; x)}_{\text{amortisation gap}} .
+# \end{aligned}
 # $$ (eq-lv-gaps)
 #
 # The first is the family's fault, the second the network's. For PPCA with $\mathcal{Q}$ the diagonal Gaussians, all three quantities have a closed form: the best $q$ has the posterior's mean, and as variances the inverse of the diagonal of the posterior's precision, just as in {prf:ref}`thm-lv-diagonal`. We take the PPCA with 20 latents of Part 2 as the fixed $\theta$. Its latent axes may be rotated without changing $p(x)$, and we rotate them at random, or else its posterior would be diagonal. Then the core of the experiment, by hand: an encoder, trained on the bound.
@@ -1307,7 +1315,7 @@ for (name, curve), style in zip(one_by_one.items(), ("-", "--")):
     ax.plot(curve, style, color=blue, label=f"one by one, from {name}")
 ax.axhline(own, ls=":", color=black, label="one pass of the encoder")
 ax.set(yscale="log", xlabel="gradient steps for each image", ylabel="gap (nats)")
-ax.set(xlim=(0, 149))
+ax.set(xlim=(0, 149), ylim=(1e-3, 3e3))
 ax.legend(fontsize=8)
 plt.show()
 
