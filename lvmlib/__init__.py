@@ -12,7 +12,7 @@ floor  modules                                                      what for
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
-5      ``bounds``, ``estimators``, ``evaluation``,                  what is asked of any model
+5      ``bounds``, ``annealed``, ``estimators``, ``evaluation``,    what is asked of any model
        ``compression``
 6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
@@ -23,6 +23,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
+from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.autoregressive import (
     FVSBN,
     MADE,
@@ -40,7 +41,7 @@ from lvmlib.autoregressive import (
     WaveNet,
 )
 from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
-from lvmlib.bounds import elbo, iwae, log_likelihood
+from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
 from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
@@ -118,7 +119,7 @@ from lvmlib.information import (
     mutual_information,
     self_information,
 )
-from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.latent import PPCA, VAE, GaussianMixture, HierarchicalVAE, LinearGaussian, em
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
 from lvmlib.training import Objective, cosine, fit
@@ -132,6 +133,7 @@ __all__ = [
     "FVSBN",
     "MADE",
     "MLP",
+    "PPCA",
     "RNN",
     "VAE",
     "ActNorm",
@@ -157,7 +159,9 @@ __all__ = [
     "FactorisedCategorical",
     "Flow",
     "GatedPixelCNN",
+    "GaussianMixture",
     "Given",
+    "HierarchicalVAE",
     "Inverse",
     "InverseAutoregressive",
     "Invertible1x1Conv",
@@ -189,6 +193,7 @@ __all__ = [
     "Transform",
     "VariationalDequantize",
     "WaveNet",
+    "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
     "bits_per_dim",
@@ -197,7 +202,9 @@ __all__ = [
     "draw",
     "draw_constant",
     "dreg",
+    "effective_sample_size",
     "elbo",
+    "em",
     "entropy",
     "ffjord",
     "fit",

@@ -15,7 +15,7 @@ FLOORS = [
     {"distributions", "networks", "toys"},
     {"autoregressive", "flows"},
     {"latent"},
-    {"bounds", "estimators", "surgery", "evaluation", "compression"},
+    {"bounds", "annealed", "estimators", "surgery", "evaluation", "compression"},
     {"training", "runs", "checkpoints", "plotting"},
     {"cli", "experiments"},
 ]

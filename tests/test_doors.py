@@ -136,6 +136,20 @@ DOORS = {
         lambda scale: lvmlib.LinearGaussian(torch.ones(2, 1), torch.zeros(2), scale),
         {"scale": 0.5},
     ),
+    "GaussianMixture": (lvmlib.GaussianMixture, {"event_shape": (2,), "components": 3, "floor": 0.25}),
+    "PPCA": (lvmlib.PPCA, {"event_shape": (4,), "latents": 2, "scale": 0.5}),
+    "PPCA.sample": (
+        lambda n, temperature: lvmlib.PPCA((4,)).sample(n, None, temperature),
+        {"n": 3, "temperature": 0.5},
+    ),
+    "em": (
+        lambda rounds: torch.tensor([s[1:] for s in lvmlib.em(lvmlib.PPCA((4,), 1), torch.randn(9, 4), rounds)]),
+        {"rounds": 2},
+    ),
+    "annealed_log_likelihood": (
+        lambda **o: lvmlib.annealed_log_likelihood(line(), torch.ones(2, 1), **o),
+        {"k": 3, "temperatures": 4, "leapfrog": 2, "step": 0.25},
+    ),
     "MLP": (MLP, {"inputs": 3, "hidden": (4, 5), "outputs": 2}),
     "MaskedMLP": (
         MaskedMLP,
