@@ -86,7 +86,7 @@ def flow_quality(record: Record) -> str:
         for name, nll in row["nll"].items():
             own = name == "ours"
             library = "lvmlib" if own else f"{name} {record['packages'][name]}"
-            model = f"**{row['model']}**, {row['steps']:,} steps of {row['batch']}" if own else ""
+            model = f"**{row['model']}, {row['steps']:,} steps of {row['batch']}**" if own else ""
             rows.append(
                 [
                     model,
