@@ -4,11 +4,13 @@
 
 RealNVP on points of the plane, fresh ones at each step, and MAF on MNIST: grey levels with uniform noise, squeezed into
 (0, 1), their logits standardised. The same batches, optimizer and learning rate for all; several seeds. Test NLL is in
-nats of what the flow sees. No run is long enough to have converged.
+nats of what the flow sees. No run is long enough to have converged. A run that came apart counts as infinitely bad: its
+flow, and the mean over its seeds, have the figure null.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -58,7 +60,9 @@ def compare(
             torch.manual_seed(1000 + seed)  # the same batches, however many weights were drawn
             train(flow, batch, steps, rows)
             found[name].append(digits(test_nll(flow, test), 5))
-    means = {name: digits(statistics.mean(values), 5) for name, values in found.items()}
+    whole = {name: all(math.isfinite(value) for value in values) for name, values in found.items()}
+    means = {name: digits(statistics.mean(values), 5) if whole[name] else None for name, values in found.items()}
+    kept = {name: [value for value in values if math.isfinite(value)] for name, values in found.items()}
     print(model, means, flush=True)
     return {
         "model": model,
@@ -66,8 +70,8 @@ def compare(
         "batch": rows,
         "parameters": {name: sum(p.numel() for p in build(*size).parameters()) for name, build in builds.items()},
         "nll": means,
-        "spread": {name: [min(values), max(values)] for name, values in found.items()},
-        "runs": found,
+        "spread": {name: [min(values), max(values)] for name, values in kept.items() if values},
+        "runs": {name: [v if math.isfinite(v) else None for v in values] for name, values in found.items()},
     }
 
 

@@ -86,8 +86,16 @@ def flow_quality(record: Record) -> str:
         for name, nll in row["nll"].items():
             own = name == "ours"
             library = "lvmlib" if own else f"{name} {record['packages'][name]}"
-            model = f"**{row['model']}**, {row['steps']:,} steps of {row['batch']}" if own else ""
-            rows.append([model, library, f"{row['parameters'][name]:,}", number(nll), spread(row, name)])
+            model = f"**{row['model']}, {row['steps']:,} steps of {row['batch']}**" if own else ""
+            rows.append(
+                [
+                    model,
+                    library,
+                    f"{row['parameters'][name]:,}",
+                    "diverged" if nll is None else number(nll),
+                    spread(row, name),
+                ]
+            )
     return markdown(["Model", "Library", "Parameters", "Test NLL, nats", "Least to most"], rows, right=range(2, 5))
 
 
