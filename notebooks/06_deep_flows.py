@@ -116,7 +116,7 @@ fig, axes = plt.subplots(2, 5, figsize=(6, 2.75))
 for layer, (ax, at) in enumerate(zip(axes.flat, stops)):
     ax.scatter(*at.T, c=colours, s=1.2, lw=0)
     for limits, of in ((ax.set_xlim, at[:, 0]), (ax.set_ylim, at[:, 1])):
-        reach = 1.1 * of.abs().max().clamp(min=4.0).item()  # frames grow where points go
+        reach = 1.1 * of.abs().max().clamp(min=4.0).item()  # grows with the points
         limits(-reach, reach)
     ax.set(xticks=[], yticks=[])
     ax.set_title({0: "data", 8: "8: noise"}.get(layer, f"{layer}"), fontsize=9)
@@ -776,10 +776,11 @@ plt.show()
 
 # %% tolerance={"atol": 0.002}
 def on_fine_grid(name):
-    """log p at the midpoints of 300 x 300 cells of [-5, 5]^2, and the area of a cell."""
+    """log p at the midpoints of 300 x 300 cells of [-5, 5]^2, these, a cell's area."""
     fine, p = (torch.arange(300) + 0.5) / 30 - 5, toy(name)
     x = torch.cartesian_prod(fine, fine)
-    return torch.cat([p.log_prob(part) for part in x.split(9000)]).double(), x, 1 / 30**2
+    log_p = torch.cat([p.log_prob(part) for part in x.split(9000)])
+    return log_p.double(), x, 1 / 30**2
 
 
 def entropy(name):
@@ -800,8 +801,8 @@ print(f"{'seconds of one run':25}" + "".join(f"{value:9.0f}" for value in second
 print("\nKL divergence, least and largest of three seeds (FFJORD: one)")
 for name in names:
     ranges = [found[name][k]["kl_of_seeds"] for k in flows]
-    cells_ = (f"{min(v):.3f}-{max(v):.3f}" if len(v) > 1 else f"{v[0]:.3f}" for v in ranges)
-    print(f"{name:16}" + "".join(f"{cell:>13}" for cell in cells_))
+    spans = ("-".join(f"{v:.3f}" for v in sorted({min(r), max(r)})) for r in ranges)
+    print(f"{name:16}" + "".join(f"{span:>13}" for span in spans))
 
 # %% [markdown]
 # Two yardsticks for the last place. The best Gaussian, and the least that *any* flow made of shifts with two scales at its end can lose, by the formula of {numref}`ex-deep-floor`:
@@ -1126,7 +1127,8 @@ for x in range(K):
     gap = (some_q * (some_q / posterior).log()).mean().item()
     tight = (posterior * (w / posterior).log()).mean().item()
     uniform.append(bound)
-    print(f"x = {x}: {exact[-1]:.4f}   {bound:.4f}  {other:.4f}   {gap:.4f}   {tight:.4f}")
+    print(f"x = {x}: {exact[-1]:.4f}   {bound:.4f}  {other:.4f}", end="")
+    print(f"   {gap:.4f}   {tight:.4f}")
     assert bound < exact[-1] and gap > 0
     assert abs(other + gap - exact[-1]) < 1e-6 and abs(tight - exact[-1]) < 1e-6
 flat = torch.full((cells,), 0.3 * K, dtype=torch.float64)  # constant on a bin: equality
@@ -1420,7 +1422,8 @@ odd = mnist_test.x[[0, 8061]]
 torch.manual_seed(0)
 with torch.no_grad():
     steps = large.trace(odd).steps[1:]
-sizes = torch.stack([step.z[0].flatten(1).abs().amax(1) for step in steps])  # [layers, 2]
+largest = [step.z[0].flatten(1).abs().amax(1) for step in steps]
+sizes = torch.stack(largest)  # [layers, 2]
 fig, axes = plt.subplots(1, 3, figsize=(6, 2.1), width_ratios=[1, 1, 3])
 for ax, picture, label in zip(axes, odd, ("number 0", "number 8,061")):
     ax.imshow(picture[0], cmap="gray_r")
@@ -1431,7 +1434,8 @@ for size, (style, colour) in zip(sizes.T, (("-", "blue"), ("--", "vermilion"))):
 axes[2].set(xlabel="layer", ylabel="largest |entry|")
 plt.show()
 all_bits = large_record["test_bits_per_dim"]
-rest, worst = (large_record[f"test_bits_per_dim_{key}"] for key in ("without_worst", "worst"))
+rest = large_record["test_bits_per_dim_without_worst"]
+worst = large_record["test_bits_per_dim_worst"]
 print(f"mean of 10,000 test digits: {all_bits:,.0f} bits/dim; ", end="")
 print(f"without one of them: {rest:.3f}")
 print(f"the two worst: {worst[1]:.1e} and {worst[0]:.1f} bits/dim")
@@ -1482,8 +1486,8 @@ print(f"{row['steps']:,} steps of {row['batch_size']} digits, not converged")
 
 # %%
 minutes = large_record["training_minutes"]
-print(f"our Glow, two scales, {large_record['parameters']:,} weights: {rest:.2f} bits/dim")
-print("without the one picture, ", end="")
+print(f"our Glow, two scales, {large_record['parameters']:,} weights: ", end="")
+print(f"{rest:.2f} bits/dim without the one picture,")
 print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one core")
 
 # %% [markdown]
