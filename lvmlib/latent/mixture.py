@@ -17,7 +17,7 @@ class GaussianMixture(MixtureOfGaussians):
         \mathcal{L}(\theta, q; x) = \sum_k q_k \big(\log p(x, z = k) - \log q_k\big)
 
     `lvmlib.latent.em` trains it by EM, `lvmlib.training.fit` by gradients of the exact log-likelihood. Arguments and
-    attributes are those of `lvmlib.distributions.MixtureOfGaussians`; `start_from` makes a start from data.
+    attributes are those of `MixtureOfGaussians`; `start_from` makes a start from data.
 
     Args:
         event_shape: shape of one example, with D entries in all.
