@@ -1163,19 +1163,19 @@ for ax in axes:
     ax.axis("off")
 
 
-def cells(ax, values, dark, write=True):
+def squares(ax, values, dark, write=True):
     ax.imshow(dark, cmap="gray_r", vmin=-0.15, vmax=2)
     for i, row in enumerate(values.tolist() if write else []):
         for j, value in enumerate(row):
             ax.text(j, i, f"{value:g}", ha="center", va="center", fontsize=8)
 
 
-cells(axes[0], board, 1 - board, write=False)
-cells(axes[2], numbers, 0 * numbers)
+squares(axes[0], board, 1 - board, write=False)
+squares(axes[2], numbers, 0 * numbers)
 for ax, channel in zip(axes[3:7], channels):
-    cells(ax, channel, 0 * channel)
+    squares(ax, channel, 0 * channel)
 passes = torch.tensor([1.0, 1.0, 0.0, 0.0])[:, None].expand(4, 4)
-cells(axes[8], channels.flatten(1), passes)
+squares(axes[8], channels.flatten(1), passes)
 for place, title in ((0, "checkerboard"), (2, "squeeze"), (8, "channels (rows)")):
     axes[place].set_title(title, fontsize=9)
 plt.show()
@@ -1652,18 +1652,18 @@ for name, S in shapes.items():
 # %% tolerance={"atol": 0.02}
 bends = copy.deepcopy(chain).double()  # of the first figure
 x = torch.tensor([[2.9, 0.2]], dtype=torch.float64)  # near the top of a Gaussian
-f = lambda x: bends.trace(x).z[0]
-J = torch.autograd.functional.jacobian(f, x)[0, :, 0].detach()
+bent = lambda x: bends.trace(x).z[0]
+J_f = torch.autograd.functional.jacobian(bent, x)[0, :, 0].detach()
 sigma = 1e-4
 eta = torch.randn(100_000, 2, dtype=x.dtype, generator=torch.Generator().manual_seed(0))
 with torch.no_grad():
     exact = bends.log_prob(x).item()
-    for name, root in (("J", J), ("I", torch.eye(2, dtype=x.dtype))):
-        z = f(x) + sigma * eta @ root.T
-        q = MultivariateNormal(f(x)[0], sigma**2 * root @ root.T)
+    for name, root in (("J", J_f), ("I", torch.eye(2, dtype=x.dtype))):
+        z = bent(x) + sigma * eta @ root.T
+        q = MultivariateNormal(bent(x)[0], sigma**2 * root @ root.T)
         decoded = Normal(bends.decode(z), sigma).log_prob(x).sum(1)  # log p(x | z)
         weights = decoded + Normal(0, 1).log_prob(z).sum(1) - q.log_prob(z)
-        V = torch.linalg.inv(J) @ root @ root.T @ torch.linalg.inv(J).T
+        V = torch.linalg.inv(J_f) @ root @ root.T @ torch.linalg.inv(J_f).T
         limit = abs(V.trace() - 2 - torch.logdet(V)).item() / 2
         print(f"S = {name}{name}': ELBO below log p(x) by ", end="")
         print(f"{exact - weights.mean().item():.2f} nats, by the theorem {limit:.2f}")
