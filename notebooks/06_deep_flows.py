@@ -742,14 +742,14 @@ print(f"mean error of {each.numel():,} estimates below three standard errors: {w
 
 # %% tags=["hide-input"]
 names, flows = list(flow_gallery.DENSITIES), list(flow_gallery.FLOWS)
-side = torch.linspace(-4.5, 4.5, 101)
-plane = torch.cartesian_prod(side, side)  # [101 * 101, 2], x_1 outermost
+side = 0.09 * (torch.arange(100) + 0.5) - 4.5  # between the edges of all squares
+plane = torch.cartesian_prod(side, side)  # [100 * 100, 2], x_1 outermost
 
 
 @torch.no_grad()
 def on_grid(density):
-    """The density at the points of the grid, as a picture: [101, 101], row by x_2."""
-    return density.log_prob(plane).exp().view(101, 101).T
+    """The density at the points of the grid, as a picture: [100, 100], row by x_2."""
+    return density.log_prob(plane).exp().view(100, 100).T
 
 
 def panel(ax, picture, top):
