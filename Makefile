@@ -91,7 +91,7 @@ mutants: setup ## changes of the library's core that no test notices; by hand, b
 
 # The other libraries go into a folder of their own, so that the environment stays as the lock has it.
 RIVALS := .venv/rivals
-BENCHMARKS := three_ways cost_per_position training_step flow_step flow_costs determinant likelihood sampling completion quality compression
+BENCHMARKS := three_ways cost_per_position training_step flow_step flow_sampling flow_quality flow_costs determinant likelihood sampling completion quality compression
 # Freed memory stays with the process: asking the system for it again and again costs as much as a small network.
 KEEP_MEMORY := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 

@@ -34,8 +34,10 @@ LEAST = 3  # runs, or there is no spread to show
 clock = time.process_time
 
 
-def options(description: str | None) -> argparse.Namespace:
+def options(description: str | None, timed: bool = True) -> argparse.Namespace:
     """Read the command line and set the number of threads; `--quick` shrinks everything and keeps no result.
+
+    What is `timed` needs a quiet machine; what a model reaches after so many steps does not.
 
     Raises:
         SystemExit: results would be kept, and the machine is busy or fewer than three runs are asked for.
@@ -48,7 +50,8 @@ def options(description: str | None) -> argparse.Namespace:
     found = parser.parse_args()
     found.out = found.out or (None if found.quick else BENCHMARKS)
     if found.out is not None:
-        refuse_if_busy(found.threads)
+        if timed:
+            refuse_if_busy(found.threads)
         if found.repeats < LEAST:
             parser.error(f"a result that is kept needs {LEAST} runs at least, but --repeats is {found.repeats}")
     torch.set_num_threads(found.threads)
@@ -145,7 +148,13 @@ def processor() -> str:
 
 
 def write(
-    folder: Path | None, topic: str, title: str, began: float, packages: Sequence[str] = (), **facts: Any
+    folder: Path | None,
+    topic: str,
+    title: str,
+    began: float,
+    packages: Sequence[str] = (),
+    timed: bool = True,
+    **facts: Any,
 ) -> None:
     """Write `topic`.json: what was measured, by which command, with what, on what and when; print it without a folder.
 
@@ -155,12 +164,13 @@ def write(
         title: one line for readers.
         began: `time.perf_counter()` at the start.
         packages: other libraries whose versions belong to the result.
+        timed: whether a busy machine would spoil it.
         facts: the measurements.
 
     Raises:
         SystemExit: there is a folder, and something else was running at the end.
     """
-    if folder is not None:
+    if folder is not None and timed:
         refuse_if_busy(torch.get_num_threads())
     origin = provenance()
     record = {

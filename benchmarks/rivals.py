@@ -1,4 +1,4 @@
-"""Other libraries at the same job: samplers, which are functions of the number of draws, and couplings to train.
+"""Other libraries at the same job: samplers, which are functions of the number of draws. Flows are in `flow_rivals`.
 
 A rival is imported only when it is asked for. Sampling runs without gradient, which not all of them see to themselves.
 """
@@ -39,20 +39,6 @@ def sampler(net: nn.Module, draw: Sampler) -> Sampler:
 
     run.net = net.eval()  # type: ignore[attr-defined]
     return run
-
-
-def zuko_maf(dims: int, hidden: int, layers: int) -> Sampler:
-    """A masked autoregressive flow whose layers each have two hidden layers."""
-    flow = load("zuko.flows").MAF(features=dims, transforms=layers, hidden_features=(hidden, hidden))
-    return sampler(flow, lambda n: flow().sample((n,)))
-
-
-def nflows_maf(dims: int, hidden: int, layers: int) -> Sampler:
-    """The same of nflows: an input layer, one block of one layer, an output layer."""
-    flow = load("nflows.flows").MaskedAutoregressiveFlow(
-        dims, hidden, num_layers=layers, num_blocks_per_layer=1, use_residual_blocks=False
-    )
-    return sampler(flow, lambda n: flow.sample(n))
 
 
 def pythae_pixelcnn(side: int, layers: int, channels: int = 64) -> Sampler:
@@ -111,59 +97,3 @@ def transformers_gpt2(length: int, width: int, heads: int, layers: int) -> Sampl
 
     how = dict(do_sample=True, top_k=0, min_new_tokens=length, max_new_tokens=length, bad_words_ids=[[2]])
     return sampler(model, lambda n: model.generate(torch.full((n, 1), 2), **how))  # type: ignore[operator]
-
-
-# --- Couplings: 8 of them, two hidden layers each, two parameters for each entry that moves --------------------------
-
-
-class ReLUs(nn.Sequential):
-    """Linear maps with rectifiers between them; nflows hands its networks a context, here always None."""
-
-    def __init__(self, *widths: int):
-        layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:]):
-            layers += [nn.Linear(a, b), nn.ReLU()]
-        super().__init__(*layers[:-1])
-
-    def forward(self, x: torch.Tensor, context: None = None) -> torch.Tensor:
-        return super().forward(x)
-
-
-def nflows_realnvp(dims: int, layers: int, hidden: int) -> nn.Module:
-    """Every second entry moves, scaled by sigmoid(a + 2) + 0.001."""
-    transforms = load("nflows.transforms")
-    masks = [(torch.arange(dims) + i) % 2 * 2 - 1 for i in range(layers)]
-    couplings = [transforms.AffineCouplingTransform(m, lambda a, b: ReLUs(a, hidden, hidden, b)) for m in masks]
-    noise = load("nflows.distributions").StandardNormal([dims])
-    flow: nn.Module = load("nflows.flows").Flow(transforms.CompositeTransform(couplings), noise)
-    return flow
-
-
-def normflows_realnvp(dims: int, layers: int, hidden: int) -> nn.Module:
-    """The second half moves, scaled by exp(a); then the halves are exchanged."""
-    nf, chain = load("normflows"), []
-    for _ in range(layers):
-        net = nf.nets.MLP([dims // 2, hidden, hidden, dims])
-        chain += [nf.flows.AffineCouplingBlock(net), nf.flows.Permute(dims, mode="swap")]
-    noise = nf.distributions.DiagGaussian(dims, trainable=False)
-    flow: nn.Module = nf.NormalizingFlow(noise, chain[:-1])  # nothing to exchange after the last
-    return flow
-
-
-class ZukoRealNVP(nn.Module):
-    """Every second entry moves, scaled by exp(a / (1 + |a| / 6.9))."""
-
-    def __init__(self, dims: int, layers: int, hidden: int):
-        super().__init__()
-        self.flow = load("zuko.flows").RealNVP(dims, transforms=layers, hidden_features=(hidden, hidden))
-
-    def log_prob(self, x: torch.Tensor) -> torch.Tensor:
-        log_prob: torch.Tensor = self.flow().log_prob(x)
-        return log_prob
-
-
-COUPLINGS: dict[str, Callable[[int, int, int], nn.Module]] = {
-    "nflows": nflows_realnvp,
-    "normflows": normflows_realnvp,
-    "zuko": ZukoRealNVP,
-}

@@ -19,12 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import rivals
 from benchmarks.common import LEAST, digits, medians, options, spreads, take_turns, version, write
+from benchmarks.flow_rivals import maf_sampler
 from benchmarks.models import FOLLOWED, MODELS
 from benchmarks.plain_transformer import same_weights
-from benchmarks.prototypes import maf
 from lvmlib.autoregressive import MADE, Autoregressive, CausalTransformer
 from lvmlib.base import Density
 from lvmlib.experiments.vae_mnist import vae_mnist
+from lvmlib.flows import maf
 
 SHORTEST = 0.02  # seconds; what takes less is repeated within a run
 EVERY = {"RNN": 8, "WaveNet": 8, "CausalTransformer": 8, "PixelCNN": 8, "GatedPixelCNN": 8}
@@ -155,10 +156,10 @@ def beside(side: int, n: int) -> dict[str, list[Rival]]:
 
 def flows(length: int, hidden: int, n: int, repeats: int) -> dict[str, Any]:
     """The same masked autoregressive flow here, in zuko and in nflows."""
-    model = maf(length, layers=5, hidden=(hidden, hidden))
-    theirs = {"zuko": rivals.zuko_maf(length, hidden, 5), "nflows": rivals.nflows_maf(length, hidden, 5)}
+    model = maf((length,), layers=5, hidden=(hidden, hidden))
+    theirs = {name: maf_sampler(name, length, 5, hidden) for name in ("zuko", "nflows")}
     others = [Rival(key, key, f"{rivals.parameters(other):,} parameters", other) for key, other in theirs.items()]
-    settings = f"5 layers of {hidden} + {hidden} hidden units, {length} dimensions, {n} draws, on `MaskedMLP.steps`"
+    settings = f"5 layers of {hidden} + {hidden} hidden units, {length} dimensions, {n} draws"
     return compare("MAF", settings, model, n, others, repeats)
 
 

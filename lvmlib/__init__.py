@@ -12,7 +12,8 @@ floor  modules                                                      what for
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
-5      ``bounds``, ``compression``                                  what is asked of any model
+5      ``bounds``, ``annealed``, ``estimators``, ``evaluation``,    what is asked of any model
+       ``compression``
 6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
@@ -22,6 +23,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
+from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.autoregressive import (
     FVSBN,
     MADE,
@@ -39,21 +41,45 @@ from lvmlib.autoregressive import (
     WaveNet,
 )
 from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
-from lvmlib.bounds import elbo, iwae, log_likelihood
+from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
 from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
+    ConditionalCategorical,
     ConditionalDiscretizedLogistic,
     ConditionalNormal,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
+    FactorisedBernoulli,
+    FactorisedCategorical,
     MixtureOfGaussians,
     StandardNormal,
+    StandardUniform,
 )
 from lvmlib.draws import draw, draw_constant, frozen
+from lvmlib.estimators import (
+    ControlVariate,
+    LearnedBaseline,
+    NVILBaseline,
+    RunningBaseline,
+    dreg,
+    gumbel_softmax,
+    nvil,
+    optimal_baseline,
+    rebar,
+    relax,
+    reparameterization,
+    rloo,
+    score_function,
+    single_backward_iwae,
+    stl,
+    straight_through,
+    vimco,
+)
+from lvmlib.evaluation import gradient_moments, implicit_posterior, inference_gaps
 from lvmlib.flows import (
     ActNorm,
     AdditiveCoupling,
@@ -93,7 +119,7 @@ from lvmlib.information import (
     mutual_information,
     self_information,
 )
-from lvmlib.latent import VAE, LinearGaussian
+from lvmlib.latent import PPCA, VAE, GaussianMixture, HierarchicalVAE, LinearGaussian, em
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
 from lvmlib.training import Objective, cosine, fit
@@ -107,6 +133,7 @@ __all__ = [
     "FVSBN",
     "MADE",
     "MLP",
+    "PPCA",
     "RNN",
     "VAE",
     "ActNorm",
@@ -117,21 +144,28 @@ __all__ = [
     "CausalTransformer",
     "Chain",
     "ConditionalBernoulli",
+    "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
     "ContinuousFlow",
+    "ControlVariate",
     "Data",
     "Density",
     "Dequantize",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Elementwise",
+    "FactorisedBernoulli",
+    "FactorisedCategorical",
     "Flow",
     "GatedPixelCNN",
+    "GaussianMixture",
     "Given",
+    "HierarchicalVAE",
     "Inverse",
     "InverseAutoregressive",
     "Invertible1x1Conv",
+    "LearnedBaseline",
     "LinearGaussian",
     "Logit",
     "MaskedAutoregressive",
@@ -139,6 +173,7 @@ __all__ = [
     "MixtureCDF",
     "MixtureLogisticCoupling",
     "MixtureOfGaussians",
+    "NVILBaseline",
     "Objective",
     "OrderingMixture",
     "PatchTransformer",
@@ -148,14 +183,17 @@ __all__ = [
     "PixelRNN",
     "PixelSNAIL",
     "Reverse",
+    "RunningBaseline",
     "SplineCoupling",
     "Split",
     "Squeeze",
     "StandardNormal",
+    "StandardUniform",
     "Stochastic",
     "Transform",
     "VariationalDequantize",
     "WaveNet",
+    "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
     "bits_per_dim",
@@ -163,7 +201,10 @@ __all__ = [
     "cross_entropy",
     "draw",
     "draw_constant",
+    "dreg",
+    "effective_sample_size",
     "elbo",
+    "em",
     "entropy",
     "ffjord",
     "fit",
@@ -172,8 +213,12 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_kl",
     "glow",
+    "gradient_moments",
+    "gumbel_softmax",
     "huffman_code",
     "iaf",
+    "implicit_posterior",
+    "inference_gaps",
     "iwae",
     "js_divergence",
     "kl_divergence",
@@ -184,8 +229,19 @@ __all__ = [
     "mutual_information",
     "nice",
     "nsf",
+    "nvil",
+    "optimal_baseline",
     "realnvp",
+    "rebar",
+    "relax",
+    "reparameterization",
+    "rloo",
     "save_checkpoint",
+    "score_function",
     "seed_everything",
     "self_information",
+    "single_backward_iwae",
+    "stl",
+    "straight_through",
+    "vimco",
 ]

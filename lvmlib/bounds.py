@@ -209,3 +209,28 @@ def _of_rows(model: Density, x: Tensor, k: int, rows: int, context: Tensor | Non
         total = part if total is None else torch.logaddexp(total, part)
     assert total is not None
     return total - math.log(k)
+
+
+def effective_sample_size(log_weights: Tensor) -> Tensor:
+    r"""How many of the draws are at work: Kish's effective sample size of importance weights.
+
+    .. math:: \frac{(\sum_i w_i)^2}{\sum_i w_i^2}
+
+    It is k where all weights are equal and 1 where one of them is all there is. Measured on the very draws that it
+    judges, it cannot see what none of them hit.
+
+    Args:
+        log_weights: [k, ...], nats, as `Flow.log_weights` gives them.
+
+    Returns:
+        [...], between 1 and k.
+
+    Example:
+        >>> effective_sample_size(torch.tensor([0.0, 0.0, -100.0, -100.0]))
+        tensor(2.)
+
+    Source: Kish 1965, *Survey Sampling*; for importance sampling, Owen 2013, *Monte Carlo theory, methods and
+    examples*, section 9.3.
+    """
+    w = log_weights.softmax(0)  # shifting all log-weights changes nothing
+    return 1 / w.square().sum(0)

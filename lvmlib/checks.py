@@ -132,9 +132,9 @@ def check_support(x: Tensor, support: Constraint, owner: str) -> None:
     """Raise `ValueError` unless all values are finite and in the support."""
     if _fits(x, support):
         return
-    outside = ~(support.check(x) & x.isfinite())
-    if outside.dim() < x.dim():  # a constraint on whole rows, such as a simplex
-        outside = outside.view(*outside.shape, *[1] * (x.dim() - outside.dim())).expand_as(x)
+    inside = support.check(x)
+    inside = inside.view(*inside.shape, *[1] * (x.dim() - inside.dim()))  # a constraint on whole rows, such as one-hot
+    outside = ~(inside & x.isfinite())
     raise ValueError(
         f"{owner} expects values in {support}, but {int(outside.sum())} of {x.numel()} "
         f"values are not, such as {x[outside][0].item():g}. {_remedy(support)}"

@@ -96,6 +96,30 @@ def restore_generators(states: dict[str, Any]) -> None:
             source.write(states[name])
 
 
+def drawing_state(device: torch.device) -> torch.Tensor:
+    """The state of the one generator that torch draws from on a device: quicker to read than those of all.
+
+    Example:
+        >>> state = drawing_state(torch.device("cpu"))
+        >>> first = torch.rand(())
+        >>> restore_drawing_state(torch.device("cpu"), state)
+        >>> bool(torch.rand(()) == first)
+        True
+    """
+    if device.type in ("cpu", "mps"):
+        state: torch.Tensor = (torch if device.type == "cpu" else torch.mps).get_rng_state()
+        return state
+    return getattr(torch, device.type).get_rng_state(device)
+
+
+def restore_drawing_state(device: torch.device, state: torch.Tensor) -> None:
+    """Put a device's generator back to what `drawing_state` returned."""
+    if device.type in ("cpu", "mps"):
+        (torch if device.type == "cpu" else torch.mps).set_rng_state(state)
+    else:
+        getattr(torch, device.type).set_rng_state(state, device)
+
+
 @contextmanager
 def forked_generators(seed: int) -> Iterator[None]:
     """Inside the block all generators start from `seed`; after it they go on as if the block had not been.

@@ -868,8 +868,9 @@ z_ours = u.log() - (-u).log1p()  # the logit, whose slope is 1 / (u (1 - u))
 paid = log_slope - u.log() - (-u).log1p()
 
 element = MixtureLogistic(M)
-spread_out = torch.linspace(-1, 1, M)  # lvmlib adds this to the means
-inside_5 = 5 * torch.atanh(log_scale / 5)  # and keeps log-scales within 5
+spread_out = torch.linspace(-2, 2, M)  # lvmlib adds this to the means,
+inside_5 = 5 * torch.atanh(log_scale / 5)  # keeps log-scales within 5
+inside_5 = inside_5 + math.log((M - 1) / 2)  # and starts narrow
 told = [logits, loc - spread_out, inside_5, torch.zeros(100, 2)]  # no scale, no shift
 told = torch.cat(told, 1)
 z_theirs, log_slope_theirs = element.forward(x, told[:, :, None])

@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
 from lvmlib.base import Density, Transform
-from lvmlib.bounds import closed_form_kl, distortion_and_rate, elbo, iwae, log_likelihood
+from lvmlib.bounds import closed_form_kl, distortion_and_rate, effective_sample_size, elbo, iwae, log_likelihood
 from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalNormal, MixtureOfGaussians, StandardNormal
 from lvmlib.latent import VAE, LinearGaussian, StochasticPair
@@ -283,3 +283,13 @@ def test_closed_form_kl_of_one_layer_to_a_prior_that_depends_on_the_context():
     q, p = model.posterior(x, context), prior.distribution(context)
     expected = kl_divergence(Normal(q.loc, q.scale), Normal(p.loc, p.scale)).sum(1)
     torch.testing.assert_close(rate, expected.expand(4, 5))
+
+
+def test_effective_sample_size_counts_equal_weights_and_expects_what_theory_says():
+    log_w = torch.tensor([[0.0, 0.0, 3.0], [0.0, -1e4, 3.0], [0.0, -1e4, 3.0], [0.0, 0.0, 3.0]])
+    torch.testing.assert_close(effective_sample_size(log_w), torch.tensor([4.0, 2.0, 4.0]))
+    torch.testing.assert_close(effective_sample_size(log_w + 500), effective_sample_size(log_w))
+    torch.manual_seed(0)
+    noise = torch.randn(1_000_000)  # log-normal weights: E[w]^2 / E[w^2] = exp(-s^2)
+    share = effective_sample_size(0.7 * noise).item() / len(noise)
+    assert share == pytest.approx(math.exp(-0.49), rel=0.01)

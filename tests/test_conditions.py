@@ -10,7 +10,13 @@ from lvmlib import autoregressive as ar
 from lvmlib.base import Given
 from lvmlib.chain import Flow
 from lvmlib.data import Data
-from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, MixtureOfGaussians, StandardNormal
+from lvmlib.distributions import (
+    ConditionalBernoulli,
+    ConditionalNormal,
+    MixtureOfGaussians,
+    StandardNormal,
+    StandardUniform,
+)
 from lvmlib.latent import VAE, LinearGaussian
 from lvmlib.networks import MLP, planes
 from lvmlib.toys import toy
@@ -83,6 +89,7 @@ def indifferent():
     layer = LinearGaussian(torch.ones(6, 1), torch.zeros(6), 1.0)
     return {
         "normal": StandardNormal((6,)),
+        "uniform": StandardUniform((6,)),
         "mixture": MixtureOfGaussians((6,), 2),
         "toy": toy("rings"),
         "empty chain": Flow([], Flow([], StandardNormal((6,)))),

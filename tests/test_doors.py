@@ -11,7 +11,7 @@ import lvmlib
 from lvmlib import autoregressive as ar
 from lvmlib import flows
 from lvmlib.data import Data, mu_law_decode, mu_law_encode
-from lvmlib.distributions import StandardNormal
+from lvmlib.distributions import StandardNormal, StandardUniform
 from lvmlib.generators import forked_generators
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, MaskedMLP
 from lvmlib.toys import toy
@@ -24,6 +24,25 @@ def line():
     torch.manual_seed(0)
     layer = lvmlib.LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
     return lvmlib.Flow([layer], StandardNormal((1,)))
+
+
+def bits():
+    torch.manual_seed(0)
+    encoder = lvmlib.ConditionalBernoulli((3,), nn.Linear(2, 3))
+    return lvmlib.VAE(encoder, lvmlib.ConditionalNormal((2,), nn.Linear(3, 2), 1.0), lvmlib.FactorisedBernoulli((3,)))
+
+
+def bound_by(name, model, x):
+    return lambda **options: vars(lvmlib)[name](model(), x, **options)
+
+
+def controlled(estimator, network=None):
+    return lambda k: estimator(bits(), torch.ones(2, 2), lvmlib.ControlVariate(network), k)
+
+
+def noisy_gradient(n):
+    m = torch.ones(1, requires_grad=True)
+    return lvmlib.gradient_moments(lambda: m * torch.randn(1), [m], n).mean
 
 
 def told(event_shape=(1, 4, 4)):
@@ -85,6 +104,7 @@ DOORS = {
     ),
     "Density": (lvmlib.Density, {"event_shape": (2, 3)}),
     "StandardNormal": (StandardNormal, {"event_shape": (2, 3)}),
+    "StandardUniform": (StandardUniform, {"event_shape": (2, 3)}),
     "MixtureOfGaussians": (lvmlib.MixtureOfGaussians, {"event_shape": (2,), "components": 3, "floor": 0.25}),
     "ConditionalNormal": (
         lambda **o: lvmlib.ConditionalNormal(network=nn.Linear(1, 2), **o),
@@ -94,6 +114,12 @@ DOORS = {
         lambda **o: lvmlib.ConditionalBernoulli(network=nn.Linear(1, 2), **o),
         {"event_shape": (2,)},
     ),
+    "ConditionalCategorical": (
+        lambda **o: lvmlib.ConditionalCategorical(network=nn.Linear(1, 6), **o),
+        {"event_shape": (2, 3)},
+    ),
+    "FactorisedBernoulli": (lvmlib.FactorisedBernoulli, {"event_shape": (2, 3)}),
+    "FactorisedCategorical": (lvmlib.FactorisedCategorical, {"event_shape": (2, 3)}),
     "ConditionalDiscretizedLogistic": (
         lambda **o: lvmlib.ConditionalDiscretizedLogistic(network=nn.Linear(1, 4), **o),
         {"event_shape": (2,), "levels": 16},
@@ -109,6 +135,20 @@ DOORS = {
     "LinearGaussian": (
         lambda scale: lvmlib.LinearGaussian(torch.ones(2, 1), torch.zeros(2), scale),
         {"scale": 0.5},
+    ),
+    "GaussianMixture": (lvmlib.GaussianMixture, {"event_shape": (2,), "components": 3, "floor": 0.25}),
+    "PPCA": (lvmlib.PPCA, {"event_shape": (4,), "latents": 2, "scale": 0.5}),
+    "PPCA.sample": (
+        lambda n, temperature: lvmlib.PPCA((4,)).sample(n, None, temperature),
+        {"n": 3, "temperature": 0.5},
+    ),
+    "em": (
+        lambda rounds: torch.tensor([s[1:] for s in lvmlib.em(lvmlib.PPCA((4,), 1), torch.randn(9, 4), rounds)]),
+        {"rounds": 2},
+    ),
+    "annealed_log_likelihood": (
+        lambda **o: lvmlib.annealed_log_likelihood(line(), torch.ones(2, 1), **o),
+        {"k": 3, "temperatures": 4, "leapfrog": 2, "step": 0.25},
     ),
     "MLP": (MLP, {"inputs": 3, "hidden": (4, 5), "outputs": 2}),
     "MaskedMLP": (
@@ -132,6 +172,37 @@ DOORS = {
     "elbo": (lambda **o: lvmlib.elbo(line(), torch.ones(2, 1), **o), {"k": 3, "beta": 0.5}),
     "iwae": (lambda **o: lvmlib.iwae(line(), torch.ones(2, 1), **o), {"k": 3}),
     "log_likelihood": (lambda **o: lvmlib.log_likelihood(line(), torch.ones(2, 1), **o), {"k": 3, "rows": 4}),
+    **{
+        name: (bound_by(name, line, torch.ones(2, 1)), {"k": 3})
+        for name in ("reparameterization", "stl", "dreg", "single_backward_iwae")
+    },
+    **{
+        name: (bound_by(name, bits, torch.ones(2, 2)), {"k": 3})
+        for name in ("rloo", "vimco", "straight_through", "optimal_baseline")
+    },
+    "score_function": (
+        lambda **o: lvmlib.score_function(bits(), torch.ones(2, 2), **o),
+        {"k": 3, "baseline": torch.tensor(-2.0)},  # which may be negative
+    ),
+    "gumbel_softmax": (
+        lambda **o: lvmlib.gumbel_softmax(bits(), torch.ones(2, 2), **o),
+        {"k": 3, "temperature": 0.5},
+    ),
+    "nvil": (lambda k: lvmlib.nvil(bits(), torch.ones(2, 2), lvmlib.NVILBaseline(nn.Linear(2, 1)), k), {"k": 3}),
+    "rebar": (controlled(lvmlib.rebar), {"k": 3}),
+    "relax": (controlled(lvmlib.relax, nn.Linear(5, 1)), {"k": 3}),
+    "RunningBaseline": (lvmlib.RunningBaseline, {"decay": 0.5}),
+    "NVILBaseline": (lambda decay: lvmlib.NVILBaseline(nn.Linear(2, 1), decay), {"decay": 0.5}),
+    "ControlVariate": (lvmlib.ControlVariate, {"temperature": 0.5, "scale": torch.tensor(-1.0)}),
+    "gradient_moments": (noisy_gradient, {"n": 3}),
+    "implicit_posterior": (
+        lambda **o: lvmlib.implicit_posterior(line(), torch.ones(2, 1), **o),
+        {"k": 3, "n": 2, "rows": 5},
+    ),
+    "inference_gaps": (
+        lambda **o: lvmlib.inference_gaps(line(), torch.ones(2, 1), **o).best,
+        {"steps": 2, "lr": 0.125, "k": 3, "draws": 4},
+    ),
     "cosine": (
         lambda **o: torch.tensor(float(lvmlib.cosine(**o)(3))),
         {"peak": 0.5, "steps": 10, "warmup": 5},

@@ -73,7 +73,7 @@ CHAPTERS = {
         "deep bijections",
         2,
         4,
-        8,
+        6,
         "RealNVP, Glow, Flow++ and splines; continuous flows; dequantization; a flow as a VAE with deterministic "
         "encoder and decoder.",
     ),

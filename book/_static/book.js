@@ -34,3 +34,74 @@
     if (shown !== null) root.dataset.theme = shown;
   });
 })();
+
+// A film is a figure, of a cell tagged film-6x4, whose picture holds its frames in 6 columns and 4 rows. Here one frame
+// shows at a time, above a slider; print, and a reader without scripts, keep the whole strip.
+(function () {
+  "use strict";
+  const PAD = 0.06 * 180; // pixels of white around every stored figure: inches times dots per inch
+
+  function film(cell) {
+    const [columns, rows] = cell.className.match(/tag_film-(\d+)x(\d+)/).slice(1).map(Number);
+    const image = cell.querySelector(".cell_output img");
+    const link = image.closest("a") || image;
+    const shade = PAD / image.naturalWidth;
+    const frames = columns * rows;
+    const height = (image.naturalHeight / image.naturalWidth - 2 * shade) / rows; // of a frame, in widths of the strip
+    const width = (1 - 2 * shade) / columns;
+
+    const pane = document.createElement("div");
+    pane.className = "film-window";
+    pane.style.aspectRatio = `${width} / ${height}`;
+    const picture = image.cloneNode();
+    picture.style.cssText = `width: ${100 / width}%; max-width: none;`;
+    pane.append(picture);
+
+    const bar = document.createElement("div");
+    bar.className = "film-bar";
+    const button = document.createElement("button");
+    button.type = "button";
+    const slider = document.createElement("input");
+    Object.assign(slider, { type: "range", min: 0, max: frames - 1, step: 1, value: 0 });
+    slider.setAttribute("aria-label", "Frame of the film");
+    const place = document.createElement("output");
+    bar.append(button, slider, place);
+    link.after(pane, bar);
+    link.classList.add("film-strip");
+
+    let timer = null;
+    function show() {
+      const frame = Number(slider.value);
+      const x = shade + (frame % columns) * width;
+      const y = shade + Math.floor(frame / columns) * height;
+      const tall = image.naturalHeight / image.naturalWidth;
+      picture.style.transform = `translate(${-100 * x}%, ${(-100 * y) / tall}%)`;
+      place.textContent = `${frame + 1} of ${frames}`;
+    }
+    function stop() {
+      clearInterval(timer);
+      timer = null;
+      button.textContent = "Play";
+    }
+    button.addEventListener("click", function () {
+      if (timer !== null) return stop();
+      if (Number(slider.value) === frames - 1) slider.value = 0;
+      button.textContent = "Pause";
+      timer = setInterval(function () {
+        slider.value = Number(slider.value) + 1;
+        show();
+        if (Number(slider.value) === frames - 1) stop();
+      }, 120);
+    });
+    slider.addEventListener("input", function () {
+      stop();
+      show();
+    });
+    stop();
+    show();
+  }
+
+  window.addEventListener("load", function () {
+    for (const cell of document.querySelectorAll('.cell[class*="tag_film-"]')) film(cell);
+  });
+})();

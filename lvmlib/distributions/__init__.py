@@ -1,18 +1,29 @@
 """Parts of models that torch.distributions has no `nn.Module` for: densities with learned or computed parameters."""
 
+from lvmlib.distributions.categorical import (
+    ConditionalCategorical,
+    FactorisedBernoulli,
+    FactorisedCategorical,
+    OneHots,
+)
 from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
-from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal
+from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal, StandardUniform
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
 
 __all__ = [
     "Coins",
     "ConditionalBernoulli",
+    "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
+    "FactorisedBernoulli",
+    "FactorisedCategorical",
     "MixtureOfGaussians",
+    "OneHots",
     "StandardNormal",
+    "StandardUniform",
 ]

@@ -1,4 +1,4 @@
-"""Densities that stand for themselves: the standard normal and a mixture of Gaussians."""
+"""Densities that stand for themselves: the standard normal, the uniform one and a mixture of Gaussians."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, MultivariateNormal, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    Uniform,
+    constraints,
+)
 
 from lvmlib.base import Density
 from lvmlib.checks import (
@@ -49,6 +58,39 @@ class StandardNormal(Density):
         if self._noise is None or self._noise.zeros is not self.loc:  # the module has moved since
             self._noise = StandardNoise(self.loc, len(self.event_shape))
         return self._noise
+
+
+class StandardUniform(Density):
+    r"""The uniform density on the cube :math:`[0, 1]^D`: the base of flows that end in distribution functions.
+
+    Args:
+        event_shape: shape of one example.
+
+    Example:
+        >>> StandardUniform((2,)).log_prob(torch.tensor([[0.5, 1.0]]))
+        tensor([0.])
+    """
+
+    zeros: Tensor
+    support = constraints.unit_interval
+    ignores_context = True
+
+    def __init__(self, event_shape: Sequence[int]):
+        super().__init__(event_shape)
+        self.register_buffer("zeros", torch.zeros(self.event_shape), persistent=False)
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The uniform distribution, in as many rows as a context has."""
+        zeros = self.zeros if context is None else self.zeros.expand(len(context), *self.event_shape)
+        return Independent(_OnCube(zeros, zeros + 1, validate_args=False), len(self.event_shape))
+
+
+class _OnCube(Uniform):
+    """With both ends, unlike torch's: a distribution function may round to 1."""
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        inside = value.ge(self.low) & value.le(self.high)
+        return torch.zeros_like(value).masked_fill(~inside, -math.inf)
 
 
 class MixtureOfGaussians(Density):

@@ -80,7 +80,7 @@ class DiagonalNormal(Distribution):
     @property
     def held(self) -> Tensor:
         r""":math:`\log \sigma` where it is exponentiated, held inside its range, [\*batch, \*event]."""
-        return self.log_scale.clamp(*RANGE[self.log_scale.dtype])
+        return F.hardtanh(self.log_scale, *RANGE[self.log_scale.dtype])  # clamp, with a gradient in one pass
 
     scale = stddev
 
@@ -96,7 +96,7 @@ class DiagonalNormal(Distribution):
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r""":math:`\mu + \sigma \epsilon` with standard normal noise: [\*sample_shape, \*batch, \*event]."""
-        return self.loc + self.stddev * self._noise(sample_shape)
+        return torch.addcmul(self.loc, self.stddev, self._noise(sample_shape))
 
     def rsample_with_log_prob(self, n: int) -> tuple[Tensor, Tensor]:
         """Draw `n` times, with log q from the noise itself: z [n, \\*batch, \\*event], log q [n, \\*batch] in nats.
@@ -106,7 +106,7 @@ class DiagonalNormal(Distribution):
         noise = self._noise((n,))
         squares = _sum(noise.square(), self.event_dims)
         log_q = -0.5 * squares - _sum(self.log_scale, self.event_dims) - 0.5 * self.event_shape.numel() * LOG_2PI
-        return self.loc + self.stddev * noise, log_q
+        return torch.addcmul(self.loc, self.stddev, noise), log_q
 
     def _noise(self, sample_shape: Sequence[int]) -> Tensor:
         return torch.randn(*sample_shape, *self.loc.shape, dtype=self.loc.dtype, device=self.loc.device)
@@ -208,10 +208,7 @@ class Coins(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         r"""Log-probability of zeros and ones [..., \*batch, \*event]; [..., \*batch], nats."""
-        logits, x = self.logits, at_least_float32(x)
-        if x.shape != logits.shape:
-            logits, x = torch.broadcast_tensors(logits, x)
-        return _sum(log_prob_of_bits(logits, x), self.event_dims)
+        return _sum(log_prob_of_bits(self.logits, at_least_float32(x)), self.event_dims)
 
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         r"""Draw zeros and ones: [\*sample_shape, \*batch, \*event]."""
@@ -248,7 +245,7 @@ def log_prob_of_bits(logits: Tensor, x: Tensor) -> Tensor:
         >>> log_prob_of_bits(torch.tensor([math.inf, math.inf, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
         tensor([ 0.0000,    -inf, -0.6931])
     """
-    return F.logsigmoid(logits * (2 * x - 1))
+    return F.logsigmoid(logits * torch.add(x.new_full((), -1.0), x, alpha=2))
 
 
 def _sum(x: Tensor, axes: int) -> Tensor:
@@ -291,4 +288,5 @@ def _kl_from_torch(q: Independent, p: DiagonalNormal | Coins) -> Tensor:
 @register_kl(Coins, Coins)  # type: ignore[untyped-decorator]
 def _kl_coins(q: Coins, p: Coins) -> Tensor:
     _check_same_event(q, p)
-    return not_negative(kl_divergence(q.independent(), p.independent()))
+    batch = torch.broadcast_shapes(q.batch_shape, p.batch_shape)  # torch's coins do not do it
+    return not_negative(kl_divergence(q.expand(batch).independent(), p.expand(batch).independent()))

@@ -113,11 +113,12 @@ class MaskedAutoregressive(Transform):
         step, order = self.net.steps(len(z), context), self.net.order
         last: Tensor | None = None
         entries, log_slopes = [], []
-        for t, column in enumerate(z.index_select(1, order).unbind(1)):
-            last, log_slope = self.element.inverse(column, step(t, last))
+        for t, entry in enumerate(z.t().index_select(0, order).unbind()):  # rows lie in one stretch of memory
+            last, log_slope = self.element.inverse(entry, step(t, last))
             entries.append(last)
             log_slopes.append(log_slope)
-        return torch.stack(entries, 1).index_select(1, order.argsort()), torch.stack(log_slopes, 1)
+        x = torch.stack(entries).index_select(0, order.argsort())
+        return x.t().contiguous(), torch.stack(log_slopes).t()
 
     def _parallel(self, z: Tensor, context: Tensor | None, rounds: int) -> tuple[Tensor, Tensor] | None:
         """All entries at once, until nothing changes; None where that takes more rounds."""

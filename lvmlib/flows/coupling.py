@@ -93,13 +93,14 @@ class Coupling(Transform):
     def _move(self, x: Tensor, context: Tensor | None, by: object) -> tuple[Tensor, Tensor]:
         kept, free = self._apart(x.flatten(1))
         moved, log_slope = by(free, self.parameters_given(x, kept, context))  # type: ignore[operator]
-        return self._together(kept, moved).view(x.shape), log_slope.sum(1)
+        z = self._together(kept, moved)
+        return z if z.shape == x.shape else z.view(x.shape), log_slope.sum(1)
 
     def parameters_given(self, x: Tensor, kept: Tensor, context: Tensor | None) -> Tensor:
         """Parameters [B, P, M] of the M entries that move, from an example and those of its entries that pass."""
         context = read_context(self, context, self.context, len(x))
         if self.split:
-            seen = kept.view(len(x), -1, *self.event_shape[1:])
+            seen = kept if x.dim() == 2 else kept.view(len(x), -1, *self.event_shape[1:])
         else:
             seen = x * self.mask
         out: Tensor = self.network(beside(self, seen, context))
@@ -107,12 +108,13 @@ class Coupling(Transform):
         return parameters if self.split else parameters.index_select(2, self.order[self.kept :])
 
     def _apart(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        if self.first == "kept":
-            return flat[:, : self.kept], flat[:, self.kept :]
+        free = flat.shape[1] - self.kept
         if self.first == "moved":
-            return flat[:, -self.kept :], flat[:, : -self.kept]
-        sorted_ = flat.index_select(1, self.order)
-        return sorted_[:, : self.kept], sorted_[:, self.kept :]
+            moved, kept = flat.split([free, self.kept], 1)
+            return kept, moved
+        sorted_ = flat if self.first == "kept" else flat.index_select(1, self.order)
+        kept, moved = sorted_.split([self.kept, free], 1)
+        return kept, moved
 
     def _together(self, kept: Tensor, moved: Tensor) -> Tensor:
         if self.first == "moved":

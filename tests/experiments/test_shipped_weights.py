@@ -14,11 +14,11 @@ from lvmlib.base import bits_per_dim
 from lvmlib.bounds import log_likelihood
 from lvmlib.checkpoints import SHIPPED, load_checkpoint
 from lvmlib.data import Data, load
-from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, speech, text
+from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, flow_images, speech, text
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-ELSEWHERE = {"vae_faces"}  # tests/experiments/test_vae_faces.py
+ELSEWHERE = {"vae_faces", "flow_gallery"}  # tests/experiments/test_vae_faces.py, test_flow_gallery.py
 
 
 def digits() -> Data:
@@ -37,6 +37,13 @@ def of_emoji(model, name: str) -> Tensor:
     return bits_per_dim(model.log_prob(load("emoji")[2].x[:20]), emoji.SHAPE)
 
 
+def of_flow(model, name: str) -> Tensor:
+    """Bound on bits per dimension of each of the first hundred test pictures, one draw of the noise."""
+    _, _, test, _ = flow_images.pictures(name.removeprefix("flow_"))
+    context = flow_images.classes(test)[:100] if name == "flow_glow_classes" else None
+    return bits_per_dim(model.log_prob(test.x[:100], context), test.event_shape)
+
+
 def of_speech(model, name: str) -> Tensor:
     return torch.tensor([speech.bits_per_sample(model, x[None]) for x in load("speech")[2].x[:3]])
 
@@ -52,6 +59,7 @@ CHECKS: dict[str, tuple[Callable[[], torch.nn.Module], Each, str]] = {
     **{f"{name}_mnist": (b, of_digits, "test_nll_nats") for name, b in conditional_mnist.MODELS.items()},
     **{f"emoji_{name}": (b, of_emoji, "test_bits_per_dim") for name, b in emoji.MODELS.items()},
     **{f"text_{name}": (b, of_text, "test_bits_per_character") for name, b in text.MODELS.items()},
+    **{f"flow_{name}": (b, of_flow, "test_bits_per_dim_without_worst") for name, b in flow_images.MODELS.items()},
     "wavenet_speech": (speech.wavenet_speech, of_speech, "test_bits_per_sample"),
     "vae_mnist": (vae_mnist, lambda m, _: -log_likelihood(m, digits().x[:50], k=50), "test_nll_nats"),
     "vae_mnist_2d": (

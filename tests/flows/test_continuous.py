@@ -40,6 +40,22 @@ def test_a_linear_field_has_the_matrix_exponential():
     torch.testing.assert_close(log_det, a.trace().expand(5), rtol=1e-8, atol=1e-9)
 
 
+def test_times_in_between_add_up_and_lead_back():
+    layer = layer_of(trace="exact", tolerance=1e-10)
+    x = torch.randn(4, 3).double()
+    z, log_det = layer(x)
+    half, first = layer.between(x, 0, 0.5)
+    end, second = layer.between(half, 0.5, 1.0)
+    torch.testing.assert_close(end, z, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(first + second, log_det, rtol=1e-7, atol=1e-8)
+    back, paid = layer.between(half, 0.5, 0.0)
+    torch.testing.assert_close(back, x, rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(paid, -first, rtol=1e-7, atol=1e-8)
+    assert torch.equal(layer.between(x, 0.3, 0.3)[0], x) and (half - x).abs().max() > 1e-3
+    with pytest.raises(ValueError, match=r"from time 0 \(data\) to 1 \(noise\), but a time is 1.5"):
+        layer.between(x, 0, 1.5)
+
+
 @pytest.mark.parametrize("method", ["dopri5", "rk4"])
 def test_gradients_backwards_in_time_are_those_through_the_solver(method):
     """Of the weights, of x and of the context, which the second equation would lose if it were not told of it."""

@@ -55,6 +55,8 @@ CORE: dict[str, list[str]] = {  # each file, or folder, of the core and the test
     "lvmlib/trace.py": FLOW,
     "lvmlib/chain.py": FLOW,
     "lvmlib/bounds.py": FLOW,
+    "lvmlib/estimators": ["tests/estimators"],
+    "lvmlib/evaluation.py": ["tests/test_evaluation.py"],
     "lvmlib/generators.py": ["tests/test_generators.py", "tests/test_base.py", "tests/runs"],
     "lvmlib/information": ["tests/test_information*.py"],
     "lvmlib/distributions": ["tests/distributions", "tests/latent"],

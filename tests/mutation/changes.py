@@ -17,6 +17,7 @@ COMPUTED = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.
 COMPUTED |= {ast.Pow: ast.Mult, ast.Mod: ast.Add, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift}
 MOST = 20  # larger numbers are sizes of buffers and the like: one more or less is the same
 IDLE = (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)
+STOPS = {"frozen"}  # functions that return what they are given, without its gradient
 JOINED = {ast.And: ast.Or, ast.Or: ast.And}
 
 
@@ -115,6 +116,10 @@ def _variants(node: ast.AST) -> Iterator[ast.AST]:
     elif isinstance(node, (ast.If, ast.IfExp)):
         yield _with(node, test=ast.UnaryOp(ast.Not(), node.test))
     elif isinstance(node, ast.Call):
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "detach" and not node.args:
+            yield node.func.value  # a gradient flows where it was stopped
+        elif isinstance(node.func, ast.Name) and node.func.id in STOPS:
+            yield node.args[0]
         for i in range(len(node.keywords)):
             yield _with(node, keywords=node.keywords[:i] + node.keywords[i + 1 :])
     elif isinstance(node, ast.Expr) and not isinstance(node.value, (ast.Constant, ast.Yield, ast.YieldFrom)):

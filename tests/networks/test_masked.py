@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch import nn
 
-from lvmlib.networks import MaskedLinear, MaskedMLP, masked
+from lvmlib.networks import MaskedLinear, MaskedMLP, masked, masked_linear
 
 
 def paths(net):
@@ -148,3 +148,30 @@ def test_masked_steps_read_a_prefix_in_one_piece(known, residual):
         for t in range(known, 6):
             got = step(t, given[:, :known] if t == known else given[:, t - 1])
             torch.testing.assert_close(got, expected[:, :, net.order[t]], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("blocks", [1, 3])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_large_masked_map_in_pieces_is_the_whole_one(blocks, backwards):
+    mask = torch.ones(210, 190).tril(-1)
+    mask = mask.flip(1) if backwards else mask
+    layer = MaskedLinear(190, mask, blocks).double()
+    assert len(layer.pieces) == 0 if blocks * mask.numel() < masked_linear.LARGE else len(layer.pieces) > 1
+    layer.pieces = masked_linear.pieces_of(mask)
+    x = torch.randn(2, 5, 190, dtype=torch.float64, requires_grad=True)
+    whole = x @ (mask.repeat(blocks, 1) * layer.weight).t() + layer.bias
+    sides = [x, layer.weight, layer.bias]
+    cotangent = torch.randn_like(whole)
+    wanted, found = (torch.autograd.grad(y, sides, cotangent) for y in (whole, layer(x)))
+    torch.testing.assert_close(layer(x), whole)
+    torch.testing.assert_close(found, wanted)
+
+
+def test_pieces_follow_the_mask_set_and_are_spared_where_units_are_in_no_order():
+    net = MaskedMLP(400, (300,), 1, order=range(400), masks=2)
+    first = net.layers[0].pieces
+    assert first[0] == (75, 0, 99) and first[-1] == (75, 0, 398)
+    net.use(1)  # the same order, but units at random places
+    assert net.layers[0].pieces == []
+    net.use(0)
+    assert net.layers[0].pieces == first

@@ -67,6 +67,38 @@ def flow_step(record: Record) -> str:
     return markdown(head, rows, right=range(2, 6))
 
 
+def flow_sampling(record: Record) -> str:
+    """Draws entry by entry, by parallel rounds, and by zuko."""
+    ways = {"ours": "lvmlib, entry by entry", "parallel": "lvmlib, parallel rounds", "zuko": "zuko"}
+    rows = []
+    for row in record["rows"]:
+        for way, said in ways.items():
+            ratio = "" if way == "ours" else times(row["seconds"][way] / row["seconds"]["ours"])
+            cells = [number(1e3 * row["seconds"][way]), spread(row, way, scale=1e3), ratio]
+            rows.append([f"**{row['model']}**" if way == "ours" else "", said, *cells])
+    return markdown(["Model", "Way", "Draws, ms", "Least to most", "Times ours"], rows, right=range(2, 5))
+
+
+def flow_quality(record: Record) -> str:
+    """A row for each library: the mean over the seeds, and the least and the most."""
+    rows = []
+    for row in record["rows"]:
+        for name, nll in row["nll"].items():
+            own = name == "ours"
+            library = "lvmlib" if own else f"{name} {record['packages'][name]}"
+            model = f"**{row['model']}, {row['steps']:,} steps of {row['batch']}**" if own else ""
+            rows.append(
+                [
+                    model,
+                    library,
+                    f"{row['parameters'][name]:,}",
+                    "diverged" if nll is None else number(nll),
+                    spread(row, name),
+                ]
+            )
+    return markdown(["Model", "Library", "Parameters", "Test NLL, nats", "Least to most"], rows, right=range(2, 5))
+
+
 def likelihood(record: Record) -> str:
     """Seconds and memory of ours and of plain PyTorch."""
     rows = []
@@ -116,6 +148,8 @@ TOPICS = {
     "passes": passes,
     "completion": completion,
     "flow_step": flow_step,
+    "flow_sampling": flow_sampling,
+    "flow_quality": flow_quality,
     "flow_costs": flow_costs,
     "determinant": determinant,
     "likelihood": likelihood,
