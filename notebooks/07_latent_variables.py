@@ -894,7 +894,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Each run ends on one hump, and on which one is decided by its start; the largest hump, in the middle, was found by neither. $\operatorname{KL}(q \,\Vert\, p)$ punishes $q$ for going where the posterior is small, so no single Gaussian bridges the valleys. A $q$ that fits a hump of probability $\pi$ perfectly has a KL of $-\log \pi$. The hump on the left holds 0.17 of the posterior and that on the right 0.24, and $-\log 0.17 = 1.77$ and $-\log 0.24 = 1.43$ are the divergences that were printed, up to a hundredth.
+# Each run ends on one hump, and on which one is decided by its start; the largest hump, in the middle, was found by neither. $\operatorname{KL}(q \,\Vert\, p)$ punishes $q$ for going where the posterior is small, so no single Gaussian bridges the valleys. A $q$ that stays within a region holding the share $\pi$ of the posterior has a KL of at least $-\log \pi$, and exactly that if it *is* the posterior there. Between the lowest points of the curve the hump on the left holds 0.18 and that on the right 0.24, so 1.74 and 1.41 nats are the least that was possible; the two Gaussians come within 0.03 of them.
 # :::
 #
 # **Where does the bound differ from the likelihood, then?** By $\operatorname{KL}(q \,\Vert\, p_\theta(z \mid x))$: more where the posterior has several humps, is skewed or correlated in ways that the family of $q$ is not. Keep that in mind for the end of Part 4.
@@ -949,7 +949,7 @@ print(f"two humps: {np.logaddexp(L_1, L_2):.2f} nats, log p(x) = {log_p_seen:.2f
 # - **E-step:** $q_n \leftarrow p_{\theta_t}(z \mid x_n)$ for all $n$, the maximiser of $\mathcal{L}(\theta_t, q)$ over $q$;
 # - **M-step:** $\theta_{t+1} \leftarrow \arg\max_\theta \mathcal{L}(\theta, q) = \arg\max_\theta \sum_n \mathbb{E}_{q_n}[\log p_\theta(x_n, z)]$.
 #
-# Then $\ell(\theta_{t+1}) \ge \ell(\theta_t)$. Where the derivatives exist, $\nabla_\theta \mathcal{L}(\theta, q) = \nabla_\theta\, \ell(\theta)$ at $\theta = \theta_t$ after the E-step, so EM stands still only where the likelihood is stationary.
+# Then $\ell(\theta_{t+1}) \ge \ell(\theta_t)$, where the maxima are assumed to exist. If $\theta_t$ is an interior point at which the derivatives exist, $\nabla_\theta \mathcal{L}(\theta, q) = \nabla_\theta\, \ell(\theta)$ at $\theta = \theta_t$ after the E-step, so at such a point EM stands still only where the likelihood is stationary.
 # :::
 #
 # :::{prf:proof}
@@ -1022,7 +1022,7 @@ for first_three in ([10, 60, 110], [10, 70, 140]):
     print(f"species against component {table.tolist()}")
 
 # %% [markdown]
-# The likelihood never falls. From the first start, all but five flowers end up with their species, although nobody named one. From the second, EM has stopped moving half a nat lower after 40 rounds, at a *local* maximum or on a long plateau: it climbs, it does not search. Try a few starts and keep the likeliest. (But beware of one that is too likely: a component that shrinks onto a single flower has an unbounded likelihood, which a floor under the covariances prevents.) `lvmlib.latent.em` takes the same steps and reports the bound and the KL divergence after each half of a round. It is called with a model that knows three things: its posterior, its bound for a given $q$, and its M-step.
+# The likelihood never falls. From the first start, all but five flowers end up with their species, although nobody named one. From the second, EM stops half a nat lower, at a *local* maximum: it climbs, it does not search. Try a few starts and keep the likeliest. (But beware of one that is too likely: a component that shrinks onto a single flower has an unbounded likelihood, which a floor under the covariances prevents.) `lvmlib.latent.em` takes the same steps and reports the bound and the KL divergence after each half of a round. It is called with a model that knows three things: its posterior, its bound for a given $q$, and its M-step.
 
 # %%
 root = torch.linalg.cholesky(spread)
@@ -1109,7 +1109,7 @@ for name, steps in runs.items():
 # An E-step changes $q$ only, so $\log p_\theta(x)$, the top of the bar, cannot move: the KL falls to 0 and the ELBO takes its place. An M-step changes $\theta$ only. It raises the ELBO, and the KL grows from 0 to something positive, since $q$ is the posterior of the *old* parameters. Both parts grew, so the likelihood rose by more than the bound.
 # :::
 #
-# **EM or gradients?** Nothing forces the turns. Both models have an exact likelihood, so `fit` can climb it directly, by the gradient that {prf:ref}`thm-lv-em` says is the same. PPCA has a single maximum, which `solve` knows, so we can count how far each method still has to go after each pass through the data. Adam takes its steps on all images at once (at the better two of four rates), or on batches of 100, twelve to a pass (at the better of two).
+# **EM or gradients?** Nothing forces the turns. Both models have an exact likelihood, so `fit` can climb it directly, by the gradient that {prf:ref}`thm-lv-em` says is the same. All local maxima of PPCA's likelihood are equally high, and `solve` knows one of them, so we can count how far each method still has to go after each pass through the data. Adam takes its steps on all images at once (at the better two of four rates), or on batches of 100, twelve to a pass (at the better of two).
 
 
 # %% tolerance={"atol": 0.05}
@@ -1283,7 +1283,7 @@ for n, encoder in encoders.items():
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# The approximation gap belongs to the family and is the same everywhere (up to the images). The encoder with few images does best on its own images, or nearly so, and worst on others: it has *memorised* their codes, and inference overfits although $\theta$ did not move at all. With 50,000 images training and test gap agree.
+# The approximation gap belongs to the family and is the same everywhere (up to the images). The encoder with few images does best on its own images and worst on others: it has *memorised* their codes, and inference overfits although $\theta$ did not move at all. With 50,000 images training and test gap agree. (All encoders took 1,000 steps, 200 passes over the few images and two over the many: *not converged*. For PPCA the best $q$ is linear in $x$ with constant variances, so this network could have no gap at all; what is left comes from too few images and too few steps.)
 # :::
 #
 # And the alternative, one optimisation for each image? Start each test image's $q$ at the prior, take gradient steps on its own mean and scale (Adam, at the best of four rates), and see how many of them it takes to be as good as one pass of the encoder. Or start it from the encoder's answer.
@@ -1325,7 +1325,7 @@ plt.show()
 # (sec-lv-regularise)=
 # ### Does amortising regularise?
 #
-# So far $\theta$ stood still. When it learns too, the encoder's limits act back on it, for better or worse. Take few images for many latents, 200 for 30, where maximum likelihood overfits: `solve` gives its exact solution, which is also where EM with one optimal $q$ for each example ends. Beside it two amortised runs learn $\theta$ and $\phi$ together from the bound. One encoder sees the image; the other sees it with noise added, so that it *cannot* answer more precisely than the noise allows {cite:p}`shu2018`. All are judged by the exact $\log p_\theta(x)$.
+# So far $\theta$ stood still. When it learns too, the encoder's limits act back on it, for better or worse. Take few images for many latents, 200 for 30, where maximum likelihood overfits: `solve` gives its exact solution, which is also where EM with one optimal $q$ for each example ends. Beside it two amortised runs learn $\theta$ and $\phi$ together from the bound. One encoder sees the image; the other sees it with noise added {cite:p}`shu2018`. All are judged by the exact $\log p_\theta(x)$.
 
 # %%
 few = all_images[:200]
@@ -1365,7 +1365,7 @@ with torch.no_grad():
 
 
 # %% [markdown]
-# Both amortised runs were cut short (*not converged*). Amortising *by itself* regularises nothing here: this encoder can memorise 200 codes, as we saw, and its run is worse on test images than maximum likelihood is. The encoder that must work through noise cannot memorise, and its run loses on the training images against maximum likelihood and gains on the test images. That fits the story that $\theta$ does not learn to rely on what the encoder cannot say; with one seed and runs that were cut short, it does not prove it, for stopping early regularises too. So both sentences are true, "a poor $q$ biases the model" and "amortised inference regularises", and which one applies must be measured. (This is one seed and one setting. With 500 images and 50 latents we saw the same order, but only after several times as many steps.)
+# Both amortised runs were cut short (*not converged*). Amortising *by itself* regularises nothing here: this encoder can memorise 200 codes, as we saw, and its run is worse on test images than maximum likelihood is. The encoder that works through noise has a harder time memorising, and its run loses on the training images against maximum likelihood and gains on the test images. That fits the story that $\theta$ does not learn to rely on what the encoder cannot say; with one seed and runs that were cut short, it does not prove it, for stopping early regularises too. So both sentences are true, "a poor $q$ biases the model" and "amortised inference regularises", and which one applies must be measured. (This is one seed and one setting. With 500 images and 50 latents we saw the same order, but only after several times as many steps.)
 #
 # ### Exercises of Part 4
 #
