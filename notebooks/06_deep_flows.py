@@ -805,7 +805,7 @@ for name in names:
     print(f"{name:16}" + "".join(f"{span:>13}" for span in spans))
 
 # %% [markdown]
-# Two yardsticks for the last place. The best Gaussian, and the least that *any* flow made of shifts with two scales at its end can lose, by the formula of {numref}`ex-deep-floor`:
+# NICE is last. Two yardsticks say how far behind it is: the best Gaussian, and the least that *any* flow made of shifts with two scales at its end can lose, by the formula of {numref}`ex-deep-floor`:
 
 # %%
 print("KL divergence, nats   best Gaussian   least of any NICE   NICE, trained")
@@ -825,10 +825,10 @@ for name in names:
 #
 # - *Flexible elements pay off.* With half as many couplings and two thirds of the weights, Flow++ and the spline flow beat both affine flows on all four densities, in all seeds, and by far on the thin shapes.
 # - *A flexible element must be started flexible.* In a first version of this experiment all eight logistics of Flow++ began broad and on top of one another. On the rings it then stayed at 0.70 nats, whatever the learning rate, and four times as many steps only brought it to 0.36. Now the components begin side by side and narrow, and it is the best of all. No other change was made.
-# - *Shifts are hard to train.* NICE is last everywhere, but for two reasons. Its density is a rearranged Gaussian, which costs at least $1 - \ln 2 = 0.307$ nats on the checkerboard ({numref}`ex-deep-floor`), nearly reached. On the rings and the spirals the same bound is as low as 0.03 and 0.04, and yet training does not leave the best Gaussian on the rings, and gets little further on the spirals: from a start near the identity a small shear helps hardly at all.
+# - *Shifts are hard to train.* NICE is last everywhere, but for two reasons. Its density is a rearranged Gaussian, which costs at least $1 - \ln 2 = 0.307$ nats on the checkerboard ({numref}`ex-deep-floor`), nearly reached. On the rings and the spirals the same bound is as low as 0.03 and 0.04, and yet training does not leave the best Gaussian on the rings, and on the spirals one seed of three stays there while the best reaches 0.82: from a start near the identity a small shear helps hardly at all.
 # - *A free field needs few parameters and much time.* FFJORD, with a quarter of the weights, is the best on eight Gaussians and close to it on the spirals. It pays for the sharp edges of the checkerboard, which no smooth field makes, and on the rings it has not converged. One run takes ten times as long as one of a coupling flow.
 #
-# Seeds move RealNVP and MAF by up to 0.1 nats on rings and spirals, so little should be read into their order there. All of this is after 2,500 steps, *not converged*. The draws tell the same story:
+# Seeds move NICE by up to 0.36 nats on the spirals, and RealNVP and MAF by up to 0.1 on rings and spirals, so little should be read into the order of the last two there. All of this is after 2,500 steps, *not converged*. The draws tell the same story:
 
 # %% mystnb={"figure": {"caption": "2,000 draws from each flow of the last figure, and from the truth (left).", "name": "fig-deep-draws"}, "image": {"alt": "Grid of four rows and seven columns of scatter plots of draws. NICE scatters points between the parts; RealNVP and MAF leave trails; Flow++ and splines look like the truth, and so does FFJORD but for the rings."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
 size = (6, 0.9 * len(names))
@@ -847,7 +847,7 @@ plt.show()
 # %% [markdown]
 # What does a flow do to the plane? {numref}`fig-deep-grids` draws a square grid in the noise and carries it back to the data.
 
-# %% mystnb={"figure": {"caption": "A grid over $[-2, 2]^2$ in the noise, carried to the data by each flow. A cell of the grid keeps its mass, so where lines crowd the density is higher than that of the noise they come from. Couplings bend lines that are parallel to one axis at a time, splines and mixtures fold them more sharply, and a continuous flow moves them like dye in water. No line is torn, however thin the gap.", "name": "fig-deep-grids"}, "image": {"alt": "Grid of four rows and six columns of bent grids. NICE is close to a plain square grid for rings and spirals and sheared for the others; the other flows crowd the lines along the shape of each density, in clusters, squares, circles and spirals."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
+# %% mystnb={"figure": {"caption": "A grid over $[-2, 2]^2$ in the noise, carried to the data by each flow. A cell of the grid keeps its mass: where cells shrink the density is higher than that of the noise they come from, and where they are drawn out, as along the bundles that cross empty squares, it is lower. Couplings bend lines that are parallel to one axis at a time, splines and mixtures fold them more sharply, and a continuous flow moves them like dye in water. No line is torn, however thin the gap.", "name": "fig-deep-grids"}, "image": {"alt": "Grid of four rows and six columns of bent grids. NICE is close to a plain square grid for rings and spirals and sheared for the others; the other flows crowd the lines along the shape of each density, in clusters, squares, circles and spirals."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
 ticks, fine = torch.linspace(-2, 2, 13), torch.linspace(-2, 2, 201)
 vertical = torch.cartesian_prod(ticks, fine)  # 13 lines of 201 points
 grid = torch.cat([vertical, vertical.flip(1)])
@@ -1060,7 +1060,7 @@ plt.show()
 # So a model trained on noisy pictures is a model of the pictures themselves, namely $P$: draw $y$ from $p$ on $[0, 1]^D$ and take the levels $\lfloor K y \rfloor$. Its test likelihood is at least what {eq}`eq-deep-uniform` reports, and the bound's slack is the price of asking
 # a smooth density to be flat on little cubes. Why should it be? {numref}`fig-deep-bins` shows what else the noise in a bin could be.
 
-# %% mystnb={"figure": {"caption": "A density on $[0, 1]$ (line) and its four bins. Uniform noise asks the log-density for its mean over the bin (dashed: the density whose logarithm that is), which lies below the logarithm of the mean (dotted: the true mass of the bin). The difference is the slack, and it is large where the density is steep. Shaded: the best noise within each bin, which has the shape of the density itself.", "name": "fig-deep-bins"}, "image": {"alt": "A curve with a high peak in the second of four bins and a low, broad one in the third. In each bin a dotted horizontal line, the mean of the density, lies above a dashed one; far above it in the first bin, where the curve rises most, and hardly in the others. The area under the curve is shaded."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A density on $[0, 1]$ (line) and its four bins. Uniform noise asks the log-density for its mean over the bin (dashed: the density whose logarithm that is), which lies below the logarithm of the mean (dotted: the true mass of the bin). The difference is the slack, and it is large where the density varies most within a bin. Shaded: the best noise within each bin, which has the shape of the density itself.", "name": "fig-deep-bins"}, "image": {"alt": "A curve with a high peak in the second of four bins and a low, broad one in the third. In each bin a dotted horizontal line, the mean of the density, lies above a dashed one; far above it in the first bin, where the curve rises most, and hardly in the others. The area under the curve is shaded."}} tags=["hide-input"]
 K, cells = 4, 20_000
 u = (torch.arange(cells, dtype=torch.float64) + 0.5) / cells  # midpoints of [0, 1)
 left, right = Normal(0.3, 0.1), Normal(0.7, 0.2)
@@ -1111,7 +1111,7 @@ plt.show()
 # :::
 #
 # This is the evidence lower bound of latent-variable models, met here for the first time: the noise $u$ is a latent variable, $q$ is its encoder, and the decoder is deterministic, since $x = \lfloor K y \rfloor$ can be read off $y = (x + u)/K$. In Flow++, $q(u \mid x)$ is itself a flow, whose networks also read $x$.
-# Several draws tighten the bound further: with $u_1, \dots, u_k \sim q$ and the ratios $w_i = p\big(\frac{x + u_i}{K}\big) K^{-D} / q(u_i \mid x)$, the mean of $\log \frac1k \sum_i w_i$ rises with $k$ towards $\log P(x)$; `iwae` computes it, and the chapter on importance weighting proves it. Both theorems in one dimension, against quadrature:
+# Several draws tighten the bound further: with $u_1, \dots, u_k \sim q$ and the ratios $w_i = p\big(\frac{x + u_i}{K}\big) K^{-D} / q(u_i \mid x)$, the mean of $\log \frac1k \sum_i w_i$ rises with $k$ towards $\log P(x)$; `iwae` computes it, and chapter 9 will prove it. Both theorems in one dimension, against quadrature:
 
 # %% tags=["check:thm-deep-uniform", "check:thm-deep-variational"]
 cdf = lambda y: (left.cdf(y) + right.cdf(y)) / 2
@@ -1321,7 +1321,7 @@ again = bits_per_dim(-here, SHAPE).item()
 print(f"first 500 test images: {again:.2f} computed here, ", end="")
 print(f"{about['test_bits_per_dim_first_500']:.2f} in the record")
 
-# %% mystnb={"figure": {"caption": "Digits of 14x14 pixels and 256 grey levels. Rows 1 and 2: test data. Row 3: draws of the Glow trained in this chapter for 300 steps. Rows 4 to 9: 48 draws of the checkpoint, not selected, at temperature 0.7.", "name": "fig-deep-digits"}, "image": {"alt": "Grid of nine rows of eight small pictures. Two rows of real digits; a row of specks on white; six rows of drawn pictures, many of which can be read as digits, with some broken strokes."}} tags=["hide-input"] tolerance={"draws": ["rows 3-9"], "rtol": 0.2}
+# %% mystnb={"figure": {"caption": "Digits of 14x14 pixels and 256 grey levels. Rows 1 and 2: test data. Row 3: draws of the Glow trained in this chapter for 300 steps. Rows 4 to 9: 48 draws of the checkpoint, not selected, at temperature 0.7.", "name": "fig-deep-digits"}, "image": {"alt": "Grid of nine rows of eight small pictures. Two rows of real digits; a row of specks on white; six rows of drawn pictures, about half of which can be read as digits, the others with broken or misplaced strokes."}} tags=["hide-input"] tolerance={"draws": ["rows 3-9"], "rtol": 0.2}
 torch.manual_seed(0)
 young = small.sample(8, temperature=0.7)
 old = trained.sample(48, temperature=0.7)
@@ -1333,7 +1333,7 @@ ink = digits_test.x[:500].float().mean() / 255
 print(f"ink of data {ink:.1%}, of the 48 draws {old.mean() / 255:.1%}")
 
 # %% [markdown]
-# **Classes.** Not every draw can be read. The model has to settle with local couplings what the whole is to be, and what lies between two digits is drawn as well. One can take that task off it and say which digit is wanted: the networks of all couplings read the class beside the half that passes, as ten more channels. Nothing else changes, and $p(x \mid y)$ is as exact as $p(x)$ was.
+# **Classes.** About half of these draws can be read. The model has to settle with local couplings what the whole is to be, and what lies between two digits is drawn as well. One can take that task off it and say which digit is wanted: the networks of all couplings read the class beside the half that passes, as ten more channels. Nothing else changes, and $p(x \mid y)$ is as exact as $p(x)$ was.
 
 # %% mystnb={"figure": {"caption": "Draws of a Glow that is told the class, one column for each digit, not selected, at temperature 0.6.", "name": "fig-deep-classes"}, "image": {"alt": "Six rows of ten small digits; the first column shows zeros, the second ones, and so on to nines; most can be read, some are broken or smudged."}} tags=["hide-input"] tolerance={"draws": ["rows 1-6"], "rtol": 0.2}
 by_class = flow_images.MODELS["glow_classes"]()
@@ -1351,8 +1351,8 @@ summed = told + math.log2(10) / 196
 print(f"summed over the classes, without being told: at most {summed:.3f} bits/dim")
 
 # %% [markdown]
-# A digit gets cheaper by more bits than it takes to name its class. Can that be? In a perfect model it cannot: the gain would be the mutual information of picture and class, at most $\log_2 10 = 3.3$ bits. Part of it is training, since the second model started where the first had stopped and made eight more passes. And part is real, for the sum over classes
-# $p(x) = \sum_y p(y)\, p(x \mid y)$ is a density too. It needs no class, costs at most 3.3 bits more than $p(x \mid y)$, and is still the better model of the two. A mixture of ten maps can do what one continuous map finds hard, namely keep ten kinds of digits apart.
+# A digit gets cheaper by more bits than it takes to name its class. Can that be? In a perfect model it cannot: the gain would be the mutual information of picture and class, at most $\log_2 10 = 3.3$ bits. Part of it is training, since the second model started where the first had stopped and made eight more passes. And part may be the model: the sum over classes
+# $p(x) = \sum_y p(y)\, p(x \mid y)$ with $p(y) = \frac1{10}$ is a density too, which needs no class and costs at most 3.3 bits more than $p(x \mid y)$. By this bound it is the better of the two models, be it for the extra passes or because a mixture of ten maps can keep ten kinds of digits apart, which one continuous map finds hard. Two runs of equal length would tell.
 #
 # :::{tip}
 # **Predict, then run.** A draw at temperature $T$ starts from $T$ times a standard normal vector. What do you expect at $T = 0$: nothing, a blurred average, a clean digit? And which temperature would you choose for a figure?
@@ -1361,7 +1361,7 @@ print(f"summed over the classes, without being told: at most {summed:.3f} bits/d
 # **Temperature.** A draw at temperature $T$ comes from $\mathcal{N}(0, T^2 I)$ in place of the base. (That is not the density $p(x)^{1/T^2}$ made to integrate to 1: the base is sharpened, the log-determinant is not.) Under a well-trained flow typical data lie where the noise is typical, near radius $\sqrt D$, so a lower temperature draws nearer to the
 # centre than data ever are: calmer pictures, less variety. At $T = 0$ what remains is one clean digit for each class, the same at every draw.
 
-# %% mystnb={"figure": {"caption": "Eight noise vectors, decoded as the classes 0 to 7, at five temperatures. At $T = 0$ nothing is random: every draw of a class is this one digit, and a clean one. As the temperature rises strokes get a shape and a weight of their own, and at $T = 1$, the model's own distribution, some of them break or run together.", "name": "fig-deep-temperature"}, "image": {"alt": "Five rows of eight pictures, the digits 0 to 7. In the first row all are clean and simple; from row to row they get bolder and more irregular, and in the last row some are hard to read."}} tags=["hide-input"] tolerance={"draws": ["rows 1-5"], "rtol": 0.2}
+# %% mystnb={"figure": {"caption": "Eight noise vectors, decoded as the classes 0 to 7, at five temperatures. At $T = 0$ nothing is random: every draw of a class is this one digit, and a clean one. As the temperature rises strokes get a shape and a weight of their own (the 6 drawn here closes to a 0), and at $T = 1$, the model's own distribution, some of them break or run together.", "name": "fig-deep-temperature"}, "image": {"alt": "Five rows of eight pictures, the digits 0 to 7. In the first row all are clean and simple; from row to row they get bolder and more irregular, and in the last row some are hard to read."}} tags=["hide-input"] tolerance={"draws": ["rows 1-5"], "rtol": 0.2}
 temperatures = (0.0, 0.4, 0.7, 0.85, 1.0)
 torch.manual_seed(4)
 noise = by_class.end.sample(8)
@@ -1412,12 +1412,12 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} Which of them decides?
-# $z_2$. With $z_1$ drawn anew the same digit comes back, with edges that differ by a few grey levels; with $z_2$ drawn anew it is another picture. Nobody told the flow to sort its noise in this way. It follows from the architecture: what leaves early has passed few layers, and given the half that stays it is nearly determined.
+# $z_2$. With $z_1$ drawn anew the same digit comes back, so nearly the same that the eye finds no difference; with $z_2$ drawn anew it is another picture. Nobody told the flow to sort its noise in this way. But the half that stays sees twice as many steps, and given it the half that leaves, neighbouring pixels of the same strokes, is nearly determined.
 # :::
 #
 # The same model has a surprise in store. Its mean over the test set is dominated by one picture.
 
-# %% mystnb={"figure": {"caption": "Left, two digits of the test set, of which the flow calls one ordinary and the other all but impossible. Right, the largest entry of each after every layer, from the data on. The curves part slowly, layer by layer: at the end the entries of the one are below 10, those of the other near a million.", "name": "fig-deep-explosion"}, "image": {"alt": "Left two handwritten digits. Right two curves on a logarithmic axis: one stays between 2 and 10, the other rises from about 4 over some twenty layers to a thousand and then to a million."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3, "data": 0.2}
+# %% mystnb={"figure": {"caption": "Left, two digits of the test set, of which the flow calls one ordinary and the other all but impossible. Right, the largest entry of each after every layer, from the data on. Number 27 holds the whole second scale with its eight steps. The curves part slowly, step by step, and at the end the entries of the one are below 10, those of the other near a million.", "name": "fig-deep-explosion"}, "image": {"alt": "Left two handwritten digits. Right two curves on a logarithmic axis: one stays between 2 and 10, the other rises from about 4 over some twenty layers to a thousand and then to a million."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3, "data": 0.2}
 odd = mnist_test.x[[0, 8061]]
 torch.manual_seed(0)
 with torch.no_grad():
@@ -1429,8 +1429,13 @@ for ax, picture, label in zip(axes, odd, ("number 0", "number 8,061")):
     ax.imshow(picture[0], cmap="gray_r")
     ax.set(xticks=[], yticks=[], xlabel=label)
     ax.grid(visible=False)
-for size, (style, colour) in zip(sizes.T, (("-", "blue"), ("--", "vermilion"))):
-    axes[2].semilogy(range(1, len(size) + 1), size, style, color=COLOURS[colour])
+for size, style, colour, name in (
+    (sizes[:, 0], "-", "blue", "number 0"),
+    (sizes[:, 1], "--", "vermilion", "number 8,061"),
+):
+    places_ = range(1, len(size) + 1)
+    axes[2].semilogy(places_, size, style, color=COLOURS[colour], label=name)
+axes[2].legend(fontsize=9)
 axes[2].set(xlabel="layer", ylabel="largest |entry|")
 plt.show()
 all_bits = large_record["test_bits_per_dim"]
@@ -1638,7 +1643,7 @@ for name, S in shapes.items():
     assert by_hand is None or abs(limit - by_hand) < 1e-12
 
 # %% [markdown]
-# A round encoder stays 1.25 nats below the likelihood however small its noise is. Confusing the Jacobian of $f$ with that of $g$ costs 7.81. The best round encoder, with variance $\frac{2}{4.5} \sigma^2$, still lacks $\ln 2.25 = 0.811$ nats, and the best axis-parallel one, which is what VAEs
+# A round encoder stays 1.25 nats below the likelihood however small its noise is. Confusing the Jacobian of $f$ with that of its inverse costs 7.81. The best round encoder, with variance $\frac{2}{4.5} \sigma^2$, still lacks $\ln 2.25 = 0.811$ nats, and the best axis-parallel one, which is what VAEs
 # use, $\frac12 \ln 2 = 0.347$. So the answer is no: the gap has a limit, and it is not 0.
 #
 # :::{admonition} Watch out: "as the noise vanishes, a VAE turns into a flow"
@@ -1732,7 +1737,7 @@ with torch.no_grad():
 #   - learned noise makes the bound tighter; its gap is a KL divergence
 #   - `VariationalDequantize`, `iwae`
 # * - {prf:ref}`thm-deep-conv`
-#   - a 1x1 convolution pays $HW \sum \log |s_c|$
+#   - a 1x1 convolution pays $HW \sum \log |r_c|$
 #   - `Invertible1x1Conv`
 # * - {prf:ref}`thm-deep-flow-vae`
 #   - a VAE tends to a flow if its noise vanishes in the shape $J J^\top$
