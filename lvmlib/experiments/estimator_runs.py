@@ -169,9 +169,10 @@ def experiment(latents: str, names: list[str], args: argparse.Namespace, data: d
         return rows[key]
 
     for name in names:
-        best = max(RATES, key=lambda lr: run(name, lr, 0, False)["valid_elbo"])
-        for seed in range(1, args.seeds + 1):
-            run(name, best, seed, True)
+        order = sorted(RATES, key=lambda lr: -run(name, lr, 0, False)["valid_elbo"])
+        for lr in order:  # a rate at which another seed diverges gives way to the next best
+            if all(run(name, lr, seed, True)["curve"] for seed in range(1, args.seeds + 1)):
+                break
 
 
 def table(latents: str, rows: dict) -> dict[str, Any]:
@@ -182,9 +183,14 @@ def table(latents: str, rows: dict) -> dict[str, Any]:
         if not mine:
             continue
         tried = {row["lr"]: row["valid_elbo"] for key, row in mine if "watched" not in key}
-        best = max(tried, key=lambda lr: tried[lr])
-        runs = [row for key, row in mine if "watched" in key and row["lr"] == best]
-        result[name] = dict(tried={f"{lr:g}": bound for lr, bound in tried.items()}, runs=runs)
+        watched = [row for key, row in mine if "watched" in key]
+        diverged = {row["lr"] for row in watched if not row["curve"]}
+        best = max((row["lr"] for row in watched if row["lr"] not in diverged), key=lambda lr: tried[lr])
+        result[name] = dict(
+            tried={f"{lr:g}": bound for lr, bound in tried.items()},
+            other_seed_diverged=[f"{lr:g}" for lr in sorted(diverged)],
+            runs=[row for row in watched if row["lr"] == best],
+        )
     return result
 
 

@@ -39,21 +39,22 @@ def test_a_watched_run_measures_and_its_measurements_do_not_change_it(data):
     assert watched["test_nll"] < -watched["test_elbo"] + 5
 
 
-def test_the_rate_is_the_one_that_validation_prefers_and_finished_runs_are_kept(monkeypatch, tmp_path):
+def test_the_rate_is_the_best_at_which_no_seed_diverges_and_finished_runs_are_kept(monkeypatch, tmp_path):
     calls = []
 
     def fake(latents, name, lr, seed, steps, data, watch):
         calls.append((name, lr, seed))
-        if lr == 3e-2:
+        if lr == 3e-2 or (lr == 3e-3 and seed == 2):
             raise FloatingPointError("diverged")
-        return dict(lr=lr, seed=seed, valid_elbo=-abs(lr - 3e-3), minutes=0.0, curve=[], test_nll=1.0)
+        return dict(lr=lr, seed=seed, valid_elbo=-abs(lr - 4e-3), minutes=0.0, curve=[[0, 0]], test_nll=1.0)
 
     monkeypatch.setattr(runs, "one_run", fake)
     args = argparse.Namespace(steps=1, seeds=2, part=tmp_path / "rows.part")
     rows: dict = {}
     runs.experiment("gaussian", ["STL"], args, {}, rows)
     found = runs.table("gaussian", rows)["STL"]
-    assert [(run["lr"], run["seed"]) for run in found["runs"]] == [(3e-3, 1), (3e-3, 2)]
+    assert [(run["lr"], run["seed"]) for run in found["runs"]] == [(1e-3, 1), (1e-3, 2)]
+    assert found["other_seed_diverged"] == ["0.003"] and found["tried"]["0.03"] == -1e9
     assert set(found["tried"]) == {f"{lr:g}" for lr in runs.RATES} and json.loads(args.part.read_text()) == rows
     number = len(calls)
     runs.experiment("gaussian", ["STL"], args, {}, rows)
