@@ -66,7 +66,7 @@ hill_slope = lambda z: 1.5 * (1 - torch.tanh(z) ** 2) + 0.8 * torch.cos(2 * z)
 eight = torch.tensor([-1.7, -1.1, -0.7, -0.2, 0.25, 0.6, 1.0, 1.8]).double()
 z_line = torch.linspace(-2.6, 2.6, 521, dtype=torch.float64)
 
-# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean is to rise. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the left ones differ far more.", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean is to rise. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the left ones differ three times as much (below).", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
 votes = hill(eight) * eight  # at phi = 0 the score of N(phi, 1) is z
 fig, panels = plt.subplots(1, 2, figsize=(7.2, 3.1), sharex=True, sharey=True)
 for ax, title in zip(panels, ("reweigh the draws", "move the draws")):
@@ -1029,7 +1029,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# From 8% at $T = 0.05$ to 78% at $T = 4$, and 90% for straight-through. Below $T = 0.1$ the standard deviation of a gradient with three draws exceeds two lengths of the gradient itself; at $T = 1$ more than half of the gradient is bias. This decoder is strongly curved between the corners, and the numbers are those of *one* model; what does not depend on the model is the direction of both curves.
+# From 8% at $T = 0.05$ to 78% at $T = 4$, and 90% for straight-through. At $T = 0.1$ and below the standard deviation of a gradient with three draws exceeds two lengths of the gradient itself; at $T = 1$ more than half of the gradient is bias. This decoder is strongly curved between the corners, and the numbers are those of *one* model; what does not depend on the model is the direction of both curves.
 # :::
 #
 # (sec-ge-rebar)=
@@ -1151,7 +1151,7 @@ ax.grid(visible=False, axis="y")
 plt.show()
 
 # %% [markdown]
-# Three groups. The unbiased estimators agree with the enumeration, and they vary three to seven times less than the plain score function. VIMCO belongs to another objective with another gradient, so its bar says only that its noise is moderate. REBAR and RELAX have one draw where the others have three; three draws of REBAR would vary a third as much and beat leave-one-out, at three times the cost. And the biased ones vary least: straight-through gives a beautifully quiet answer to a different question. Which of them trains the better model is not decided by this figure; Part 4 will ask.
+# Three groups. The unbiased estimators agree with the enumeration, and they vary two to seven times less than the plain score function. VIMCO belongs to another objective with another gradient, so its bar says only that its noise is moderate. REBAR and RELAX have one draw where the others have three; three draws of REBAR would vary a third as much and beat leave-one-out, at three times the cost. And the biased ones vary least: straight-through gives a beautifully quiet answer to a different question. Which of them trains the better model is not decided by this figure; Part 4 will ask.
 #
 # ### Exercises of Part 3
 #
@@ -1271,7 +1271,7 @@ for at_step in (100, 300, 1000, 4000):
     window = by_hand[at_step * SCALE - 100 : at_step * SCALE]
     print(f"step {at_step:4}: ELBO {np.mean(window):7.1f} nats (mean of 100 batches)")
 
-# %% mystnb={"figure": {"caption": "*Left:* 48 draws from the VAE with 32 binary latents that was trained with a score and a baseline: codes from the learned prior, then every pixel drawn. *Right:* 48 test images. The training was cut short (*not converged*).", "name": "fig-ge-samples"}, "image": {"alt": "Two grids of six by eight binary images. On the left speckled shapes, many of which can be read as digits; on the right real digits."}} tags=["hide-input"] tolerance={"draws": ["axes 1"]}
+# %% mystnb={"figure": {"caption": "*Left:* 48 draws from the VAE with 32 binary latents that was trained with a score and a baseline: codes from the learned prior, then every pixel drawn. *Right:* 48 test images. The training was cut short (*not converged*).", "name": "fig-ge-samples"}, "image": {"alt": "Two grids of six by eight binary images. On the left speckled shapes, some of which can be read as digits; on the right real digits."}} tags=["hide-input"] tolerance={"draws": ["axes 1"]}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
 image_grid(drawn, columns=8, ax=left)
 image_grid(test_bits[:48], columns=8, ax=right)
@@ -1351,9 +1351,9 @@ for name, row in gaussian_runs["rows"].items():
     print(f"{name:18} {own / of_path:8.2g}")
 
 # %% [markdown]
-# After 2,000 steps the pathwise gradients are at about 102 nats on test images, leave-one-out at 114, the learned baseline at 135, and the plain score function at 162. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies ten thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds. The rest is what {numref}`fig-ge-dimension` predicts for twenty latents that share one reward, and no baseline removes it.
+# After 2,000 steps the pathwise gradients are at about 102 nats on test images, leave-one-out at 114, the learned baseline at 135, and the plain score function at 162. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies nearly twenty thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds, leave-one-out to twenty. The rest is what {numref}`fig-ge-dimension` predicts for twenty latents that share one reward, and no baseline removes it.
 #
-# There is a second cost, in the last columns of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01, and there the score functions with a baseline of their own *diverge*: one wild step of $\log \sigma$ is enough. So the gap is not only noise per step; it is the speed that noise allows. None of these runs has converged, and all curves still rise. The means agree; it is a race, and not a difference in the goal.
+# There is a second cost, in the last columns of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01, and there every score function but leave-one-out *diverges*: a few wild steps of $\log \sigma$ are enough. So the gap is not only noise per step; it is the speed that noise allows. None of these runs has converged, and all curves still rise. The means agree; it is a race, and not a difference in the goal.
 #
 # (sec-ge-discrete-digits)=
 # ### Nine estimators for binary latents
@@ -1383,7 +1383,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# The quiet ones win this race: Gumbel-softmax is ahead at 113 nats and straight-through second, both *biased*. Behind them four unbiased estimators, leave-one-out, VIMCO, REBAR and RELAX, lie within two nats of each other. Then come NVIL, the running mean, and the plain score function, 40 nats behind the best.
+# The quiet ones win this race: Gumbel-softmax is ahead at 113 nats and straight-through second, both *biased*. Behind them four unbiased estimators, leave-one-out, VIMCO, REBAR and RELAX, lie within three nats of each other. Then come NVIL, the running mean, and the plain score function, nearly 40 nats behind the best. Seeds differ by up to three nats, far less than the groups.
 # :::
 #
 # Leave-one-out, three lines without a parameter, does as well as the two estimators that train a control variate, at the same number of passes. VIMCO has a lower ELBO than leave-one-out and the same likelihood: it maximises $\mathcal{L}_3$, and the ELBO is not its goal. And a caution: 2,000 steps are a short run. Bias does not shrink with more steps while noise averages out, so a longer race may end otherwise; this record does not say.
