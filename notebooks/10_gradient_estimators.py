@@ -197,7 +197,7 @@ assert torch.allclose(expected, exact_coins)
 #
 # :::{prf:theorem} The score has mean zero
 # :label: thm-ge-zero
-# Let the conditions of {prf:ref}`thm-ge-score` hold for $f = 1$. Then $\mathbb{E}_{q_\phi}[s_\phi(z)] = 0$. Hence for every number $b$ that does not depend on the draw,
+# Let the conditions of {prf:ref}`thm-ge-score` hold for $f = 1$. Then $\mathbb{E}_{q_\phi}[s_\phi(z)] = 0$. Hence, if they hold for $f$ as well, for every number $b$ that does not depend on the draw,
 # $\mathbb{E}_{q_\phi}[(f(z) - b)\, s_\phi(z)] = \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)]$.
 # :::
 #
@@ -459,7 +459,7 @@ assert abs(sampled / (by_path[at_2] / by_score[at_2]) - 1) < 0.02
 #
 # $$ \operatorname{Var}[g - c^\star h] = (1 - \rho^2) \operatorname{Var}[g] , \qquad \rho = \text{correlation of } g \text{ and } h . $$ (eq-ge-control)
 #
-# In particular, among the estimators $(f(z) - b)\, s(z)$ of {prf:ref}`thm-ge-zero`, with $s \ne 0$ of finite variance, the sum of the variances of all entries is least at
+# In particular, among the estimators $(f(z) - b)\, s(z)$ of {prf:ref}`thm-ge-zero`, with $s \ne 0$ and $f s$ of finite variance, the sum of the variances of all entries is least at
 #
 # $$ b^\star = \frac{\mathbb{E}\big[f(z)\, \lVert s(z) \rVert^2\big]}{\mathbb{E}\lVert s(z) \rVert^2} . $$ (eq-ge-baseline)
 # :::
@@ -938,7 +938,9 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 #
 # All three are unbiased (NVIL up to a positive factor), for the reason of {prf:ref}`thm-ge-loo`: what is subtracted from the $i$-th signal does not contain the $i$-th draw. The second sum of {eq}`eq-ge-vimco` is the gradient of $\hat{\mathcal{L}}_k$ itself, through $-\log q_\phi$ in the weights; it does not vanish for $k > 1$.
 #
-# **Policy gradient** is the same formula under another name. A trajectory $z = (a_1, \dots, a_T)$ of actions earns the reward $f(z)$; with states $c_t$ its probability is $\prod_t \pi_\phi(a_t \mid c_t)\, p(c_{t+1} \mid c_t, a_t)$. In the score the world drops out, since only the policy contains $\phi$:
+# ### *Optional:* the policy gradient is the same formula
+#
+# Reinforcement learning knows {eq}`eq-ge-score` under another name. A trajectory $z = (a_1, \dots, a_T)$ of actions earns the reward $f(z)$; with states $c_t$ its probability is $\prod_t \pi_\phi(a_t \mid c_t)\, p(c_{t+1} \mid c_t, a_t)$. In the score the world drops out, since only the policy contains $\phi$:
 #
 # $$ \nabla_\phi\, \mathbb{E}[f(z)] = \mathbb{E}\Big[ f(z) \sum_{t=1}^T \nabla_\phi \log \pi_\phi(a_t \mid c_t) \Big] , $$ (eq-ge-policy)
 #
