@@ -7,7 +7,7 @@ The published protocol: tanh units, weights by Glorot's rule, Adam with epsilon 
 images with fresh binarization at each use, learning rates 1e-3 * 10^(-i/7) for 3^i passes, i = 0..7, 3,280 passes in
 all. `--schedule short` ends after i = 4, at 121 passes. The rest (single precision, one draw of the test bits) is ours.
 
-A run that was interrupted goes on where it stopped. Records go to iwae.json, one for each run.
+A run that was interrupted goes on where it stopped. It leaves a record and no weights, such as iwae_50_short.json.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from lvmlib.training import Loss, Objective, fit
 
 RATES = {"full": 8, "short": 5}
 BATCH = 20
-OUT = SHIPPED / "iwae.json"
 
 
 def burda(layers: int = 1, mean: Tensor | None = None) -> HierarchicalVAE:
@@ -107,13 +106,16 @@ def measured(model: Flow, train: Data, test: Data, k: int) -> dict[str, Any]:
     }
 
 
-def store(path: Path, name: str, record: dict[str, Any]) -> None:
-    """Add one record to the file, in the order of the names."""
-    records = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    records = dict(sorted((records | {name: record}).items()))
-    new = path.with_suffix(".new")
-    new.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    new.replace(path)
+def name_of(args: argparse.Namespace) -> str:
+    """Such as iwae_50_short, or vae_1_two_layers_full_seed_1."""
+    parts = [
+        args.model,
+        str(args.k),
+        "two_layers" * (args.layers - 1),
+        args.schedule,
+        f"seed_{args.seed}" * (args.seed > 0),
+    ]
+    return "_".join(part for part in parts if part)
 
 
 def options() -> argparse.Namespace:
@@ -128,7 +130,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--compile", action="store_true", help="capture the step as one graph")
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, help="the record")
     return parser.parse_args()
 
 
@@ -138,15 +140,14 @@ def main() -> None:
     torch.set_num_threads(1)
     origin = provenance(seed=args.seed)
     seed_everything(args.seed)
-    name = f"{args.model}-{args.k}, {args.layers} layer{'s' * (args.layers - 1)}, {args.schedule}"
-    name += f"{', single' * args.single}{f', seed {args.seed}' * (args.seed > 0)}"
+    out = args.out or SHIPPED / f"{name_of(args)}.json"
     train, _, test = (part.to(args.device) for part in load("mnist", binarize="stochastic", valid=0))
     model = burda(args.layers, train.x.flatten(1).float().mean(0).cpu() / 255).to(args.device)
     loss = negative_bound(args.model, args.k, args.single)
     objective = Objective(model, loss)
     trained: Any = torch.compile(objective, mode="reduce-overhead") if args.compile else objective
     per_pass = len(train) // BATCH
-    training = args.out.with_name(f"{args.out.stem}.{name.replace(', ', '-').replace(' ', '-')}.training")
+    training = out.with_suffix(".training")
     continued = training.exists()
     clock = time.process_time if args.device == "cpu" else time.perf_counter
     start = clock()
@@ -181,9 +182,9 @@ def main() -> None:
         **measured(model, train, test, args.draws),
         **({"note": "an interrupted run continued: training_minutes counts its last part only"} if continued else {}),
     )
-    store(args.out, name, record)
+    out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     remove_run(training)
-    print(f"{name}: {record['test_nll_nats']:.2f} nats, active {record['active_units']}, {minutes:.1f} minutes")
+    print(f"{out.stem}: {record['test_nll_nats']:.2f} nats, active {record['active_units']}, {minutes:.1f} minutes")
 
 
 if __name__ == "__main__":

@@ -60,20 +60,23 @@ def test_the_vae_averages_outside_of_the_logarithm_and_the_iwae_inside():
             assert torch.allclose(value, -bound(model, x, 7), rtol=1e-5)
 
 
-@pytest.mark.parametrize(("options", "layers"), [(("vae",), 1), (("iwae", "--k", "3", "--single", "--layers", "2"), 2)])
-def test_a_run_from_the_command_line_to_the_record(few, monkeypatch, tmp_path, capsys, options, layers):
-    records = run(monkeypatch, tmp_path / "iwae.json", *options)
-    (name, record), *others = records.items()
-    assert not others and name in capsys.readouterr().out
-    assert 50 < record["test_nll_nats"] < 784 * 0.6931 and len(record["active_units"]) == layers
-    assert (record["model"], record["passes"], record["layers"]) == (options[0], 121, layers)
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [(("vae",), "vae_1_short"), (("iwae", "--k", "3", "--single", "--layers", "2"), "iwae_3_two_layers_short")],
+)
+def test_a_run_from_the_command_line_to_the_record(few, monkeypatch, tmp_path, capsys, options, name):
+    monkeypatch.setattr(script, "SHIPPED", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["iwae", *options, "--draws", "20"])
+    script.main()
+    record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+    assert 50 < record["test_nll_nats"] < 784 * 0.6931 and len(record["active_units"]) == record["layers"]
+    assert (record["model"], record["passes"]) == (options[0], 121) and name in capsys.readouterr().out
     assert "20 draws, 40 test images" in record["test_protocol"]
-    assert not list(tmp_path.glob("*.training*"))
+    assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
 
 
-def test_records_of_other_runs_stay_and_an_interrupted_run_goes_on(few, monkeypatch, tmp_path):
-    out = tmp_path / "iwae.json"
-    whole = run(monkeypatch, out, "vae")
+def test_an_interrupted_run_goes_on(few, monkeypatch, tmp_path):
+    whole = run(monkeypatch, tmp_path / "whole.json", "vae")
     fit = script.fit
 
     def interrupted(*args, steps, **kwargs):
@@ -83,9 +86,8 @@ def test_records_of_other_runs_stay_and_an_interrupted_run_goes_on(few, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(script, "fit", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            run(patch, out, "vae", "--seed", "1")
-    assert json.loads(out.read_text("utf-8")) == whole
-    both = run(monkeypatch, out, "vae", "--seed", "1")
-    assert set(both) == {"vae-1, 1 layer, short", "vae-1, 1 layer, short, seed 1"}
-    assert "interrupted" in both["vae-1, 1 layer, short, seed 1"]["note"]
-    assert "note" not in whole["vae-1, 1 layer, short"]
+            run(patch, tmp_path / "parts.json", "vae")
+    assert not (tmp_path / "parts.json").exists()
+    parts = run(monkeypatch, tmp_path / "parts.json", "vae")
+    assert parts["test_nll_nats"] == whole["test_nll_nats"]  # bit for bit
+    assert "interrupted" in parts["note"] and "note" not in whole
