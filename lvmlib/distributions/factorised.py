@@ -80,7 +80,7 @@ class DiagonalNormal(Distribution):
     @property
     def held(self) -> Tensor:
         r""":math:`\log \sigma` where it is exponentiated, held inside its range, [\*batch, \*event]."""
-        return F.hardtanh(self.log_scale, *RANGE[self.log_scale.dtype])  # clamp, with a gradient in one pass
+        return self.log_scale.clamp(*RANGE[self.log_scale.dtype])
 
     scale = stddev
 
@@ -245,7 +245,7 @@ def log_prob_of_bits(logits: Tensor, x: Tensor) -> Tensor:
         >>> log_prob_of_bits(torch.tensor([math.inf, math.inf, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
         tensor([ 0.0000,    -inf, -0.6931])
     """
-    return F.logsigmoid(logits * torch.add(x.new_full((), -1.0), x, alpha=2))
+    return F.logsigmoid(logits * (2 * x - 1))
 
 
 def _sum(x: Tensor, axes: int) -> Tensor:
