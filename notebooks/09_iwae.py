@@ -21,10 +21,12 @@
 # Draw $k$ codes from the encoder and give each its importance weight. {doc}`Chapter 7 <07_latent_variables>` averaged the weights to estimate $p_\theta(x)$; {doc}`chapter 8 <08_vae>` averaged their logarithms and trained on that. So with the same $k$ weights at hand there are two things to maximise:
 #
 # $$
+# \begin{gathered}
 # \underbrace{\frac1k \sum_{i=1}^k \log w_i}_{\text{VAE with } k \text{ draws: outside}}
 # \qquad\text{or}\qquad
-# \underbrace{\log \frac1k \sum_{i=1}^k w_i}_{\text{IWAE: inside}} ,
-# \qquad w_i = \frac{p_\theta(x, z_i)}{q_\phi(z_i \mid x)} , \quad z_i \sim q_\phi(z \mid x) .
+# \underbrace{\log \frac1k \sum_{i=1}^k w_i}_{\text{IWAE: inside}} , \\
+# w_i = \frac{p_\theta(x, z_i)}{q_\phi(z_i \mid x)} , \qquad z_i \sim q_\phi(z \mid x) .
+# \end{gathered}
 # $$ (eq-iw-two)
 #
 # :::{prf:definition} Importance-weighted bound
@@ -102,6 +104,7 @@ axes[0].legend(fontsize=8, loc="upper left")
 axes[1].set_xlabel("nats")
 plt.show()
 
+
 # %% [markdown]
 # Outside the logarithm, more draws buy precision: the histogram narrows around $\mathcal{L}_1$ and stays there. Inside, they buy a better *target*: the histogram moves to $\log p(x)$. The goal of this chapter is to train on the second,
 #
@@ -138,9 +141,14 @@ plt.show()
 # :::{prf:proof}
 # Write $\bar w_k$ for the mean of $k$ weights. The expectations exist (they may be $-\infty$), since $\log \bar w_k \le \bar w_k$ and $\mathbb{E}[\bar w_k] \le p_\theta(x)$ by {prf:ref}`thm-lv-importance`. Take $k + 1$ draws, and let $\bar w^{(-i)}$ be the mean of all weights but the $i$-th. Each weight is missing from one of these $k + 1$ means, so
 #
-# $$ \bar w_{k+1} = \frac{1}{k+1} \sum_{i=1}^{k+1} \bar w^{(-i)} \qquad\text{and by Jensen}\qquad \log \bar w_{k+1} \ge \frac{1}{k+1} \sum_{i=1}^{k+1} \log \bar w^{(-i)} . $$ (eq-iw-leave)
+# $$
+# \begin{aligned}
+# \bar w_{k+1} &= \frac{1}{k+1} \sum_{i=1}^{k+1} \bar w^{(-i)} , \\
+# \log \bar w_{k+1} &\ge \frac{1}{k+1} \sum_{i=1}^{k+1} \log \bar w^{(-i)} ,
+# \end{aligned}
+# $$ (eq-iw-leave)
 #
-# Every $\bar w^{(-i)}$ is distributed like $\bar w_k$. Expectations on both sides give $\mathcal{L}_{k+1} \ge \mathcal{L}_k$. And $\mathbb{E}[\log \bar w_{k+1}] \le \log \mathbb{E}[\bar w_{k+1}] \le \log p_\theta(x)$, by Jensen and {prf:ref}`thm-lv-importance`.
+# the second line by Jensen. Every $\bar w^{(-i)}$ is distributed like $\bar w_k$. Expectations on both sides give $\mathcal{L}_{k+1} \ge \mathcal{L}_k$. And $\mathbb{E}[\log \bar w_{k+1}] \le \log \mathbb{E}[\bar w_{k+1}] \le \log p_\theta(x)$, by Jensen and {prf:ref}`thm-lv-importance`.
 #
 # If the two bounds are equal and finite, Jensen's inequality in {eq}`eq-iw-leave` is almost surely an equality, so all $\bar w^{(-i)}$ are equal, hence all $w_i$: two independent copies of $w$ are almost surely equal, which makes $w$ constant. With $w = p_\theta(x)\, p_\theta(z \mid x) / q_\phi(z \mid x)$, a constant ratio of two densities of which $q_\phi$ covers the other is 1.
 # :::
@@ -254,7 +262,7 @@ nets["IWAE, k = 5"] = train(iwae_bound, 5, steps=2000 * SCALE)
 # %% [markdown]
 # That is a model, so let us draw from it: $z$ from the prior, then every pixel from its own coin.
 
-# %% mystnb={"figure": {"caption": "Binary test images, and 48 draws from the IWAE that was written and trained above: $z \\sim p(z)$, $x \\sim p_\\theta(x \\mid z)$, pixels included.", "name": "fig-iw-samples"}, "image": {"alt": "Four rows of twelve test digits and below them four rows of twelve drawn digits. Most draws are recognisable digits with ragged edges; some are mixtures of two digits."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.05, "draws": ["rows 5-8"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Binary test images, and 48 draws from the IWAE that was written and trained above: $z \\sim p(z)$, $x \\sim p_\\theta(x \\mid z)$, pixels included.", "name": "fig-iw-samples"}, "image": {"alt": "Four rows of twelve test digits and below them four rows of twelve drawn digits. About half of the draws are recognisable digits with ragged edges; others are blots or mixtures of two digits."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.05, "draws": ["rows 5-8"], "rtol": 0.1}
 seed_everything(1)
 _, decoder = nets["IWAE, k = 5"]
 with torch.no_grad():
@@ -285,22 +293,29 @@ assert torch.allclose(by_hand, by_library, atol=1e-2)
 # %% [markdown]
 # **Predict, then run.** Both models had the same networks, images, noise, number of draws and number of steps; they differ in one line. The next cell evaluates each on test images by the ELBO, by $\mathcal{L}_5$ and by $\mathcal{L}_{500}$, which is nearly $\log p_\theta(x)$. Which model wins at which?
 
-# %% tolerance={"rtol": 0.02}
+# %% tolerance={"rtol": 0.02, "atol": 0.4}
 few = test_bits[: 300 * SCALE]
-evaluations, curves = (1, 2, 5, 10, 20, 50, 100, 250, 500), {}
+evaluations = (1, 2, 5, 10, 20, 50, 100, 250, 500)
+of_images, curves = {}, {}
 seed_everything(0)
 for name, model in models.items():
     with torch.no_grad():
         parts = [model.log_weights(few, k=50) for _ in range(10)]
     log_w = torch.cat(parts)  # [500, 300]
-    curves[name] = {}
+    of_images[name] = {}
     for k in evaluations:  # all 500 draws are used for every k, in groups of k
         groups = log_w.view(-1, k, len(few)).logsumexp(1) - math.log(k)
-        curves[name][k] = groups.mean().item()
+        of_images[name][k] = groups.mean(0)  # [300]
+    curves[name] = {k: values.mean().item() for k, values in of_images[name].items()}
     shown = [f"L_{k} = {curves[name][k]:.1f}" for k in (1, 5, 500)]
     print(f"{name:>11}: test {', '.join(shown)} nats")
+of_vae, of_iwae = of_images.values()
+for k in (1, 5, 500):
+    ahead = of_iwae[k] - of_vae[k]
+    error = ahead.std() / len(few) ** 0.5
+    print(f"L_{k}: IWAE minus VAE {ahead.mean():.1f} +- {error:.1f} nats per image")
 
-# %% mystnb={"figure": {"caption": "Each wins at what it was trained for. The bound on 300 test images against the number of draws in the *evaluation*, for two models that differ in the place of the average in training, both with five draws. On the left the VAE is ahead, on the right the IWAE. The right end is close to the log-likelihood, the quality of the model; the left end is the ELBO, which also asks how good the encoder is.", "name": "fig-iw-crossing"}, "image": {"alt": "Two rising curves against the number of draws on a logarithmic axis. The dashed curve of the VAE starts higher and flattens; the solid curve of the IWAE starts lower, crosses near five draws and ends higher."}} tags=["hide-input"] tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "The bound on 300 test images against the number of draws in the *evaluation*, for two models that differ in the place of the average in training, both with five draws. On the left the VAE is ahead, on the right the IWAE. The right end is close to the log-likelihood, the quality of the model; the left end is the ELBO, which also asks how good the encoder is.", "name": "fig-iw-crossing"}, "image": {"alt": "Two rising curves against the number of draws on a logarithmic axis. The dashed curve of the VAE starts higher and flattens; the solid curve of the IWAE starts lower, meets it between five and ten draws and ends higher."}} tags=["hide-input"] tolerance={"rtol": 0.02}
 fig, ax = plt.subplots(figsize=(5.4, 3))
 for (name, curve), style, colour in zip(curves.items(), ("--", "-"), (orange, blue)):
     ax.plot(curve.keys(), curve.values(), style, marker="o", color=colour, label=name)
@@ -311,9 +326,10 @@ ax.minorticks_off()
 ax.legend(fontsize=9)
 plt.show()
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
-# The IWAE has the better likelihood, by about 0.9 nats, and the *worse* ELBO, by more than one. Its decoder is a better model of digits; its encoder, taken as an approximate posterior, is worse. (Two thousand steps are short, *not converged*. Another seed gave the same order at both ends.) Part 2 looks at the first half of this, Part 3 at the second.
+# The IWAE has the better likelihood, by 0.7 nats, and the *worse* ELBO, by 1.8. Its decoder is a better model of digits; its encoder, taken as an approximate posterior, is worse. At $\mathcal{L}_5$, its own objective, it is only level with the VAE: 2,000 steps are few, *not converged*, and the encoder of an IWAE learns slowly, for a reason that Part 3 finds. (Another seed gave the same order at both ends. The VAE could have used the closed form of its KL term; we left it out so that one line is the only difference.) Part 2 looks at the better model, Part 3 at the worse encoder.
 # :::
 #
 # ### Exercises of Part 1
@@ -337,9 +353,8 @@ plt.show()
 # %%
 def ladder(log_w, m):
     """An estimate of L_m from log-weights [n, ...], n a multiple of m; result [...]."""
-    groups = log_w.view(-1, m, *log_w.shape[1:])  # [n / m, m, ...]
-    bounds = ...  # your code: the bound of each group
-    return ... if bounds is ... else bounds.mean(0)
+    groups = ...  # your code: log_w in groups of m, [n / m, m, ...]
+    return ... if groups is ... else iwae_bound(groups.transpose(0, 1)).mean(0)
 
 
 trial = torch.tensor([0.0, 1.0, 2.0, 4.0])
@@ -349,11 +364,11 @@ assert mine is ... or abs(mine - 2.0269) < 1e-3, "not the mean of two groups' bo
 # %% [markdown]
 # :::{solution} ex-iw-ladder
 # :class: dropdown
-# `(groups.logsumexp(1) - math.log(m)).mean(0)`. Averaged over *all* subsets of size $m$, the estimate for $m + 1$ is a mean over subsets of size $m + 1$, and {eq}`eq-iw-leave`, applied within each of them, bounds it from below by a mean over subsets of size $m$, each of which comes up equally often. No expectation is needed, so the ladder rises for any numbers. The cell checks it on four weights.
+# `groups = log_w.view(-1, m, *log_w.shape[1:])`. Averaged over *all* subsets of size $m$, the estimate for $m + 1$ is a mean over subsets of size $m + 1$, and {eq}`eq-iw-leave`, applied within each of them, bounds it from below by a mean over subsets of size $m$, each of which comes up equally often. No expectation is needed, so the ladder rises for any numbers. The cell checks it on four weights.
 # :::
 
 # %% tags=["hide-cell"]
-solved = (trial.view(2, 2).logsumexp(1) - math.log(2)).mean()
+solved = iwae_bound(trial.view(-1, 2).T).mean()
 print(f"consecutive groups of two: {solved:.4f}")
 rungs = []
 for m in (1, 2, 3, 4):
@@ -393,8 +408,8 @@ proposals = {"wide, N(0, 1)": (0.0, 1.0), "narrow, N(1/2, 1/5)": (0.5, 0.2)}
 gaps = {}
 for name, q in proposals.items():
     gaps[name] = {k: -gap for k, gap in exact_bounds(*q, ks).items()}
-    values = [f"{gaps[name][k]:.4f}" for k in (1, 10, 100, 10_000)]
-    print(f"{name:>20}: gap at k = 1, 10, 100, 10,000: {', '.join(values)} nats")
+    values = [f"{gaps[name][k]:.4f}" for k in (1, 10, 100, 1000)]
+    print(f"{name:>20}: gap at k = 1, 10, 100, 1,000: {', '.join(values)} nats")
     assert gaps[name][100_000] < 1e-3 < gaps[name][1]  # closes, though not equally fast
 
 # a q with mass where p(x, z) = 0: one draw in ten has the weight 0, the others 1.11
@@ -555,7 +570,10 @@ for (name, k, layers), (nll, active) in published.items():
 #
 # The encoder runs once for each image, the decoder $k$ times, forwards and backwards. Most of that goes into the gradient, and most of *that* can be saved. By the chain rule
 #
-# $$ \nabla \log \frac1k \sum_{i=1}^k w_i = \frac{\sum_i \nabla w_i}{\sum_i w_i} = \sum_{i=1}^k \tilde w_i\, \nabla \log w_i , \qquad \tilde w_i = \frac{w_i}{\sum_j w_j} , $$ (eq-iw-gradient)
+# $$
+# \nabla \log \frac1k \sum_{i=1}^k w_i = \frac{\sum_i \nabla w_i}{\sum_i w_i} = \sum_{i=1}^k \tilde w_i\, \nabla \log w_i ,
+# \qquad \tilde w_i = \frac{w_i}{\sum_j w_j} ,
+# $$ (eq-iw-gradient)
 #
 # where $\nabla$ is the derivative by $\theta$ or by $\phi$, through $z_i = \mu_\phi(x) + \sigma_\phi(x)\, \varepsilon_i$ as well. This is the gradient of a VAE with the draws weighted by $\tilde w_i$ in place of $1/k$; at $k = 1$ it is that of the VAE. And a weighted sum with weights that sum to 1 is a mean.
 #
@@ -563,7 +581,12 @@ for (name, k, layers), (nll, active) in published.items():
 # :label: thm-iw-single
 # Given the draws, choose $j$ with probabilities $\tilde w_1, \dots, \tilde w_k$. Then $\mathbb{E}\big[\nabla \log w_j \mid z_1, \dots, z_k\big] = \nabla \log \frac1k \sum_i w_i$, so $\nabla \log w_j$ is unbiased for whatever the right-hand side is unbiased for. If the variances are finite, that of each entry is
 #
-# $$ \operatorname{Var}[\nabla \log w_j] = \operatorname{Var}\Big[\nabla \log \frac1k \sum_i w_i\Big] + \mathbb{E}\big[\operatorname{Var}(\nabla \log w_j \mid z_1, \dots, z_k)\big] . $$
+# $$
+# \begin{aligned}
+# \operatorname{Var}[\nabla \log w_j] = {} & \operatorname{Var}\Big[\nabla \log \frac1k \sum_i w_i\Big] \\
+# & + \mathbb{E}\big[\operatorname{Var}(\nabla \log w_j \mid z_1, \dots, z_k)\big] .
+# \end{aligned}
+# $$
 # :::
 #
 # :::{prf:proof}
@@ -599,6 +622,7 @@ per_image = timed["VAE"]["ours_ms"] / 100, timed["IWAE"]["ours_ms"] / 20  # batc
 for name in ("VAE", "IWAE"):
     print(f"{name:>4}: {timed[name]['settings']}")
 print(f"time per image: IWAE / VAE = {per_image[1] / per_image[0]:.0f}")
+
 
 # %% [markdown]
 # Fifty draws cost less than fifty times the VAE, because the encoder runs once and larger products are more efficient. With one draw chosen by its weight the work falls to about a third. **The price is noise.** Where the $k$ weights are similar, a mean of $k$ terms is replaced by one of them, and the standard deviation rises by about $\sqrt k$. Let us measure that, on the bench again with $q = \mathcal{N}(0.2, 0.6)$ and $k = 50$. For many gradients at once there is a trick: repeat $x$ in 2,000 rows and give every row its own copy of each parameter. One backward pass gives 2,000 independent gradients.
@@ -667,8 +691,9 @@ ratio = noises["single_backward_iwae"] / noises["iwae"]
 print(f"ratio of the standard deviations {ratio:.1f}, sqrt(50) = {50**0.5:.1f}")
 assert 6 < ratio < 8
 
+
 # %% [markdown]
-# Unbiased, and seven times as noisy: with the same number of *gradients*, an SNR of 0.007 in place of 0.051. Seven times the standard deviation takes about fifty times the gradients to make up for, and each costs a third; where the weights are as even as here, that is a bad trade. It pays where a few weights dominate (the choice is then hardly random), and where memory is what runs out.
+# Unbiased, and seven times as noisy: with the same number of *gradients*, an SNR of 0.007 in place of 0.047. Seven times the standard deviation takes about fifty times the gradients to make up for, and each costs a third; where the weights are as even as here, that is a bad trade. It pays where a few weights dominate (the choice is then hardly random), and where memory is what runs out.
 #
 # ### Exercises of Part 2
 #
@@ -698,6 +723,7 @@ def jackknife(log_w):
 
 mine = jackknife(torch.tensor([0.0, 1.0, 2.0]))
 assert mine is ... or abs(mine - 1.4776) < 1e-3, "compare with the formula by hand"
+
 
 # %% [markdown]
 # :::{solution} ex-iw-jackknife
@@ -751,7 +777,12 @@ print(f"log p(x) = {log_px:.3f}")
 # :label: thm-iw-implicit
 # Let $q$ cover the posterior and $\mathcal{L}_k > -\infty$. The draw chosen by its weight among $k$ has the density
 #
-# $$ q_k(z \mid x) = p_\theta(x, z)\; \mathbb{E}_{z_2, \dots, z_k \sim q}\bigg[\frac{1}{\bar w_k}\bigg] , \qquad \bar w_k = \frac1k \Big(w(z) + \sum_{i=2}^k w_i\Big) , $$ (eq-iw-implicit)
+# $$
+# \begin{gathered}
+# q_k(z \mid x) = p_\theta(x, z)\; \mathbb{E}_{z_2, \dots, z_k \sim q}\bigg[\frac{1}{\bar w_k}\bigg] , \\
+# \bar w_k = \frac1k \Big(w(z) + \sum_{i=2}^k w_i\Big) ,
+# \end{gathered}
+# $$ (eq-iw-implicit)
 #
 # and its ELBO lies between the bound and the log-likelihood,
 # $\mathcal{L}_k \le \mathcal{L}(\theta, q_k; x) \le \log p_\theta(x)$. Hence $\operatorname{KL}\big(q_k \,\Vert\, p_\theta(z \mid x)\big) \le \log p_\theta(x) - \mathcal{L}_k$.
@@ -760,7 +791,12 @@ print(f"log p(x) = {log_px:.3f}")
 # :::{prf:proof}
 # By symmetry the chosen draw is the first with probability $1/k$, so for any test function $\mathbb{E}[f(z_j)] = k\, \mathbb{E}[\tilde w_1 f(z_1)] = \mathbb{E}[w_1 f(z_1) / \bar w_k] = \int p_\theta(x, z)\, f(z)\, \mathbb{E}[1 / \bar w_k \mid z_1 = z]\, dz$: the density is {eq}`eq-iw-implicit`. Write $u = 1 / \bar w_k$ and $g(z) = \mathbb{E}[u \mid z_1 = z]$, so $q_k = p_\theta(x, z)\, g(z)$. Since the $\tilde w_i$ sum to 1, in the same way
 #
-# $$ \mathcal{L}_k = \mathbb{E}\Big[\sum_i \tilde w_i \log \bar w_k\Big] = -\int p_\theta(x, z)\, \mathbb{E}\big[u \log u \mid z_1 = z\big]\, dz \;\le\; -\int p_\theta(x, z)\, g(z) \log g(z)\, dz , $$
+# $$
+# \begin{aligned}
+# \mathcal{L}_k = \mathbb{E}\Big[\sum_i \tilde w_i \log \bar w_k\Big] &= -\int p_\theta(x, z)\, \mathbb{E}\big[u \log u \mid z_1 = z\big]\, dz \\
+# &\le -\int p_\theta(x, z)\, g(z) \log g(z)\, dz ,
+# \end{aligned}
+# $$
 #
 # by Jensen for the convex function $u \log u$. The right-hand side is $\int q_k \log \frac{p_\theta(x, z)}{q_k}\, dz$, the ELBO of $q_k$. The rest is {prf:ref}`thm-lv-elbo`.
 # :::
@@ -787,6 +823,7 @@ print(f"mean {first:.3f} (draws {chosen.mean():.3f})", end=", ")
 print(f"variance {variance:.3f} (draws {chosen.var():.3f}); posterior 0.5 and 0.5")
 assert l_2 < bound < log_px and abs(chosen.mean() - first) < 4 * (variance / n) ** 0.5
 assert abs(chosen.var() / variance - 1) < 0.03
+
 
 # %% [markdown]
 # **Predict, then run.** Two latents, one observation: $z \sim \mathcal{N}(0, I)$ in the plane, and $x \sim \mathcal{N}(\lVert z \rVert, 0.15^2)$ is the distance from the origin, seen through noise. The posterior of $x = 1.2$ is a ring. $q$ is a Gaussian with independent coordinates, started at a small blob near the ring and trained by $\mathcal{L}_k$, at first with $k = 1$ and then with $k = 50$. Where will it end in either case? How far will it be from the posterior, in nats?
@@ -891,7 +928,7 @@ print(f"distance of the draws from the origin {radii.mean():.2f} +- {radii.std()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# The ELBO's $q$ hides in a piece of the ring, 1.6 nats from the posterior, and nothing outside that piece is ever proposed. The $q$ of $\mathcal{L}_{50}$ spreads over the ring and over the hole in its middle, where the posterior is practically zero. As an approximate posterior it is more than three times worse, 5.6 nats. But of fifty draws about fifteen are effective, the weights tell which, and what comes out is nearly exact: 0.02 nats.
+# The ELBO's $q$ hides in a piece of the ring, 1.6 nats from the posterior, and nothing outside that piece is ever proposed. The $q$ of $\mathcal{L}_{50}$ spreads over the ring and over the hole in its middle, where the posterior is practically zero. As an approximate posterior it is more than three times worse, 5.4 nats. But of fifty draws about fifteen are effective, the weights tell which, and what comes out is nearly exact: 0.02 nats.
 # :::
 #
 # **Why may the encoder get worse with $k$?** Because it is no longer asked to be a posterior. It is asked to be a good *proposal*. By the gap law {eq}`eq-iw-law`, for large $k$ the best $\phi$ is the one with the least $\chi^2(p(z \mid x) \,\Vert\, q)$, which is large where $q$ misses something and nearly indifferent to draws that are wasted; the ELBO is largest at the least $\operatorname{KL}(q \,\Vert\, p(z \mid x))$, which is large where $q$ goes astray. {numref}`sec-lv-criteria` compared the two. They agree if the family of $q$ contains the posterior: then both are zero, and nothing gets worse. Otherwise the KL of $q$, and with it the ELBO, is traded for coverage. {numref}`fig-iw-crossing` shows the same on digits: the IWAE's encoder has an ELBO of more than a nat less, together with a *better* model. Two conclusions for practice:
@@ -915,22 +952,23 @@ print(f"distance of the draws from the origin {radii.mean():.2f} +- {radii.std()
 # - **STL**, *sticking the landing* {cite:p}`roeder2017`, leaves the score out;
 # - **DReG**, *doubly reparameterised gradients* {cite:p}`tucker2019`, replaces what the score contributes by something equal in the mean, so that the path derivatives are weighted by $\tilde w_i^2$ in place of $\tilde w_i$.
 #
-# {numref}`fig-iw-snr` measures all of them on the bench, with 20,000 gradients for each dot.
+# {numref}`fig-iw-snr` measures all of them on the bench, with 10,000 gradients for each dot. For the unbiased ones the signal is known, by {eq}`eq-iw-exact`, and only the noise has to be measured.
 
 # %%
 names = {"IWAE": iwae, "STL": stl, "DReG": dreg, "one draw": single_backward_iwae}
 ks = (1, 2, 3, 4, 8, 16, 32, 64)
 seed_everything(0)
-snr, n = {}, 20_000 * SCALE
+snr, known = {}, {k: torch.tensor(exact_gradient(k)) for k in ks}
 for name, estimator in names.items():
     for k in ks:
-        g = gradients(estimator, k, n)
-        snr[name, k] = g.mean(1).abs() / g.std(1)  # [3]: mu, log sigma, b
-signs = {k: exact_gradient(k)[1] for k in ks}
-exactly = [f"{k}: {value:.4f}" for k, value in signs.items() if k < 33]
-print("exact d/dlog sigma:", *exactly)
+        g = gradients(estimator, k, 10_000 * SCALE)
+        signal = g.mean(1)  # [3]: mu, log sigma, b
+        if name != "STL":  # unbiased
+            signal[:2] = known[k]
+        snr[name, k] = signal.abs() / g.std(1)
+print("exact d/dlog sigma:", *(f"{k}: {known[k][1]:.4f}" for k in ks))
 
-# %% mystnb={"figure": {"caption": "Signal-to-noise ratio of one gradient against the number of draws, on the bench with $q = \\mathcal{N}(0.2, 0.6)$; error bars are two standard errors. *Left:* encoder, mean. The plain gradient fades like $1/\\sqrt{k}$ (dotted); STL and DReG do not. *Middle:* encoder, scale; the exact gradient changes sign between $k = 2$ and $k = 3$, and the ratio of DReG dips there. *Right:* decoder, a shift $b$: the ratio grows like $\\sqrt{k}$ (dotted); IWAE, STL and DReG coincide, the estimator that keeps one draw gains nothing.", "name": "fig-iw-snr"}, "image": {"alt": "Three panels with logarithmic axes and the same vertical range. Left: the line of IWAE falls from 0.4 to 0.05, those of STL and DReG rise. Middle: the line of DReG dips at k = 2 and rises steeply after it; that of IWAE stays below a tenth. Right: IWAE, STL and DReG rise together along a dotted line; one draw stays flat below one."}} tags=["hide-input"] tolerance={"rtol": 0.15, "figure": 0.35}
+# %% mystnb={"figure": {"caption": "Signal-to-noise ratio of one gradient against the number of draws, on the bench with $q = \\mathcal{N}(0.2, 0.6)$. *Left:* encoder, mean. The plain gradient fades like $1/\\sqrt{k}$ (dotted); STL and DReG do not. *Middle:* encoder, scale; the exact gradient changes sign between $k = 2$ and $k = 3$, and the ratios of all unbiased estimators dip there. *Right:* decoder, a shift $b$: the ratio grows like $\\sqrt{k}$ (dotted); IWAE, STL and DReG coincide, the estimator that keeps one draw gains nothing.", "name": "fig-iw-snr"}, "image": {"alt": "Three panels with logarithmic axes and the same vertical range. Left: the line of IWAE falls from 0.4 to 0.05, those of STL and DReG rise. Middle: the lines of IWAE, DReG and one draw dip at k = 2 and 3; DReG rises steeply after that, and the other two stay low. Right: IWAE, STL and DReG rise together along a dotted line; one draw stays flat below one."}} tags=["hide-input"] tolerance={"rtol": 0.15, "figure": 0.35}
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 3.1), sharex=True, sharey=True)
 looks = {"IWAE": (blue, "o-"), "STL": (orange, "s--"), "DReG": (red, "^-")}
 looks["one draw"] = (green, "v:")
@@ -938,11 +976,8 @@ titles = "encoder, $\\mu$", "encoder, $\\log\\sigma$", "decoder, $b$"
 for i, (ax, title) in enumerate(zip(axes, titles)):
     for name, (colour, style) in looks.items():
         y = torch.stack([snr[name, k][i] for k in ks])
-        bar = 2 * ((1 + y**2 / 2) / n).sqrt()
-        low = torch.minimum(bar, y - 2e-3).clamp(min=0)
-        look = {"fmt": style, "color": colour, "ms": 3.5, "lw": 1.2, "label": name}
-        ax.errorbar(ks, y, (low, bar), **look)
-    ax.set(xscale="log", yscale="log", ylim=(2e-3, 40), xlabel="$k$", title=title)
+        ax.plot(ks, y, style, color=colour, ms=3.5, lw=1.2, label=name)
+    ax.set(xscale="log", yscale="log", ylim=(5e-4, 40), xlabel="$k$", title=title)
     ax.set_xticks([1, 4, 16, 64], ["1", "4", "16", "64"])
     ax.minorticks_off()
 guide = np.array(ks) ** 0.5
@@ -962,7 +997,7 @@ for name in names:
 #
 # :::{admonition} Watch out: STL is biased for $k > 1$
 # :class: pitfall
-# A high SNR says nothing about bias. Leaving the score out is harmless at $k = 1$, where its mean is zero, and where $q$ is exact; under the weights $\tilde w_i$ its mean is not zero. On the bench at $k = 50$ the exact gradient is 0.010 in $\mu$ and 0.0017 in $\log\sigma$; STL gives 0.502 and $-0.019$, fifty times too large in one and of the wrong sign in the other. It ends at another $q$. DReG agrees with the exact values within its error.
+# A high SNR says nothing about bias. Leaving the score out is harmless at $k = 1$, where its mean is zero, and where $q$ is exact; under the weights $\tilde w_i$ its mean is not zero. On the bench at $k = 50$ the exact gradient is 0.010 in $\mu$ and 0.0017 in $\log\sigma$; STL gives 0.501 and $-0.019$, fifty times too large in one and of the wrong sign in the other. It ends at another $q$. DReG agrees with the exact values within its error.
 # :::
 
 # %%
@@ -993,7 +1028,10 @@ for k in (1, 5, 50):
         halves = ratios[:of_encoder].nanmedian(), ratios[of_encoder:].nanmedian()
         print(f"k = {k:2}, {name}                   {halves[0]:8.2f} {halves[1]:9.2f}")
 
+
 # %% [markdown]
+# Three things to read off. DReG raises the encoder's ratio by a half at $k = 1$ and doubles it at $k = 50$, and leaves the decoder's alone. The decoder's ratio grows with $k$. And the encoder's plain ratio does *not* fall from $k = 5$ to 50, which looks like a contradiction until one remembers the panel in the middle: this encoder was trained with $k = 5$, so at $k = 5$ its mean gradient is nearly zero. A comparison across $k$ needs a place that is no optimum for any of them; a comparison of estimators at the same $k$ does not.
+#
 # ### Exercises of Part 3
 #
 # :::{exercise} ★ Two encoders
