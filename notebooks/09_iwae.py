@@ -16,7 +16,7 @@
 # (ch-iwae)=
 # # Importance-weighted autoencoders
 #
-# *A VAE judges its encoder by single draws: every code that it proposes must explain the image. Let the encoder propose fifty codes and ask only that some of them are good, and the same two networks become a better model of the images, while the encoder becomes a worse description of its posterior. This chapter is about both halves of that sentence.*
+# *A VAE judges its encoder by single draws: every code that it proposes must explain the image. Let the encoder propose fifty codes and ask only that some of them are good, and the same two networks become a better model of the images, while the encoder becomes a worse description of the posterior. This chapter is about both halves of that sentence.*
 #
 # Draw $k$ codes from the encoder and give each its importance weight. {doc}`Chapter 7 <07_latent_variables>` averaged the weights to estimate $p_\theta(x)$; {doc}`chapter 8 <08_vae>` averaged their logarithms and trained on that. So with the same $k$ weights at hand there are two things to maximise:
 #
@@ -400,7 +400,7 @@ assert rungs == sorted(rungs)
 # so $\liminf_k \mathcal{L}_k \ge \log p_\theta(x)$, and by {prf:ref}`thm-iw-monotone` no $\mathcal{L}_k$ is larger.
 # :::
 #
-# {cite:t}`burda2016` assume that the weights are bounded. An upper bound is not needed, as the theorem shows, and what is needed is a condition on the other end: a $q$ that puts any mass where $p(x, z) = 0$ may have bounded weights, but with positive probability all $k$ of them vanish, and $\mathcal{L}_k = -\infty$ for every $k$. With Gaussian encoders and decoders that give every image a positive probability, the ELBO is finite and the theorem applies. It applies even where the weights have infinite variance, as the check shows for $q = \mathcal{N}(\frac12, \frac15)$: too narrow by {prf:ref}`thm-lv-diagonal`'s argument, since weights have finite variance here only if the variance of $q$ is more than half of the posterior's, that is above $\frac14$.
+# {cite:t}`burda2016` assume that the weights are bounded. An upper bound is not needed, as the theorem shows, and what is needed is a condition on the other end: a $q$ that puts any mass where $p(x, z) = 0$ may have bounded weights, but with positive probability all $k$ of them vanish, and $\mathcal{L}_k = -\infty$ for every $k$. For the VAEs of this book, with Gaussian encoders and networks as decoders, the ELBO is finite and the theorem applies. It applies even where the weights have infinite variance, as the check shows for $q = \mathcal{N}(\frac12, \frac15)$: too narrow by {prf:ref}`thm-lv-diagonal`'s argument, since weights have finite variance here only if the variance of $q$ is more than half of the posterior's, that is above $\frac14$.
 
 # %% tags=["check:thm-iw-limit"]
 far = (1, 2, 5, 10, 20, 50, 100, 1000, 10_000, 100_000)
@@ -447,7 +447,7 @@ assert coin.all(1).any()
 # Together, $\limsup k\, \mathbb{E}|h| \le \epsilon v + 2 r_c$; let $\epsilon \to 0$ and $c \to \infty$.
 # :::
 #
-# The literature asks for slightly more, $2 + \alpha$ moments of $w$ and a bound on $\mathbb{E}[1 / \bar w_k]$ {cite:p}`domke2018,nowozin2018`; that also covers the next order of the expansion. Without a finite variance there is no such law.
+# {cite:t}`domke2018` ask for slightly more, $2 + \alpha$ moments of $w$ and a bound on $\mathbb{E}[1 / \bar w_k]$. Without a finite variance there is no such law.
 #
 # **Predict, then run.** The narrow $q = \mathcal{N}(\frac12, \frac15)$ has the right mean and a KL to the posterior of 0.16 nats. The wide one, the prior, has the wrong mean and a KL of 0.40. Which of them has the smaller gap at $k = 50$?
 
@@ -561,7 +561,7 @@ for (name, k, layers), (nll, active) in published.items():
     print(line)
 
 # %% [markdown]
-# Read the published columns first. Fifty draws outside the logarithm gain 0.4 nats, fifty inside gain 2.0; with two layers 0.5 and 2.4. Active units go the same way: from 19 to 20 outside, from 19 to 25 inside. That belongs together. A VAE must keep its posterior within reach of the encoder's family, factorised Gaussians, and it can do so by making latents idle, whose posterior is then exactly the prior. An objective that forgives poor draws forgives a posterior of another shape, and the model may use more of its latents.
+# Read the published columns first. Fifty draws outside the logarithm gain 0.4 nats, fifty inside gain 2.0; with two layers 0.5 and 2.4. Active units go the same way: from 19 to 20 outside, from 19 to 25 inside. {cite:t}`burda2016` explain the two together. The ELBO pushes the model towards posteriors within reach of the encoder's family, factorised Gaussians, and an idle latent is within reach: its posterior is the prior. An objective that forgives poor draws forgives posteriors of other shapes, and the model may use more of its latents.
 #
 # Our short runs were stopped long before the end (*not converged*) and are to be compared with each other only.
 #
@@ -997,7 +997,7 @@ for name in estimators:
 #
 # :::{admonition} Watch out: STL is biased for $k > 1$
 # :class: pitfall
-# A high SNR says nothing about bias. Leaving the score out is harmless at $k = 1$, where its mean is zero, and where $q$ is exact; under the weights $\tilde w_i$ its mean is not zero. On the bench at $k = 50$ the exact gradient is 0.010 in $\mu$ and 0.0017 in $\log\sigma$; STL gives 0.501 and $-0.019$, fifty times too large in one and of the wrong sign in the other. It ends at another $q$. DReG agrees with the exact values within its error.
+# A high SNR says nothing about bias. Leaving the score out is harmless at $k = 1$, where its mean is zero, and where $q$ is exact; under the weights $\tilde w_i$ its mean is not zero. On the bench at $k = 50$ the exact gradient is 0.010 in $\mu$ and 0.0017 in $\log\sigma$; STL gives 0.501 and $-0.019$, fifty times too large in one and of the wrong sign in the other. Where the family of $q$ does not contain the posterior, STL need not end at the maximum of $\mathcal{L}_k$. DReG agrees with the exact values within its error.
 # :::
 
 # %%
