@@ -548,6 +548,8 @@ published = {
     ("iwae", 5, 2): (83.89, "21+5"),
     ("iwae", 50, 2): (82.90, "26+7"),
 }
+
+# %%
 ours = {}
 for run in (record("iwae") or {}).values():
     row = run["model"], run["k"], run["layers"]
