@@ -13,7 +13,7 @@ floor  modules                                                      what for
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
 5      ``bounds``, ``annealed``, ``estimators``, ``evaluation``,    what is asked of any model
-       ``compression``
+       ``activity``, ``compression``
 6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
@@ -23,6 +23,7 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
+from lvmlib.activity import active_units
 from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.autoregressive import (
     FVSBN,
@@ -193,6 +194,7 @@ __all__ = [
     "Transform",
     "VariationalDequantize",
     "WaveNet",
+    "active_units",
     "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",

@@ -587,15 +587,16 @@ plt.show()
 # **The longer run.** A few seconds of training do not make a good model. `lvmlib` ships the classic one-layer network of {cite:t}`burda2016`, 784-200-200-50, trained by `python -m lvmlib.experiments.vae_mnist`. Its samples, and everything below that depends on patience, come from it.
 
 # %%
+from lvmlib.activity import active_units
 from lvmlib.experiments.records import record
-from lvmlib.experiments.vae_mnist import active_latents, vae_mnist
+from lvmlib.experiments.vae_mnist import vae_mnist
 
 long_run = vae_mnist()
 long_record = load_checkpoint(long_run, "vae_mnist")
 for key in ("passes", "training_minutes", "test_nll_nats"):
     print(f"{key}: {long_record[key]}")
 binary_test = test.fixed(seed=0)
-active = active_latents(long_run, binary_test.x[:2000])
+active = active_units(long_run, binary_test.x[:2000])[0]
 print(f"active latents (variance of the posterior mean above 0.01): {active} of 50")
 
 # %% mystnb={"figure": {"caption": "Left: means of $p_\\theta(x \\mid z)$ for 36 draws $z \\sim p(z)$ from the longer run. Right: binary images drawn from $p_\\theta(x \\mid z)$ for the same $z$; these, and not the means, are samples of the model.", "name": "fig-samples"}, "image": {"alt": "Two six-by-six grids of generated digits, smooth grey on the left and speckled binary on the right. Most are recognisable digits, a few are mixtures of two."}} tolerance={"rtol": 0.01}

@@ -15,7 +15,7 @@ FLOORS = [
     {"distributions", "networks", "toys"},
     {"autoregressive", "flows"},
     {"latent"},
-    {"bounds", "annealed", "estimators", "surgery", "evaluation", "compression"},
+    {"bounds", "annealed", "estimators", "surgery", "evaluation", "activity", "compression"},
     {"training", "runs", "checkpoints", "plotting"},
     {"cli", "experiments"},
 ]

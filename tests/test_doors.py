@@ -195,6 +195,10 @@ DOORS = {
     "NVILBaseline": (lambda decay: lvmlib.NVILBaseline(nn.Linear(2, 1), decay), {"decay": 0.5}),
     "ControlVariate": (lvmlib.ControlVariate, {"temperature": 0.5, "scale": torch.tensor(-1.0)}),
     "gradient_moments": (noisy_gradient, {"n": 3}),
+    "active_units": (
+        lambda **o: torch.tensor(lvmlib.active_units(line(), torch.tensor([[-1.0], [1.0]]), **o)),
+        {"k": 3, "threshold": 0.01, "rows": 10},
+    ),
     "implicit_posterior": (
         lambda **o: lvmlib.implicit_posterior(line(), torch.ones(2, 1), **o),
         {"k": 3, "n": 2, "rows": 5},

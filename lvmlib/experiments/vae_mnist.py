@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lvmlib.activity import active_units
 from lvmlib.base import seed_everything
 from lvmlib.bounds import log_likelihood
 from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
@@ -36,12 +37,6 @@ def vae_mnist(latents: int = 50, hidden: tuple[int, ...] = (200, 200)) -> VAE:
     encoder = ConditionalNormal((latents,), MLP(784, hidden, 2 * latents, nn.Tanh))
     decoder = ConditionalBernoulli((1, 28, 28), MLP(latents, hidden[::-1], 784, nn.Tanh))
     return VAE(encoder, decoder, StandardNormal((latents,)))
-
-
-@torch.no_grad()
-def active_latents(model: VAE, x: torch.Tensor, threshold: float = 0.01) -> int:
-    """Number of latents whose posterior mean has a variance over `x` above the threshold (Burda et al. 2016)."""
-    return int((model.posterior(x).mean.var(0) > threshold).sum())  # type: ignore[union-attr]
 
 
 def nll_on_test(model: VAE, test: Data, k: int, batch: int = 100) -> float:
@@ -99,7 +94,7 @@ def main() -> None:
         **({"note": "an interrupted run continued: training_minutes counts its last part only"} if continued else {}),
         test_nll_nats=round(nll, 3),
         test_protocol=f"importance sampling with {args.k} draws, 10,000 test images, one binary draw of seed 0",
-        active_latents=active_latents(model, train.fixed(seed=0).x[:10_000]),
+        active_latents=active_units(model, train.fixed(seed=0).x[:10_000])[0],
     )
     save_checkpoint(model, args.out, record, half=True)
     remove_run(training)

@@ -93,3 +93,16 @@ def test_a_very_small_scale_keeps_its_logarithm():
     assert q.log_prob(torch.zeros(1, 1, dtype=torch.float32)).item() == pytest.approx(60 - 0.5 * math.log(2 * math.pi))
     kl = kl_divergence(q, StandardNormal((1,)).float().distribution())
     assert kl.item() == pytest.approx(60 - 0.5)
+
+
+def test_coins_have_one_value_with_and_without_gradient():
+    torch.manual_seed(0)
+    logits, x = 30 * torch.randn(5, 7, 33), torch.randint(2, (3, 5, 7, 33)).float()  # 231 coins: three products
+    logits[0, 0, 0], logits[1, 0, 0] = math.inf, -math.inf
+    without = Coins(logits, 2).log_prob(x)
+    torch.testing.assert_close(without, Coins(logits.clone().requires_grad_(), 2).log_prob(x).detach())
+    exact = Independent(Bernoulli(logits=logits[2:].double()), 2).log_prob(x[:, 2:].double())
+    torch.testing.assert_close(without[:, 2:].double(), exact, rtol=1e-6, atol=0)
+    assert torch.equal(without[:, 0].isinf(), x[:, 0, 0, 0] == 0) and torch.equal(
+        without[:, 1].isinf(), x[:, 1, 0, 0] == 1
+    )
