@@ -52,6 +52,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal
 
+from lvmlib.activity import active_units
 from lvmlib.base import seed_everything
 from lvmlib.bounds import effective_sample_size, iwae
 from lvmlib.chain import Flow
@@ -505,8 +506,10 @@ for name, (encoder, _) in nets.items():
     with torch.no_grad():
         posterior_mean, _ = encoder(test_bits[:2000]).chunk(2, dim=1)  # [2000, 20]
     variances = posterior_mean.var(0)
-    print(f"{name}: {(variances > 0.01).sum()} of 20 latents are active", end="; ")
+    active = (variances > 0.01).sum().item()
+    print(f"{name}: {active} of 20 latents are active", end="; ")
     print(f"smallest variance {variances.min():.1f}")
+    assert active_units(models[name], test_bits[:2000]) == [active]  # one layer of codes
 
 # %% [markdown]
 # **Two stochastic layers.** In the second half of the experiment the prior of $z_1$ is itself a latent-variable model, $p(x, z_1, z_2) = p(x \mid z_1)\, p(z_1 \mid z_2)\, p(z_2)$ with $q(z_1, z_2 \mid x) = q(z_1 \mid x)\, q(z_2 \mid z_1)$. Nothing in this chapter changes when $z$ stands for the pair, and neither does the code: `HierarchicalVAE` is a `Flow` of two stochastic layers, each of which pays its share of the log-weight, and `iwae` reads their sum.
@@ -1112,7 +1115,7 @@ assert abs(picked.mean() - 0.5) < 0.02 and abs(picked.var() - 0.5) < 0.02
 #   - `effective_sample_size`
 # * - {numref}`sec-iw-table`
 #   - on digits, draws inside gain five times what draws outside do
-#   - `HierarchicalVAE`
+#   - `HierarchicalVAE`, `active_units`
 # * - {prf:ref}`thm-iw-single`
 #   - one draw by its weight: unbiased, cheap, noisy
 #   - `single_backward_iwae`
