@@ -509,7 +509,7 @@ for name, (encoder, _) in nets.items():
     active = (variances > 0.01).sum().item()
     print(f"{name}: {active} of 20 latents are active", end="; ")
     print(f"smallest variance {variances.min():.1f}")
-    assert active_units(models[name], test_bits[:2000]) == [active]  # one layer of codes
+    assert active_units(models[name], test_bits[:2000]) == [active]
 
 # %% [markdown]
 # **Two stochastic layers.** In the second half of the experiment the prior of $z_1$ is itself a latent-variable model, $p(x, z_1, z_2) = p(x \mid z_1)\, p(z_1 \mid z_2)\, p(z_2)$ with $q(z_1, z_2 \mid x) = q(z_1 \mid x)\, q(z_2 \mid z_1)$. Nothing in this chapter changes when $z$ stands for the pair, and neither does the code: `HierarchicalVAE` is a `Flow` of two stochastic layers, each of which pays its share of the log-weight, and `iwae` reads their sum.
