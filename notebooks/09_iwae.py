@@ -330,7 +330,6 @@ ax.minorticks_off()
 ax.legend(fontsize=9)
 plt.show()
 
-
 # %% [markdown]
 # :::{dropdown} What to expect
 # The IWAE has the better likelihood, by 0.7 nats, and the *worse* ELBO, by 1.8: its decoder is a better model of digits, and its encoder is further from the posterior of *its* model. At $\mathcal{L}_5$, its own objective, it is only level with the VAE. At the maximum it cannot lose there, since the VAE's two networks are among those that it may choose; that it does not win shows that these runs were stopped early. (The VAE could have used the closed form of its KL term; we left it out so that one line is the only difference.) The next section looks for the causes.
@@ -353,8 +352,9 @@ for seed, found in pairs["seeds"].items():
             row = ", ".join(f"{k} {d:+.2f} +- {e:.2f}" for k, (d, e) in values.items())
             print(f"{name}, {against.replace('_', ' ')}: {row}")
 
+
 # %% [markdown]
-# *The noise is a cause.* With `dreg` the IWAE rises above the VAE at $\mathcal{L}_5$, by $0.42 \pm 0.15$ nats with seed 0, where the plain gradient left it $0.27 \pm 0.15$ below; at $\mathcal{L}_{500}$ its lead grows from 0.63 to 1.14. Everything else is unchanged, so that what the plain gradient missed at $\mathcal{L}_5$ was the signal in its encoder's gradient. (The errors are those over images; @@SEED@@)
+# *The noise is a cause.* With `dreg` the IWAE rises above the VAE at $\mathcal{L}_5$, by $0.42 \pm 0.15$ nats with seed 0, where the plain gradient left it $0.27 \pm 0.15$ below; at $\mathcal{L}_{500}$ its lead grows from 0.63 to 1.14. Everything else is unchanged, so that what the plain gradient missed at $\mathcal{L}_5$ was the signal in its encoder's gradient. (The errors are those over images; what another seed would change is not in them.)
 #
 # *The worse ELBO has several causes.* Take seed 0, where the IWAE is 1.94 nats behind the VAE at $\mathcal{L}_1$. Training its encoder further by its own objective recovers 0.44 of them: it was not yet done. Training it by $\mathcal{L}_1$ recovers 1.13, and *costs* 0.32 at $\mathcal{L}_5$ and 0.60 at $\mathcal{L}_{500}$ against the copy that kept to $\mathcal{L}_5$: the same model, two criteria, and each encoder is ahead by its own. About 0.8 remain although the encoder now has the VAE's objective: the posteriors of this decoder are harder to fit, or the encoder would need still longer. {cite:t}`cremer2018` measure the first of these, for other models.
 #
@@ -554,7 +554,7 @@ paid = sum(step.paid for step in trace.steps) + trace.log_base
 assert torch.allclose(paid, trace.log_weights, atol=1e-2)
 
 # %% [markdown]
-# The published runs took 3,280 passes over the data (eight learning rates, the $i$-th for $3^i$ passes). Ours, by `python -m lvmlib.experiments.iwae`, follow the same protocol and stop after the first five rates, 121 passes: the *short* schedule, whose rate never falls below $2.7 \cdot 10^{-4}$. Two schedules cannot be compared, so that the next cell prints them one below the other: first what was published, then those short runs that have been made, one seed each. Their VAE takes the KL term in closed form. Test likelihoods are importance-sampling estimates with 5,000 draws.
+# The published runs took 3,280 passes over the data (eight learning rates, the $i$-th for $3^i$ passes). Ours, by `python -m lvmlib.experiments.iwae`, follow the same protocol and stop after the first five rates, 121 passes: the *short* schedule, whose rate never falls below $2.7 \cdot 10^{-4}$. Two schedules cannot be compared, so the next cell prints them one below the other: first what was published, then those short runs that have been made, one seed each. Their VAE takes the KL term in closed form. Test likelihoods are importance-sampling estimates with 5,000 draws.
 
 # %%
 # model, k, layers -> test NLL in nats, active units; Burda et al. (2016), Table 1
@@ -954,10 +954,14 @@ axes[0].set_ylabel("$z_2$")
 plt.show()
 radii = chosen.norm(dim=1)
 print(f"distance of the draws from the origin {radii.mean():.2f} +- {radii.std():.2f}")
+weight = ring * cell  # of each point of the grid, under the posterior
+mean = (weight * plane.norm(dim=1)).sum()
+sd = (weight * (plane.norm(dim=1) - mean) ** 2).sum().sqrt()
+print(f"under the posterior, by quadrature {mean:.2f} +- {sd:.2f}")
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# The ELBO's $q$ settles on an arc of the ring, 1.6 nats from the posterior (the gap of $\mathcal{L}_1$ is the same number, up to the noise of its draws), and nothing outside that piece is ever proposed. The $q$ of $\mathcal{L}_{50}$ spreads over the ring and over the hole in its middle, where the posterior is practically zero. As an approximate posterior it is more than three times worse, 5.4 nats. But of fifty draws about fifteen are effective, the weights tell which, and what comes out is nearly exact: 0.02 nats.
+# The ELBO's $q$ settles on an arc of the ring, 1.6 nats from the posterior (the gap of $\mathcal{L}_1$ is the same number, up to the noise of its draws), and nothing outside that piece is ever proposed. The $q$ of $\mathcal{L}_{50}$, centred at the origin up to the noise of training, spreads over the ring and over the hole in its middle, where the posterior is practically zero. As an approximate posterior it is more than three times worse, 5.4 nats. But of fifty draws about fifteen are effective, the weights tell which, and what comes out is nearly exact: 0.02 nats.
 # :::
 #
 # **Why may the encoder get worse with $k$?** Because it is no longer asked to be a posterior. It is asked to be a good *proposal*. By the gap law {eq}`eq-iw-law`, for large $k$ the best $\phi$ is the one with the least $\chi^2(p(z \mid x) \,\Vert\, q)$, which is large where $q$ misses something and barely affected by wasted draws; the ELBO is largest at the least $\operatorname{KL}(q \,\Vert\, p(z \mid x))$, which is large where $q$ puts mass that the posterior does not. {numref}`sec-lv-criteria` compared the two. They agree if the family of $q$ contains the posterior: then both are zero, and nothing gets worse. Otherwise the KL of $q$, and with it the ELBO, is traded for coverage. (On images $k = 50$ is far from the regime of the gap law, and there the criterion lies between the two; exercise {ref}`ex-iw-extended` gives it exactly.) On digits ({numref}`fig-iw-crossing`) the ELBO of the IWAE is lower too, together with a better model. There the decoder differs as well; {numref}`sec-iw-causes` held it fixed and found the same trade. Two conclusions for practice:
