@@ -171,6 +171,7 @@ def main() -> None:
         model=args.model,
         k=args.k,
         layers=args.layers,
+        parameters=sum(p.numel() for p in model.parameters()),
         schedule=args.schedule,
         passes=passes(RATES[args.schedule]),
         batch_size=BATCH,

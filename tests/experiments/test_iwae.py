@@ -70,7 +70,11 @@ def test_a_run_from_the_command_line_to_the_record(few, monkeypatch, tmp_path, c
     script.main()
     record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
     assert 50 < record["test_nll_nats"] < 784 * 0.6931 and len(record["active_units"]) == record["layers"]
-    assert (record["model"], record["passes"]) == (options[0], 121) and name in capsys.readouterr().out
+    assert (record["model"], record["passes"], record["parameters"] > 400_000) == (
+        options[0],
+        121,
+        True,
+    ) and name in capsys.readouterr().out
     assert "20 draws, 40 test images" in record["test_protocol"]
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
 
