@@ -490,7 +490,7 @@ for name, g in gradients.items():
     exact_std = (103 + 14 * b + b**2 - 16) ** 0.5  # E[f^2 s^2] = 103, E[f s^2] = -7
     mean, error = mean_and_error(g)
     print(f"{name:>15}: mean {mean:5.2f} +- {error:.2f}, exactly 4", end="; ")
-    print(f"standard deviation {g.std():6.2f}, exactly {exact_std:.2f}")
+    print(f"spread {g.std():6.2f}, exactly {exact_std:.2f}")
     assert abs(mean - 4) < 4 * error and abs(g.std() / exact_std - 1) < 0.01
 g, h = (
     gradients["none"],
@@ -620,8 +620,8 @@ for i, name in enumerate(at):
     exact = (exact_elbo(*moved[1]) - exact_elbo(*moved[0])) / 2e-5
     print(f"by {name:14}: exact {exact:5.2f}, score {by_score[i]:5.2f}", end="")
     if name != "theta":
-        print(f", phi inside -log q {abs(in_f[i]):.2f}", end=", ")
-        print(f"without -log q in the signal {no_entropy[i]:.2f}", end="")
+        print(f"; phi inside -log q {abs(in_f[i]):.2f}", end="; ")
+        print(f"signal log p alone {no_entropy[i]:.2f}", end="")
         assert abs(in_f[i]) < 1e-9
     print()
     assert abs(by_score[i] - exact) < 1e-6
