@@ -138,7 +138,7 @@ def save(seeds: dict[str, Any]) -> None:
         **provenance(),
         protocol=f"k = {K}, {STEPS} steps of 100 images, Adam {RATE} with cosine decay; not converged. "
         f"Encoders further: {REFIT_STEPS} steps, Adam {REFIT_RATE} with cosine decay, decoder frozen",
-        test_protocol=f"the first {IMAGES} test images, one binary draw of seed 0, 500 draws; errors over images",
+        evaluation=f"the first {IMAGES} test images, one binary draw of seed 0, 500 draws; errors over images",
         noise_protocol=f"{GRADIENTS} gradients at 10 test images; medians over the entries of the last layers",
         seeds=dict(sorted(seeds.items())),
     )
