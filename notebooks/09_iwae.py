@@ -980,7 +980,7 @@ print(f"under the posterior, by quadrature {mean:.2f} +- {sd:.2f}")
 #
 # of one gradient $g$ falls like $1/\sqrt k$ for the encoder, while for the decoder it grows like $\sqrt k$. The more draws, the weaker the encoder's signal.
 #
-# It is a matter of the estimator. {eq}`eq-iw-gradient` contains the score of $q$, $\nabla_\phi \log q_\phi(z_i \mid x)$ at fixed $z_i$, and that is where most of the noise comes from. At $k = 1$ its mean is zero and it can be dropped; under the weights $\tilde w_i$ its mean is not zero, and nearly cancels the rest. Two estimators deal with it; chapter 10 derives both:
+# It is a matter of the estimator. {eq}`eq-iw-gradient` contains the score of $q$, $\nabla_\phi \log q_\phi(z_i \mid x)$ at fixed $z_i$, and that is where most of the noise comes from. At $k = 1$ its mean is zero and it can be dropped; under the weights $\tilde w_i$ its mean is not zero, and nearly cancels the rest. Two estimators deal with it; {doc}`chapter 10 <10_gradient_estimators>` derives both:
 #
 # - **STL**, *sticking the landing* {cite:p}`roeder2017`, leaves the score out;
 # - **DReG**, *doubly reparameterised gradients* {cite:p}`tucker2019`, replaces what the score contributes by something equal in the mean, so that the path derivatives are weighted by $\tilde w_i^2$ in place of $\tilde w_i$.
@@ -1167,7 +1167,7 @@ assert abs(picked.mean() - 0.5) < 0.02 and abs(picked.var() - 0.5) < 0.02
 #
 # **Why does $\mathcal{L}_k$ rise with $k$?** The logarithm of a mean of means is at least the mean of their logarithms. **Why may the encoder get worse?** It becomes a proposal that must cover, and its gradient fades. **What is the implicit posterior?** One of $k$ draws, chosen by its weight. **What does it cost?** $k$ passes through the decoder for each image, forwards and back, or forwards only at the price of noise.
 #
-# How DReG and STL come about, and what to do when $z$ is discrete and no path derivative exists, is the subject of chapter 10.
+# How DReG and STL come about, and what to do when $z$ is discrete and no path derivative exists, is the subject of {doc}`chapter 10 <10_gradient_estimators>`.
 #
 # ## Further reading
 #

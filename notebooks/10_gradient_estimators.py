@@ -653,7 +653,7 @@ print("gradient of log q by theta:", in_f[2])  # None: theta is not in it
 #
 # Near the optimum the score is all that is left of the noise, and STL removes it. Far from the optimum it may vary *more*: the score is a control variate with the coefficient fixed at 1, which need not be near $c^\star$.
 #
-# Does the same trick work for the importance-weighted bound $\mathcal{L}_k = \mathbb{E} \log \frac1k \sum_i w_i$, on which the IWAE of chapter 9 is trained? Its pathwise gradient weighs {eq}`eq-ge-two-paths` by $\tilde w_i = w_i / \sum_j w_j$,
+# Does the same trick work for the importance-weighted bound $\mathcal{L}_k = \mathbb{E} \log \frac1k \sum_i w_i$, on which the IWAE of {doc}`chapter 9 <09_iwae>` is trained? Its pathwise gradient weighs {eq}`eq-ge-two-paths` by $\tilde w_i = w_i / \sum_j w_j$,
 #
 # $$ \nabla_\phi \mathcal{L}_k = \mathbb{E} \sum_{i=1}^k \tilde w_i \Big( \frac{\partial \log w_i}{\partial z_i} \frac{\partial z_i}{\partial \phi} - s_i \Big) , $$ (eq-ge-iwae)
 #
@@ -736,7 +736,7 @@ for (name, estimator), g in of_50.items():
     print(f"sd {g.std():.2g}, |mean| / sd {abs(mean) / g.std():.2g}")
 
 # %% [markdown]
-# At $k = 2$ pathwise and DReG agree with the exact gradient in every printed digit, and STL does not. At $k = 50$ the gradient by the mean of $q$ is nearly gone, and STL still reports 0.50: its bias has *grown*, from 0.27 to 0.49. The standard deviation of DReG is smaller than that of the pathwise gradient by a factor of more than a hundred here. That is what repairs the *signal-to-noise ratio*, mean over standard deviation, which for the pathwise gradient falls with $k$ {cite:p}`rainforth2018`: here it is about 0.05, and about 11 for DReG.
+# At $k = 2$ pathwise and DReG agree with the exact gradient in every printed digit, and STL does not. At $k = 50$ the gradient by the mean of $q$ is nearly gone, and STL still reports 0.50: its bias has *grown*, from 0.27 to 0.49. The standard deviation of DReG is smaller than that of the pathwise gradient by a factor of more than a hundred here. That is what repairs the *signal-to-noise ratio*, mean over standard deviation, which for the pathwise gradient falls with $k$ ({numref}`fig-iw-snr`) {cite:p}`rainforth2018`: here it is about 0.05, and about 11 for DReG.
 #
 # (sec-ge-contest)=
 # ### All of them on one problem
