@@ -564,10 +564,10 @@ assert abs(halved - 2) < 4 * error
 #
 # $$
 # \begin{aligned}
-# \nabla_\phi\, \mathbb{E}_{q_\phi}[\log p_\theta(x, z) - \log q_\phi]
-# &= \mathbb{E}_{q_\phi}\big[(\log p_\theta(x, z) - \log q_\phi)\, s\big] + \mathbb{E}_{q_\phi}\big[\nabla_\phi(-\log q_\phi)\big] \\
-# &= \mathbb{E}_{q_\phi}[\log w \; s] - \mathbb{E}_{q_\phi}[s] \\
-# &= \mathbb{E}_{q_\phi}\big[(\log w - b)\, s\big] \quad\text{for every number } b ,
+# & \nabla_\phi\, \mathbb{E}_{q_\phi}[\log p_\theta(x, z) - \log q_\phi] \\
+# & \quad = \mathbb{E}_{q_\phi}\big[(\log p_\theta(x, z) - \log q_\phi)\, s\big] + \mathbb{E}_{q_\phi}\big[\nabla_\phi(-\log q_\phi)\big] \\
+# & \quad = \mathbb{E}_{q_\phi}[\log w \; s] - \mathbb{E}_{q_\phi}[s] \\
+# & \quad = \mathbb{E}_{q_\phi}\big[(\log w - b)\, s\big] \quad\text{for every number } b ,
 # \end{aligned}
 # $$ (eq-ge-elbo)
 #
@@ -937,8 +937,10 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 # - **VIMCO** {cite:p}`mnih2016` carries the same idea over to the importance-weighted bound $\mathcal{L}_k$. There *one* signal, $\hat{\mathcal{L}}_k = \log \frac1k \sum_j w_j$, would be given to all $k$ draws, whether they contributed or not. Each draw is set against the bound in which its own weight is replaced by the geometric mean of the others:
 #
 # $$
-# \nabla_\phi \mathcal{L}_k = \mathbb{E} \Big[ \sum_i \big(\hat{\mathcal{L}}_k - \hat{\mathcal{L}}_{-i}\big)\, s_i \;-\; \sum_i \tilde w_i\, s_i \Big] , \qquad
-# \hat{\mathcal{L}}_{-i} = \log \frac1k \Big( \sum_{j \ne i} w_j + \prod_{j \ne i} w_j^{1/(k-1)} \Big) .
+# \begin{aligned}
+# \nabla_\phi \mathcal{L}_k &= \mathbb{E} \Big[ \sum_i \big(\hat{\mathcal{L}}_k - \hat{\mathcal{L}}_{-i}\big)\, s_i \;-\; \sum_i \tilde w_i\, s_i \Big] , \\
+# \hat{\mathcal{L}}_{-i} &= \log \frac1k \Big( \sum_{j \ne i} w_j + \prod_{j \ne i} w_j^{1/(k-1)} \Big) .
+# \end{aligned}
 # $$ (eq-ge-vimco)
 #
 # All three are unbiased (NVIL up to a positive factor), for the reason of {prf:ref}`thm-ge-loo`: what is subtracted from the $i$-th signal does not contain the $i$-th draw. The second sum of {eq}`eq-ge-vimco` is the gradient of $\hat{\mathcal{L}}_k$ itself, through $-\log q_\phi$ in the weights; it does not vanish for $k > 1$.
@@ -975,7 +977,12 @@ for name, signal in kinds.items():
 #
 # A coin with log-odds $l$ can be tossed with noise outside: $z = \mathbb{1}[\zeta > 0]$ with $\zeta = l + \log u - \log(1 - u)$ and $u$ uniform. Everything is smooth up to the last step. Make that smooth as well,
 #
-# $$ \tilde z = \sigma(\zeta / T) , \qquad\text{for $K$ values}\quad \tilde z = \operatorname{softmax}\big((\log \pi + g) / T\big) , \quad P(g_c \le a) = e^{-e^{-a}} , $$ (eq-ge-gumbel)
+# $$
+# \begin{aligned}
+# \text{for a coin}\quad & \tilde z = \sigma(\zeta / T) , \\
+# \text{for $K$ values}\quad & \tilde z = \operatorname{softmax}\big((\log \pi + g) / T\big) , \quad P(g_c \le a) = e^{-e^{-a}} ,
+# \end{aligned}
+# $$ (eq-ge-gumbel)
 #
 # and the pathwise gradient of $\mathbb{E}[\log p_\theta(x \mid \tilde z)] - \operatorname{KL}(q_\phi(z \mid x) \,\Vert\, p_\theta(z))$ exists: the **{term}`Gumbel-softmax`** or concrete distribution {cite:p}`jang2017,maddison2017`. It is the exact gradient of another objective, in which the decoder is shown codes *between* 0 and 1. The KL term stays that of the hard codes and is computed in closed form, as by {cite:t}`jang2017`; only the reconstruction is relaxed. ({cite:t}`maddison2017` relax the densities as well.) As the temperature $T$ falls, $\tilde z$ tends to $z$ and the bias to 0, while the slope of $\sigma(\zeta / T)$ grows like $1/T$ near $\zeta = 0$ and takes the variance with it.
 #
@@ -983,7 +990,7 @@ for name, signal in kinds.items():
 #
 # $$ g_{\mathrm{ST}} = \frac{\partial \log p_\theta(x \mid z)}{\partial z} \bigg|_{z}\, \frac{\partial \pi_\phi}{\partial \phi} - \nabla_\phi \operatorname{KL}(q_\phi(z \mid x) \,\Vert\, p_\theta(z)) , $$ (eq-ge-st)
 #
-# the second term again exact. In code: `z = hard + (pi - pi.detach())`. As it stands it has no temperature by which to turn its bias down (with the mean replaced by $\tilde z$ it has one: `gumbel_softmax(hard=True)` {cite:p}`jang2017`). For one coin and $f(z) = (z - t)^2$ the truth is $\frac{d}{d\pi} \mathbb{E} f = f(1) - f(0) = 1 - 2t$, and straight-through gives $\mathbb{E}[2(z - t)] = 2\pi - 2t$: wrong by $2\pi - 1$: at $t = 0.45$ and $\pi$ near 0 or 1 that is ten times the truth, and of the wrong sign on one side. For linear $f$ straight-through is right; Gumbel-softmax is not even then (exercise {ref}`ex-ge-linear`).
+# the second term again exact. In code: `z = hard + (pi - pi.detach())`. As it stands it has no temperature by which to turn its bias down (with the mean replaced by $\tilde z$ it has one: `gumbel_softmax(hard=True)` {cite:p}`jang2017`). For one coin and $f(z) = (z - t)^2$ the truth is $\frac{d}{d\pi} \mathbb{E} f = f(1) - f(0) = 1 - 2t$, and straight-through gives $\mathbb{E}[2(z - t)] = 2\pi - 2t$: wrong by $2\pi - 1$. At $t = 0.45$ and $\pi$ near 0 or 1 that is ten times the truth, and of the wrong sign on one side. For linear $f$ straight-through is right; Gumbel-softmax is not even then (exercise {ref}`ex-ge-linear`).
 #
 # **Predict, then run.** How do the relative bias, $\lVert \mathbb{E}[g] - \nabla \rVert / \lVert \nabla \rVert$, and the spread of Gumbel-softmax change on our bench as $T$ rises from 0.05 to 4? At which $T$ is half of the gradient bias? And is straight-through better or worse than that?
 
