@@ -212,7 +212,7 @@ assert torch.allclose(expected, exact_coins)
 # %% tags=["check:thm-ge-zero"]
 mean_score = (node_weights * (nodes**2 - 1)).sum().item()  # by log sigma, at any phi
 coin_score = (coin_log_q.detach().exp()[:, None] * coin_scores.detach()).sum(0)
-print(f"Gaussian: mean score {abs(mean_score):.1e}", end="; ")
+print(f"Gaussian: mean score below 1e-9: {abs(mean_score) < 1e-9}", end="; ")
 print(f"coins: {coin_score.abs().max():.1e}")
 assert abs(mean_score) < 1e-9 and coin_score.abs().max() < 1e-12
 shifted = coin_log_q.exp()[:, None] * (value[:, None] - 7.0) * coin_scores
@@ -314,10 +314,10 @@ for name, (f, phi, sigma) in cases.items():
     print(f"share of draws with slope 0: {(node_weights * flat).sum():.3f}")
     assert abs(by_score - rises[name]) < 1e-3
 
-# %% mystnb={"figure": {"caption": "Three functions of $z$ (left), and their means under $\\mathcal{N}(\\phi, 0.3^2)$ as $\\phi$ moves (right). All three means rise smoothly. The pathwise gradient is right for the ramp (solid) and 0 everywhere for the step (dashed) and the Cantor function (dotted).", "name": "fig-ge-fails"}, "image": {"alt": "Left: a ramp from zero to one, a single jump at one half, and a staircase with infinitely many small steps. Right: three smooth curves that rise from zero to one, the one of the step most steeply; the other two lie close together."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Three functions of $z$ (left), and their means under $\\mathcal{N}(\\phi, 0.3^2)$ as $\\phi$ moves (right). All three means rise smoothly. The pathwise gradient is right for the ramp (solid) and 0 everywhere for the step (dashed) and the Cantor function (dotted).", "name": "fig-ge-fails"}, "image": {"alt": "Left: a ramp from zero to one, a single jump at one half, and a staircase with infinitely many small steps. Right: three smooth curves that rise from zero to one, the one of the step most steeply; the other two lie close together."}} tags=["hide-input"] tolerance={"atol": 0.01}
 ramp = lambda z: z.clamp(0, 1)
 jump = lambda z: (z > 0.5).double()
-phi_line = torch.linspace(-0.5, 1.5, 81, dtype=torch.float64)
+phi_line = torch.linspace(-0.5, 1.5, 80, dtype=torch.float64)  # none on the jump
 x_line = torch.linspace(-0.5, 1.5, 2001, dtype=torch.float64)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7, 2.8), sharey=True)
 styles = {"ramp": (ramp, "-"), "step": (jump, "--"), "Cantor": (cantor, ":")}
@@ -1310,7 +1310,7 @@ for at_step in (100, 300, 1000, 4000):
     window = by_hand[at_step * SCALE - 100 : at_step * SCALE]
     print(f"step {at_step:4}: ELBO {np.mean(window):7.1f} nats (mean of 100 batches)")
 
-# %% mystnb={"figure": {"caption": "*Left:* 48 draws from the VAE with 32 binary latents that was trained with a score and a baseline: codes from the learned prior, then every pixel drawn. *Right:* 48 test images. The training was cut short (*not converged*).", "name": "fig-ge-samples"}, "image": {"alt": "Two grids of six by eight binary images. On the left speckled shapes, some of which can be read as digits; on the right real digits."}} tags=["hide-input"] tolerance={"draws": ["axes 1"]}
+# %% mystnb={"figure": {"caption": "*Left:* 48 draws from the VAE with 32 binary latents that was trained with a score and a baseline: codes from the learned prior, then every pixel drawn. *Right:* 48 test images. The training was cut short (*not converged*).", "name": "fig-ge-samples"}, "image": {"alt": "Two grids of six by eight binary images. On the left speckled shapes, some of which can be read as digits; on the right real digits."}} tags=["hide-input"] tolerance={"draws": ["all"], "rtol": 0.2}
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
 image_grid(drawn, columns=8, ax=left)
 image_grid(test_bits[:48], columns=8, ax=right)
@@ -1435,17 +1435,10 @@ plt.show()
 #
 # Leave-one-out, three lines without a parameter, does as well as the two estimators that train a control variate, at the same number of passes. (That is a stricter budget than in {cite:t}`tucker2017` and {cite:t}`grathwohl2018`, who compare step by step with one draw each.) And a caution: 2,000 steps are a short run. Bias does not shrink with more steps while noise averages out, so a longer run may end differently; this record does not say.
 #
-# How biased are they *here*? Without an enumeration one can still compare means of many draws. On the model by hand, for 20 test images and 1,000 draws each, with leave-one-out in the place of the truth; beside it the same for the bench with three coins, against the enumeration.
+# Where does the bias point? On the bench with three coins the mean of many draws can be held against the enumeration.
 
 
 # %% tolerance={"atol": 0.15}
-def mean_direction(estimator):
-    """A gradient in the encoder, averaged over 1,000 draws for each of 20 images."""
-    surrogate = estimator(hand_vae, test_bits[:20], 1000).mean()
-    gradients = torch.autograd.grad(surrogate, list(hand_vae.pair.encoder.parameters()))
-    return torch.cat([g.flatten() for g in gradients])
-
-
 def compared(found, reference):
     """Cosine; parts along and across the reference, and the bias, in its lengths."""
     cosine_to = F.cosine_similarity(found, reference, dim=0)
@@ -1456,7 +1449,6 @@ def compared(found, reference):
 
 
 seed_everything(0)
-reference = mean_direction(est.rloo)
 judged = {
     "leave-one-out, again": est.rloo,
     "Gumbel-softmax, T = 0.1": lambda *a: est.gumbel_softmax(*a, temperature=0.1),
@@ -1464,15 +1456,13 @@ judged = {
     "Gumbel-softmax, T = 2": lambda *a: est.gumbel_softmax(*a, temperature=2.0),
     "straight-through": est.straight_through,
 }
-print(" " * 26, "digits                       bench")
-print(" " * 27, "cosine  along across   bias  cosine  along across   bias")
+print(" " * 27, "cosine  along across   bias")
 for name, estimator in judged.items():
     parts = [flat_gradient(estimator(coin_vae, many, 4000).mean()) for _ in range(5)]
-    print(f"{name:26}", compared(mean_direction(estimator), reference), end="  ")
-    print(compared(sum(parts) / 5, exact_coin))
+    print(f"{name:26}", compared(sum(parts) / 5, exact_coin))
 
 # %% [markdown]
-# In the measure of the bench the bias at $T = \frac23$ is about 35% of the gradient, and that of straight-through about 60%, against 47% and 90% there; two unbiased means differ by 7%, so finer differences are noise. The biases are smaller here and by no means free. But look where they point. *Along* the unbiased gradient both estimators are right within a tenth; nearly all of the bias stands *across* it, and turns the gradient by 20 and 28 degrees. A small step in such a direction climbs at nearly the right rate all the same. That is one possible reason why these gradients can train a model well; another is the closed form of the KL term, and we did not separate the two. All this was measured at one set of weights, of a model that is none of those in the race, and on 20 images: on your model, measure again.
+# *Along* the exact gradient Gumbel-softmax at $T = \frac23$ is nearly right; most of its bias stands *across* it, and turns the gradient without making it shorter. A small step in such a direction still climbs. That is one possible reason why these gradients can train a model well; another is the closed form of the KL term, and we did not separate the two. On the digits we could only compare means of many draws, and what came out changed by half between two trainings that differed in nothing but rounding; so we print no number for them. Measure the bias of your own model where it stands.
 #
 # (sec-ge-which)=
 # ### Which one should you take?
@@ -1495,16 +1485,16 @@ for name, estimator in judged.items():
 # `b = running` before the step and `running = 0.9 * running + 0.1 * log_w.mean().item()` after it: from the batches *before* this one, so that it does not depend on its draws. It removes the common mean, whose square is most of the second moment, and not the differences *between* images, which $b_\psi(x)$ predicts. The cell measures both on the trained model: nearly all of the remaining variance lies between images, and the learned baseline explains about two thirds of it. Leave-one-out compares draws of one image, so of the part between images nothing is left: this is why it wins on digits.
 # :::
 
-# %% tags=["hide-cell"] tolerance={"rtol": 0.1}
+# %% tags=["hide-cell"] tolerance={"rtol": 0.15, "atol": 0.05}
 with torch.no_grad():
     signal = hand_vae.log_weights(test_bits[:200], 20)  # [20, 200]
 within = signal.var(0).mean()
 total = signal.var()
 explained = 1 - (signal - hand_baseline(test_bits[:200])).square().mean() / total
-print(f"second moment {signal.square().mean():.0f}, variance {total:.0f}", end=", ")
-print(f"of it within images {within:.0f}; learned baseline explains {explained:.0%}")
-print(f"left by the learned baseline: {(1 - explained) * total:.0f}", end=", ")
-print(f"by leaving one out of three: {1.5 * within:.0f}")  # 1 + 1/2 times within
+print(f"second moment {signal.square().mean():.2g}, variance {total:.2g}", end=", ")
+print(f"of it within images {within:.1f}; learned baseline explains {explained:.2f}")
+print(f"left by the learned baseline: {(1 - explained) * total:.2g}", end=", ")
+print(f"by leaving one out of three: {1.5 * within:.1f}")  # 1 + 1/2 times within
 
 # %% [markdown]
 # :::{exercise} ★★★ Categories
