@@ -1321,7 +1321,7 @@ for name, curve in curves.items():
     left_over = ", ".join(f"{curve[t - 1]:.2f}" for t in (1, 2, 5, 10, 20, 50))
     print(f"{name:25}: {left_over}")
 
-# %% mystnb={"figure": {"caption": "EM against gradient ascent on PPCA, from the same start: what is missing to the largest log-likelihood. Adam on small batches, twelve steps for one of EM, is ahead for about fourteen passes; then EM overtakes it. L-BFGS and Adam on all images lag behind EM.", "name": "fig-lv-gradient"}, "image": {"alt": "Four curves from the same point on a logarithmic vertical axis. EM's falls steadily below a thousandth of a nat. The one for batches of 100 falls first and fastest, crosses EM's at about fourteen passes near a tenth of a nat and creeps down later. L-BFGS stays high for ten passes, then falls, and reaches a thousandth of a nat only at the end; Adam on all images falls slowest."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "EM against gradient ascent on PPCA, from the same start: what is missing to the largest log-likelihood. Adam on small batches, twelve steps for one of EM, is ahead for about fourteen passes; then EM overtakes it. L-BFGS and Adam on all images lag behind EM.", "name": "fig-lv-gradient"}, "image": {"alt": "Four curves from the same point on a logarithmic vertical axis. EM's falls steadily below a thousandth of a nat. The one for batches of 100 falls first and fastest, crosses EM's at about fourteen passes near a tenth of a nat and creeps down later. L-BFGS stays high for ten passes, then falls, and reaches a thousandth of a nat only at the end; Adam on all images falls slowest."}} tags=["hide-input"] tolerance={"data": 0.15}
 fig, ax = plt.subplots(figsize=(5.6, 3))
 looks = zip(("-", "-.", "--", ":"), (black, sky, blue, red))
 for (name, curve), (style, colour) in zip(curves.items(), looks):
@@ -1499,7 +1499,8 @@ print(f"training cost as much as {3000 * 100 / crossed:.0f} images, one by one")
 # %% mystnb={"figure": {"caption": "The gap to the best diagonal $q$ on 500 test images, for $q$ optimised image by image. Solid: started at the prior. Dashed: started at the output of the encoder that saw 50,000 images, whose own gap is the dotted line.", "name": "fig-lv-amortised"}, "image": {"alt": "Gap against gradient step on a logarithmic vertical axis. The solid curve falls from over a thousand nats and crosses the dotted line after about a hundred steps. The dashed one starts on the dotted line, at three hundredths of a nat, and falls below a thousandth within thirty steps."}} tags=["hide-input"] tolerance={"rtol": 0.1}
 fig, ax = plt.subplots(figsize=(5.4, 2.8))
 for (name, curve), style in zip(one_by_one.items(), ("-", "--")):
-    ax.plot(curve, style, color=blue, label=f"one by one, from {name}")
+    seen = [gap if gap > 1e-3 else np.nan for gap in curve]  # below it is rounding
+    ax.plot(seen, style, color=blue, label=f"one by one, from {name}")
 ax.axhline(own, ls=":", color=black, label="one pass of the encoder")
 ax.set(yscale="log", xlabel="gradient steps for each image", ylabel="gap (nats)")
 ax.set(xlim=(0, 149), ylim=(1e-3, 3e3))
