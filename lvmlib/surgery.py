@@ -58,8 +58,8 @@ def decompose(
     them can be taken in two ways, which hold the truth between them, on average over random parts of M examples:
 
     - *the part as a data set of its own* (`data_size` left out): the mutual information comes out too small, never
-      above log M, and the marginal KL by as much too large. Both are in the order of 1/M where q(z) is smooth, and
-      enormous where the mutual information is above log M.
+      above log M, and the marginal KL by as much too large. The error falls like 1/M - 1/N once M is well above
+      :math:`e^{I}`; below that it is no less than I - log M.
     - *stratified* (`data_size`: N): q(z) is estimated without bias by
       :math:`\frac1N q(z \mid x_i) + \frac{N - 1}{N (M - 1)} \sum_{j \ne i} q(z \mid x_j)` for a draw of
       :math:`q(z \mid x_i)`, so that its logarithm comes out too small, the mutual information too large, at most
