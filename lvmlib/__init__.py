@@ -12,9 +12,10 @@ floor  modules                                                      what for
 2      ``distributions``, ``networks``, ``toys``                    the parts of models
 3      ``autoregressive``, ``flows``                                models whose likelihood is exact
 4      ``latent``                                                   models with stochastic layers
-5      ``bounds``, ``annealed``, ``estimators``, ``evaluation``,    what is asked of any model
-       ``activity``, ``compression``
-6      ``training``, ``runs``, ``checkpoints``, ``plotting``        what is done with a model
+5      ``bounds``, ``annealed``, ``estimators``, ``objectives``,    what is asked of any model
+       ``evaluation``, ``surgery``, ``compression``
+6      ``training``, ``runs``, ``schedules``, ``checkpoints``,      what is done with a model
+       ``plotting``
 7      ``experiments``                                              the runs behind the shipped weights
 ====== ============================================================ ====================================
 
@@ -23,7 +24,6 @@ floor  modules                                                      what for
 
 from importlib.metadata import PackageNotFoundError, version
 
-from lvmlib.activity import active_units
 from lvmlib.annealed import annealed_log_likelihood
 from lvmlib.autoregressive import (
     FVSBN,
@@ -42,7 +42,7 @@ from lvmlib.autoregressive import (
     WaveNet,
 )
 from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
-from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood
+from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood, mutual_information_bound
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
 from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
@@ -51,6 +51,7 @@ from lvmlib.distributions import (
     ConditionalBernoulli,
     ConditionalCategorical,
     ConditionalDiscretizedLogistic,
+    ConditionalMixture,
     ConditionalNormal,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
@@ -120,9 +121,22 @@ from lvmlib.information import (
     mutual_information,
     self_information,
 )
-from lvmlib.latent import PPCA, VAE, GaussianMixture, HierarchicalVAE, LinearGaussian, em
+from lvmlib.latent import (
+    PPCA,
+    VAE,
+    Autoencoder,
+    GaussianMixture,
+    HierarchicalVAE,
+    LinearGaussian,
+    OneHotCodes,
+    VampPrior,
+    em,
+)
 from lvmlib.networks import MLP
+from lvmlib.objectives import free_bits, stratified_elbo
+from lvmlib.schedules import Scheduled, cyclical, warmup
 from lvmlib.stochastic import Stochastic
+from lvmlib.surgery import active_units, aggregated_posterior, decompose
 from lvmlib.training import Objective, cosine, fit
 
 try:
@@ -141,12 +155,14 @@ __all__ = [
     "AdditiveCoupling",
     "Affine",
     "AffineCoupling",
+    "Autoencoder",
     "Autoregressive",
     "CausalTransformer",
     "Chain",
     "ConditionalBernoulli",
     "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
+    "ConditionalMixture",
     "ConditionalNormal",
     "ContinuousFlow",
     "ControlVariate",
@@ -176,6 +192,7 @@ __all__ = [
     "MixtureOfGaussians",
     "NVILBaseline",
     "Objective",
+    "OneHotCodes",
     "OrderingMixture",
     "PatchTransformer",
     "Permutation",
@@ -185,6 +202,7 @@ __all__ = [
     "PixelSNAIL",
     "Reverse",
     "RunningBaseline",
+    "Scheduled",
     "SplineCoupling",
     "Split",
     "Squeeze",
@@ -192,15 +210,19 @@ __all__ = [
     "StandardUniform",
     "Stochastic",
     "Transform",
+    "VampPrior",
     "VariationalDequantize",
     "WaveNet",
     "active_units",
+    "aggregated_posterior",
     "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
     "bits_per_dim",
     "cosine",
     "cross_entropy",
+    "cyclical",
+    "decompose",
     "draw",
     "draw_constant",
     "dreg",
@@ -211,6 +233,7 @@ __all__ = [
     "ffjord",
     "fit",
     "flowpp",
+    "free_bits",
     "frozen",
     "gaussian_entropy",
     "gaussian_kl",
@@ -229,6 +252,7 @@ __all__ = [
     "log_likelihood",
     "maf",
     "mutual_information",
+    "mutual_information_bound",
     "nice",
     "nsf",
     "nvil",
@@ -245,5 +269,7 @@ __all__ = [
     "single_backward_iwae",
     "stl",
     "straight_through",
+    "stratified_elbo",
     "vimco",
+    "warmup",
 ]

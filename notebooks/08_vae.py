@@ -587,9 +587,9 @@ plt.show()
 # **The longer run.** A few seconds of training do not make a good model. `lvmlib` ships the classic one-layer network of {cite:t}`burda2016`, 784-200-200-50, trained by `python -m lvmlib.experiments.vae_mnist`. Its samples, and everything below that depends on patience, come from it.
 
 # %%
-from lvmlib.activity import active_units
 from lvmlib.experiments.records import record
 from lvmlib.experiments.vae_mnist import vae_mnist
+from lvmlib.surgery import active_units
 
 long_run = vae_mnist()
 long_record = load_checkpoint(long_run, "vae_mnist")

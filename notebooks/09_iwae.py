@@ -52,7 +52,6 @@ import torch.nn.functional as F
 from torch import nn
 from torch.distributions import Normal
 
-from lvmlib.activity import active_units
 from lvmlib.base import seed_everything
 from lvmlib.bounds import effective_sample_size, iwae
 from lvmlib.chain import Flow
@@ -64,6 +63,7 @@ from lvmlib.experiments.records import benchmark, record
 from lvmlib.latent import VAE, HierarchicalVAE, LinearGaussian
 from lvmlib.networks import MLP
 from lvmlib.plotting import COLOURS, image_grid, use_style
+from lvmlib.surgery import active_units
 
 SCALE = 1  # multiplies training runs and draws; stored outputs are those of 1
 use_style()

@@ -15,8 +15,8 @@ FLOORS = [
     {"distributions", "networks", "toys"},
     {"autoregressive", "flows"},
     {"latent"},
-    {"bounds", "annealed", "estimators", "surgery", "evaluation", "activity", "compression"},
-    {"training", "runs", "checkpoints", "plotting"},
+    {"bounds", "annealed", "estimators", "objectives", "surgery", "evaluation", "compression"},
+    {"training", "runs", "schedules", "checkpoints", "plotting"},
     {"cli", "experiments"},
 ]
 CORE = [
@@ -33,6 +33,8 @@ HELPERS = {  # on the same floor, one way only
     ("data", "downloads"),
     ("training", "runs"),
     ("estimators", "bounds"),
+    ("objectives", "bounds"),
+    ("surgery", "bounds"),
 }
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

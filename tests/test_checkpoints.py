@@ -13,8 +13,8 @@ from torch import nn
 
 from lvmlib import checkpoints
 from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance, save_checkpoint
-from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-from lvmlib.latent import VAE
+from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal
+from lvmlib.latent import VAE, VampPrior
 from lvmlib.networks import MLP
 
 
@@ -200,16 +200,9 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 
 
 def test_a_prior_that_shares_the_encoder(tmp_path):
-    """The variational mixture prior of Tomczak and Welling: its components are the encoder at learned inputs."""
-
     def vae(half=False):
-        class Prior(StandardNormal):
-            def __init__(self, encoder):
-                super().__init__((2,))
-                self.encoder, self.inputs = encoder, nn.Parameter(torch.randn(5, 4))
-
         encoder = ConditionalNormal((2,), MLP(4, (8,), 4))
-        made = VAE(encoder, ConditionalBernoulli((4,), MLP(2, (8,), 4)), Prior(encoder))
+        made = VAE(encoder, ConditionalBernoulli((4,), MLP(2, (8,), 4)), VampPrior(encoder, torch.randn(5, 4)))
         return made.bfloat16().float() if half else made
 
     for half in (False, True):

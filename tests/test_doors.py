@@ -16,6 +16,7 @@ from lvmlib.generators import forked_generators
 from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, MaskedMLP
 from lvmlib.toys import toy
 from tests.flow_doors import FLOWS
+from tests.latent_doors import LATENT
 
 X = torch.tensor([[0.0, 1.0, 1.0, 0.0]] * 3)
 
@@ -132,20 +133,6 @@ DOORS = {
         lambda levels: lvmlib.DiscretizedLogisticMixture(torch.ones(2), torch.ones(2), torch.ones(2), levels).mean,
         {"levels": 16},
     ),
-    "LinearGaussian": (
-        lambda scale: lvmlib.LinearGaussian(torch.ones(2, 1), torch.zeros(2), scale),
-        {"scale": 0.5},
-    ),
-    "GaussianMixture": (lvmlib.GaussianMixture, {"event_shape": (2,), "components": 3, "floor": 0.25}),
-    "PPCA": (lvmlib.PPCA, {"event_shape": (4,), "latents": 2, "scale": 0.5}),
-    "PPCA.sample": (
-        lambda n, temperature: lvmlib.PPCA((4,)).sample(n, None, temperature),
-        {"n": 3, "temperature": 0.5},
-    ),
-    "em": (
-        lambda rounds: torch.tensor([s[1:] for s in lvmlib.em(lvmlib.PPCA((4,), 1), torch.randn(9, 4), rounds)]),
-        {"rounds": 2},
-    ),
     "annealed_log_likelihood": (
         lambda **o: lvmlib.annealed_log_likelihood(line(), torch.ones(2, 1), **o),
         {"k": 3, "temperatures": 4, "leapfrog": 2, "step": 0.25},
@@ -195,10 +182,6 @@ DOORS = {
     "NVILBaseline": (lambda decay: lvmlib.NVILBaseline(nn.Linear(2, 1), decay), {"decay": 0.5}),
     "ControlVariate": (lvmlib.ControlVariate, {"temperature": 0.5, "scale": torch.tensor(-1.0)}),
     "gradient_moments": (noisy_gradient, {"n": 3}),
-    "active_units": (
-        lambda **o: torch.tensor(lvmlib.active_units(line(), torch.tensor([[-1.0], [1.0]]), **o)),
-        {"k": 3, "threshold": 0.01, "rows": 10},
-    ),
     "implicit_posterior": (
         lambda **o: lvmlib.implicit_posterior(line(), torch.ones(2, 1), **o),
         {"k": 3, "n": 2, "rows": 5},
@@ -244,6 +227,7 @@ DOORS = {
     ),
     "MADE.use": (lambda mask_set: ar.MADE((4,), (8,), masks=3).use(mask_set) or torch.zeros(1), {"mask_set": 2}),
     **FLOWS,
+    **LATENT,
     "entropy": (lambda base: lvmlib.entropy(torch.tensor([0.25, 0.75]), base), {"base": 4.0}),
 }
 OTHER_BASES = {name for name in lvmlib.__all__ if name in lvmlib.information.__all__}

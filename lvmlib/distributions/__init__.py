@@ -6,16 +6,24 @@ from lvmlib.distributions.categorical import (
     FactorisedCategorical,
     OneHots,
 )
-from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
+from lvmlib.distributions.conditional import (
+    ConditionalBernoulli,
+    ConditionalDiscretizedLogistic,
+    ConditionalMixture,
+    ConditionalNormal,
+    NormalMixture,
+)
 from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal, StandardUniform
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
+from lvmlib.distributions.rows import RowMixture
 
 __all__ = [
     "Coins",
     "ConditionalBernoulli",
     "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
+    "ConditionalMixture",
     "ConditionalNormal",
     "DiagonalNormal",
     "DiscretizedLogistic",
@@ -23,7 +31,9 @@ __all__ = [
     "FactorisedBernoulli",
     "FactorisedCategorical",
     "MixtureOfGaussians",
+    "NormalMixture",
     "OneHots",
+    "RowMixture",
     "StandardNormal",
     "StandardUniform",
 ]

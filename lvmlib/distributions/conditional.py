@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, constraints
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, constraints
 
 from lvmlib.base import Density
 from lvmlib.checks import check_count, check_read, number
@@ -27,23 +28,27 @@ class _Conditional(Density):
 
     def _outputs(self, context: Tensor | None) -> tuple[Tensor, ...]:
         """Run the network: one tensor [B, *event_shape] per parameter of the distribution."""
-        if context is None:
-            raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
-        try:
-            out = self.network(context)
-        except RuntimeError as error:
-            out = self._in_its_precision(context, error)
-        wanted = self.parameters_per_dim * self.dims
-        if out.numel() != out.shape[0] * wanted:
-            raise ValueError(
-                f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
-                f"outputs per example ({self.parameters_per_dim} per dimension), but it returned {list(out.shape[1:])}."
-            )
+        out = self._output(context, self.parameters_per_dim * self.dims, f"{self.parameters_per_dim} per dimension")
         # The parameters lie behind one another: [B, P * D] -> P tensors [B, *event_shape].
         parts = [out] if self.parameters_per_dim == 1 else out.flatten(1).chunk(self.parameters_per_dim, dim=1)
         if parts[0].shape[1:] == self.event_shape:
             return tuple(parts)
         return tuple(part.reshape(-1, *self.event_shape) for part in parts)
+
+    def _output(self, context: Tensor | None, wanted: int, counted: str) -> Tensor:
+        """Run the network, which has to return so many numbers for each row of the context."""
+        if context is None:
+            raise ValueError(f"{type(self).__name__} computes its parameters from a context, but context is None.")
+        try:
+            out: Tensor = self.network(context)
+        except RuntimeError as error:
+            out = self._in_its_precision(context, error)
+        if out.numel() != out.shape[0] * wanted:
+            raise ValueError(
+                f"{type(self).__name__} with event shape {list(self.event_shape)} needs a network with {wanted} "
+                f"outputs per example ({counted}), but it returned {list(out.shape[1:])}."
+            )
+        return out
 
     def _in_its_precision(self, context: Tensor, error: RuntimeError) -> Tensor:
         """Run the network on the context in the precision of its weights, or say in words why it failed."""
@@ -157,3 +162,69 @@ class ConditionalDiscretizedLogistic(_Conditional):
         centre = (self.levels - 1) / 2
         logistic = DiscretizedLogistic(centre * (1 + loc), log_scale.clamp(-7, 30).exp(), self.levels)
         return Independent(logistic, len(self.event_shape))
+
+
+class NormalMixture(MixtureSameFamily):
+    r"""A mixture of Gaussians with diagonal covariances, :math:`\sum_m \pi_m\, \mathcal{N}(x; \mu_m, \sigma_m^2)`.
+
+    Args:
+        logits: [\*batch, M], of the components.
+        loc: [\*batch, M, \*event].
+        log_scale: the same shape.
+        event_dims: how many of the last axes belong to the event.
+
+    Example:
+        >>> q = NormalMixture(torch.zeros(5, 3), torch.zeros(5, 3, 2), torch.zeros(5, 3, 2), 1)
+        >>> q.log_prob(torch.zeros(5, 2))
+        tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
+    """
+
+    def __init__(self, logits: Tensor, loc: Tensor, log_scale: Tensor, event_dims: int):
+        self.logits, self.event_dims = at_least_float32(logits), event_dims
+        super().__init__(
+            Categorical(logits=self.logits, validate_args=False),
+            DiagonalNormal(loc, log_scale, event_dims),
+            validate_args=False,
+        )
+
+    def tempered(self, temperature: float) -> NormalMixture:
+        """The same with its logits divided by a temperature and its standard deviations multiplied by it."""
+        normal = cast(DiagonalNormal, self.component_distribution).tempered(temperature)
+        return NormalMixture(self.logits / temperature, normal.loc, normal.log_scale, self.event_dims)
+
+
+class ConditionalMixture(_Conditional):
+    r"""A mixture of Gaussians whose parameters a network computes,
+    :math:`\sum_{m=1}^M \pi_m(c)\, \mathcal{N}(x; \mu_m(c), \operatorname{diag} \sigma_m(c)^2)`.
+
+    As the posterior of a VAE it can have several modes. No gradient passes through the choice of a component, so
+    `elbo` refuses to train it; `lvmlib.objectives.stratified_elbo` draws from every component instead.
+
+    Args:
+        event_shape: shape of one example, with D entries in all.
+        network: maps the context [B, ...] to [B, M + 2MD]: the logits of the components, all means, component by
+            component, and then all logs of the standard deviations.
+        components: M.
+
+    Raises:
+        ValueError: no component, or the network has another number of outputs.
+
+    Example:
+        >>> encoder = ConditionalMixture((2,), nn.Linear(3, 20), components=4)
+        >>> encoder.log_prob(torch.zeros(5, 2), torch.zeros(5, 3)).shape
+        torch.Size([5])
+
+    Source: Bishop 1994, *Mixture Density Networks*.
+    """
+
+    def __init__(self, event_shape: Sequence[int], network: nn.Module, components: int = 4):
+        super().__init__(event_shape, network)
+        self.components = check_count(components, "components", "counts Gaussians")
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The mixture at each row of the context."""
+        m, d = self.components, self.dims
+        out = self._output(context, m + 2 * m * d, f"{m} components of 1 + 2 times {d}").flatten(1)
+        logits, loc, log_scale = out.split([m, m * d, m * d], 1)
+        shape = (m, *self.event_shape)
+        return NormalMixture(logits, loc.unflatten(1, shape), log_scale.unflatten(1, shape), len(self.event_shape))

@@ -23,7 +23,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lvmlib.activity import active_units
 from lvmlib.base import seed_everything
 from lvmlib.bounds import elbo, iwae, log_likelihood
 from lvmlib.chain import Flow
@@ -34,6 +33,7 @@ from lvmlib.estimators import single_backward_iwae
 from lvmlib.latent import HierarchicalVAE
 from lvmlib.networks import MLP
 from lvmlib.runs import remove_run
+from lvmlib.surgery import active_units
 from lvmlib.training import Loss, Objective, fit
 
 RATES = {"full": 8, "short": 5}

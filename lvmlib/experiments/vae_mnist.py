@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lvmlib.activity import active_units
 from lvmlib.base import seed_everything
 from lvmlib.bounds import log_likelihood
 from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
@@ -24,6 +23,7 @@ from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, Standa
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
 from lvmlib.runs import remove_run
+from lvmlib.surgery import active_units
 from lvmlib.training import cosine, fit
 
 

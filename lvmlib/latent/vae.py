@@ -29,7 +29,8 @@ class StochasticPair(Stochastic):
             context, if any).
         decoder: p(x|z), a conditional density whose context is z.
         join: how the encoder is given x and the model's context: `lvmlib.networks.join` flattens both and lays them
-            side by side; `planes` lays the context behind the channels of a picture, for convolutions.
+            side by side; `planes` lays the context behind the channels of a picture, for convolutions. The decoder is
+            given a code of channels, height and width with the context in the same way, any other code side by side.
 
     Raises:
         TypeError: encoder or decoder is no `Density`.
@@ -58,7 +59,8 @@ class StochasticPair(Stochastic):
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Distribution | Conditioned:
         """p(x|z) for each row of z."""
-        return self.decoder.given(join(z, context))
+        beside = self.join if len(self.encoder.event_shape) == 3 else join  # codes are pictures too, or vectors
+        return self.decoder.given(beside(z, context))
 
 
 class VAE(Flow):
@@ -68,7 +70,7 @@ class VAE(Flow):
     Args:
         encoder: q(z|x), such as `ConditionalNormal((50,), network)`.
         decoder: p(x|z), such as `ConditionalBernoulli((1, 28, 28), network)`.
-        prior: p(z), any `Density` of the latents' shape; it may be a flow.
+        prior: p(z), any `Density` of the latents' shape; `lvmlib.latent.priors` lists some.
         join: see `StochasticPair`; `lvmlib.networks.planes` for a convolutional encoder that is told of a context.
 
     Raises:

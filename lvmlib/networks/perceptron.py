@@ -50,7 +50,10 @@ def join(x: Tensor, context: Tensor | None) -> Tensor:
 def planes(x: Tensor, context: Tensor | None) -> Tensor:
     """Lay a context behind the channels of a picture, each entry as a plane: [B, C, H, W], [B, K] -> [B, C + K, H, W].
 
-    Without a context the picture stays as it is.
+    A context of pictures of the same size, [B, K, H, W], gives planes as it is. Without one the picture stays alone.
+
+    Raises:
+        ValueError: a context of pictures of another size.
 
     Example:
         >>> planes(torch.zeros(5, 1, 8, 8), torch.eye(10)[:5]).shape
@@ -58,5 +61,11 @@ def planes(x: Tensor, context: Tensor | None) -> Tensor:
     """
     if context is None:
         return x
-    laid = context.flatten(1).to(x.dtype)[:, :, None, None].expand(-1, -1, *x.shape[2:])
-    return torch.cat([x, laid], dim=1)
+    if context.dim() < 4:
+        context = context.unsqueeze(-1).flatten(1)[:, :, None, None].expand(-1, -1, *x.shape[2:])
+    elif context.shape[2:] != x.shape[2:]:
+        raise ValueError(
+            f"A context of pictures must be as high and wide as what it is laid behind, {list(x.shape[2:])}, but it is "
+            f"{list(context.shape[2:])}. Pass it as a vector, or make it fit."
+        )
+    return torch.cat([x, context.to(x.dtype)], dim=1)

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from lvmlib.activity import active_units
 from lvmlib.chain import Flow
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, FactorisedBernoulli, StandardNormal
 from lvmlib.flows import iaf
 from lvmlib.latent import VAE, HierarchicalVAE
+from lvmlib.surgery import active_units
 
 
 def linear(weight, log_scale=0.0):
