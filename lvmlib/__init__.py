@@ -31,6 +31,7 @@ from lvmlib.autoregressive import (
     RNN,
     Autoregressive,
     CausalTransformer,
+    CodeMap,
     GatedPixelCNN,
     MaskedConv2d,
     OrderingMixture,
@@ -45,7 +46,13 @@ from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
-from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
+from lvmlib.compression import (
+    arithmetic_decode,
+    arithmetic_encode,
+    bits_back_decode,
+    bits_back_encode,
+    huffman_code,
+)
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
@@ -56,6 +63,7 @@ from lvmlib.distributions import (
     DiscretizedLogisticMixture,
     FactorisedBernoulli,
     FactorisedCategorical,
+    FactorisedCodes,
     MixtureOfGaussians,
     StandardNormal,
     StandardUniform,
@@ -120,7 +128,21 @@ from lvmlib.information import (
     mutual_information,
     self_information,
 )
-from lvmlib.latent import PPCA, VAE, GaussianMixture, HierarchicalVAE, LinearGaussian, em
+from lvmlib.latent import (
+    PPCA,
+    VAE,
+    VQVAE,
+    VQVAE2,
+    Codebook,
+    DensityAutoencoder,
+    GaussianMixture,
+    HierarchicalVAE,
+    LinearGaussian,
+    PixelVAE,
+    TwoLevelPrior,
+    em,
+    perplexity,
+)
 from lvmlib.networks import MLP
 from lvmlib.stochastic import Stochastic
 from lvmlib.training import Objective, cosine, fit
@@ -137,6 +159,8 @@ __all__ = [
     "PPCA",
     "RNN",
     "VAE",
+    "VQVAE",
+    "VQVAE2",
     "ActNorm",
     "AdditiveCoupling",
     "Affine",
@@ -144,6 +168,8 @@ __all__ = [
     "Autoregressive",
     "CausalTransformer",
     "Chain",
+    "CodeMap",
+    "Codebook",
     "ConditionalBernoulli",
     "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
@@ -152,12 +178,14 @@ __all__ = [
     "ControlVariate",
     "Data",
     "Density",
+    "DensityAutoencoder",
     "Dequantize",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Elementwise",
     "FactorisedBernoulli",
     "FactorisedCategorical",
+    "FactorisedCodes",
     "Flow",
     "GatedPixelCNN",
     "GaussianMixture",
@@ -183,6 +211,7 @@ __all__ = [
     "PixelCNNpp",
     "PixelRNN",
     "PixelSNAIL",
+    "PixelVAE",
     "Reverse",
     "RunningBaseline",
     "SplineCoupling",
@@ -192,12 +221,15 @@ __all__ = [
     "StandardUniform",
     "Stochastic",
     "Transform",
+    "TwoLevelPrior",
     "VariationalDequantize",
     "WaveNet",
     "active_units",
     "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
+    "bits_back_decode",
+    "bits_back_encode",
     "bits_per_dim",
     "cosine",
     "cross_entropy",
@@ -233,6 +265,7 @@ __all__ = [
     "nsf",
     "nvil",
     "optimal_baseline",
+    "perplexity",
     "realnvp",
     "rebar",
     "relax",

@@ -4,9 +4,11 @@ from lvmlib.distributions.categorical import (
     ConditionalCategorical,
     FactorisedBernoulli,
     FactorisedCategorical,
+    FactorisedCodes,
     OneHots,
 )
 from lvmlib.distributions.conditional import ConditionalBernoulli, ConditionalDiscretizedLogistic, ConditionalNormal
+from lvmlib.distributions.delta import Delta
 from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal, StandardUniform
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
@@ -17,11 +19,13 @@ __all__ = [
     "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
     "ConditionalNormal",
+    "Delta",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "FactorisedBernoulli",
     "FactorisedCategorical",
+    "FactorisedCodes",
     "MixtureOfGaussians",
     "OneHots",
     "StandardNormal",
