@@ -96,7 +96,7 @@ class DensityAutoencoder(nn.Module):
         >>> sharp.loss(x).shape, sharp.draws(x, 5).shape, blurred.mean(x).shape
         (torch.Size([3]), torch.Size([5, 3, 1, 8, 8]), torch.Size([3, 1, 8, 8]))
 
-    Source: van den Oord et al. 2016, *Conditional Image Generation with PixelCNN Decoders*, sections 2.4 and 3.3.
+    Source: van den Oord et al. 2016, *Conditional Image Generation with PixelCNN Decoders*, sections 2.4 and 3.4.
     """
 
     def __init__(self, encoder: nn.Module, decoder: Density):

@@ -12,6 +12,7 @@ from lvmlib.autoregressive import FVSBN, GatedPixelCNN
 from lvmlib.bounds import elbo
 from lvmlib.chain import Flow
 from lvmlib.compression import Stack, bits_back_decode, bits_back_encode
+from lvmlib.compression.bits_back import _Chain as chain_of
 from lvmlib.compression.symbols import Bins, code_of
 from lvmlib.data import load
 from lvmlib.distributions import (
@@ -227,7 +228,7 @@ def test_initial_bits_are_part_of_the_file_and_only_the_first_layer_asks_for_the
     q = model.pairs[0].posterior(x[:1])
     entropy = q.entropy().item() / math.log(2)
     width = sum(math.log2(b) for b in _mean_widths(model))  # of the bins, so that entropies can be compared
-    assert 0 < 8 * len(initial) - (entropy - width) < 60
+    assert 28 < 8 * len(initial) - (entropy - width) < 56  # 40 to be on the safe side; the second layer takes 18
     assert len(data) > len(initial)
     none = bits_back_encode(model, x[:40], initial=b"")
     back, initial = bits_back_decode(model, none)
@@ -292,6 +293,22 @@ def test_bins_have_equal_mass_and_medians_inside():
     for d in range(2):
         share = torch.bincount(places[d], minlength=8).numpy() / 20_000
         assert (abs(share - table[d]) < 4.5 * np.sqrt(table[d] * (1 - table[d]) / 20_000) + 1e-9).all()
+
+
+def test_a_layer_between_has_bins_where_the_model_puts_its_numbers():
+    """z1 = -2 z2 + 0.3 + noise 0.8, so its marginal is a Gaussian of variance 4.64."""
+    above = ConditionalNormal((1,), nn.Linear(1, 1), 0.8)
+    above.network.weight.data.fill_(-2.0)
+    above.network.bias.data.fill_(0.3)
+    pair = ConditionalNormal((1,), nn.Linear(3, 2)), ConditionalBernoulli((3,), nn.Linear(1, 3))
+    model = HierarchicalVAE([pair, (ConditionalNormal((1,), nn.Linear(1, 2)), above)], StandardNormal((1,)))
+    nothing, lower, upper = chain_of(model, 8, None).bins
+    assert nothing is None
+    marginal = torch.distributions.Normal(0.3, 4.64**0.5)
+    quantiles = torch.arange(1, 8) / 8
+    torch.testing.assert_close(marginal.cdf(lower.edges[0].float()), quantiles, atol=0.03, rtol=0)  # of 2000 draws
+    torch.testing.assert_close(torch.distributions.Normal(0.0, 1.0).cdf(upper.edges[0].float()), quantiles)
+    torch.testing.assert_close(chain_of(model, 8, None).bins[1].edges, lower.edges, atol=0, rtol=0)
 
 
 def test_tables_are_those_of_torch():

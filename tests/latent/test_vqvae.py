@@ -183,6 +183,10 @@ def test_a_context_belongs_to_the_prior():
         model.sample(3)
     with pytest.raises(ValueError, match="built without a context"):
         small().sample(3, labels[:3])
+    uniform = small(FactorisedCodes((1, 1, 2), 3))
+    for call in (lambda: uniform.sample(3, labels[:3]), lambda: elbo(uniform, x, context=labels)):
+        with pytest.raises(ValueError, match="takes no context"):
+            call()
 
 
 def test_codes_of_other_shapes():

@@ -129,6 +129,9 @@ def test_classes_tell_both_levels():
         other = labels.flip(0)
         difference = model.prior.log_prob(z, labels) - model.prior.log_prob(z, other)
         torch.testing.assert_close(elbo(model, x, context=labels) - elbo(model, x, context=other), difference)
+        alike = top[:1].expand(4, -1, -1, -1)
+        lower = model.prior.bottom.log_prob(bottom[:1].expand(4, -1, -1, -1), model.prior.features(alike, torch.eye(4)))
+        assert lower.std() > 0.01  # the same codes on both levels, four classes
     assert model.sample(6, labels).shape == x.shape
     for call in (lambda: model.sample(6), lambda: model.prior.log_prob(z), lambda: fit(
         model.prior, z, steps=1, batch_size=2, progress=False)):  # fmt: skip
