@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lvmlib.autoregressive.reading import check_levels
 from lvmlib.checks import check_counts, check_share
+from lvmlib.draws import at_least_float32
 
 
 class Codebook(nn.Module):
@@ -69,10 +70,12 @@ class Codebook(nn.Module):
         self.register_buffer("counts", torch.ones(self.size))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Codes of features: [B, E, ...] -> [B, ...], whole numbers in int64."""
-        rows = self._rows(features).detach()
-        half_squares = self.vectors.detach().square().sum(1) / 2  # |h - e|^2 / 2 without what all codes share
-        return (half_squares - rows @ self.vectors.detach().T).argmin(1).view(len(features), *features.shape[2:])
+        """Codes of features: [B, E, ...] -> [B, ...], whole numbers in int64. Autocast does not touch it."""
+        rows, vectors = at_least_float32(self._rows(features).detach()), at_least_float32(self.vectors.detach())
+        with torch.autocast(features.device.type, enabled=False):
+            half_squares = vectors.square().sum(1) / 2  # |h - e|^2 / 2 without what all codes share
+            nearest = (half_squares - rows @ vectors.T).argmin(1)
+        return nearest.view(len(features), *features.shape[2:])
 
     def embed(self, codes: Tensor) -> Tensor:
         """Vectors of codes: [B, ...] -> [B, E, ...]."""
@@ -87,19 +90,19 @@ class Codebook(nn.Module):
             learn: whether counts and sums take note of this batch, and the vectors with them.
 
         Returns:
-            codes: [B, ...]; vectors: [B, E, ...], :math:`h + \operatorname{stop}(e - h)`; penalty: [B], the squared
-            distances :math:`\beta \lVert h - \operatorname{stop}(e) \rVert^2`, and without a decay
+            codes: [B, ...], float32 or better; vectors: [B, E, ...], :math:`h + \operatorname{stop}(e - h)`; penalty:
+            [B], the squared distances :math:`\beta \lVert h - \operatorname{stop}(e) \rVert^2`, and without a decay
             :math:`\lVert \operatorname{stop}(h) - e \rVert^2` besides.
         """
         codes = self(features)
         e = self.embed(codes)
-        penalty = commitment * (features - e.detach()).square().flatten(1).sum(1)
+        penalty = commitment * at_least_float32(features - e.detach()).square().flatten(1).sum(1)
         if self.decay is None:
-            penalty = penalty + (features.detach() - e).square().flatten(1).sum(1)
+            penalty = penalty + at_least_float32(features.detach() - e).square().flatten(1).sum(1)
         straight = features + (e - features).detach()
         if learn:
             self.learn(features, codes)
-        return codes, straight, penalty
+        return codes.to(penalty.dtype), straight, penalty  # bfloat16 would not tell code 256 from 257
 
     @torch.no_grad()
     def learn(self, features: Tensor, codes: Tensor) -> None:

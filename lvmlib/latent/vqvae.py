@@ -100,7 +100,7 @@ class VectorQuantizer(Quantizer):
         """Codes [B, \\*latent_shape], vectors [B, E, h, w] with a straight-through gradient, and the penalty [B]."""
         features = checked_features(self.encoder(x), self.codebook, self.grid, "encoder")
         codes, vectors, penalty = self.codebook.quantise(features, self.commitment, learn)
-        return codes.view(-1, *self.latent_shape).to(vectors.dtype), vectors, penalty
+        return codes.view(-1, *self.latent_shape), vectors, penalty
 
     def embed(self, z: Tensor) -> Tensor:
         """Vectors [B, E, h, w] of codes [B, \\*latent_shape]."""

@@ -134,7 +134,7 @@ class TwoLevelQuantizer(Quantizer):
         e1 = self.lifted(e1)
         h = checked_features(self.bottom(torch.cat([f, e1], 1)), lower, self.grids[1], "bottom network")
         z2, e2, penalty2 = lower.quantise(h, self.commitment, learn)
-        codes = torch.cat([z1.flatten(1), z2.flatten(1)], 1).to(e2.dtype)
+        codes = torch.cat([z1.flatten(1), z2.flatten(1)], 1)
         return codes, torch.cat([e1, e2], 1), penalty1 + penalty2
 
     def embed(self, z: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def test_gradients_are_those_worked_out_by_hand():
         torch.testing.assert_close(h.grad, weights + 2 * 0.3 * (h.detach() - e))  # straight through, and commitment
         if decay is None:
             pull = torch.zeros(5, 3)
-            for row, code in zip((e - h.detach()).movedim(1, -1).reshape(-1, 3), codes.flatten(), strict=True):
+            for row, code in zip((e - h.detach()).movedim(1, -1).reshape(-1, 3), codes.flatten().long(), strict=True):
                 pull[code] += 2 * row
             torch.testing.assert_close(book.vectors.grad, pull)
         else:

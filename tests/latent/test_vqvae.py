@@ -216,3 +216,31 @@ def test_refusals():
         model.loss(binary(3))
     with pytest.raises(ValueError, match="Boolean"):
         small().loss(binary(3) / 2)
+
+
+def test_in_half_precision_every_code_is_still_told_from_its_neighbours():
+    """bfloat16 has no 257."""
+    torch.manual_seed(0)
+    decoder = ConditionalBernoulli((1, 4, 4), nn.ConvTranspose2d(2, 1, 2, 2))
+    model = VQVAE(nn.Conv2d(1, 2, 2, 2), decoder, FactorisedCodes((1, 2, 2), 400), width=2).float()
+    model.codebook.vectors[:] = (400 - torch.arange(400.0)[:, None]) / 4  # bfloat16 tells those below 32 apart
+    x = binary(8).float()
+    model.quantizer.encoder.weight.data.copy_(16 * torch.randn(2, 1, 2, 2).abs())
+    single = model.codes(x)
+    assert single.max() > 256 and (single % 2 == 1).any()
+    model.bfloat16()
+    with torch.no_grad():
+        codes, bound = model.codes(x.bfloat16()), elbo(model, x.bfloat16())
+    assert codes.dtype == bound.dtype == torch.float32 and (codes[codes > 256] % 2 == 1).any()
+    loss = model.loss(x.bfloat16())
+    loss.sum().backward()
+    assert loss.dtype == torch.float32 and model.quantizer.encoder.weight.grad.isfinite().all()
+
+
+def test_under_autocast_codes_are_chosen_in_single_precision():
+    torch.manual_seed(0)
+    book = small().float().codebook
+    rows = torch.randn(500, 2, 1).float()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = book(rows)
+    assert torch.equal(inside, torch.cdist(rows[..., 0], book.vectors).argmin(1, keepdim=True))
