@@ -1,6 +1,5 @@
 """Bits-back coding: exact round trips, and lengths against sums over latents, the ELBO and its spread."""
 
-import itertools
 import math
 
 import numpy as np
@@ -8,85 +7,27 @@ import pytest
 import torch
 from torch import nn
 
-from lvmlib.autoregressive import FVSBN, GatedPixelCNN
+from lvmlib.autoregressive import FVSBN
 from lvmlib.bounds import elbo
 from lvmlib.chain import Flow
 from lvmlib.compression import Stack, bits_back_decode, bits_back_encode
 from lvmlib.compression.bits_back import _Chain as chain_of
-from lvmlib.compression.symbols import Bins, code_of
 from lvmlib.data import load
 from lvmlib.distributions import (
     ConditionalBernoulli,
     ConditionalCategorical,
-    ConditionalDiscretizedLogistic,
     ConditionalNormal,
-    DiagonalNormal,
-    FactorisedBernoulli,
     FactorisedCategorical,
     MixtureOfGaussians,
     StandardNormal,
 )
 from lvmlib.flows import Affine
-from lvmlib.latent import VAE, VQVAE, HierarchicalVAE, LinearGaussian, PixelVAE
+from lvmlib.latent import VAE, HierarchicalVAE, LinearGaussian
 from lvmlib.networks import MLP
 from lvmlib.training import fit
+from tests.compression.chains import MODELS, gaussian, livened
 
 LETTER = bytes(range(1, 200))
-
-
-def livened(model, by=0.4):
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(by * torch.randn_like(p))
-    return model
-
-
-def mlp(*sizes):
-    return MLP(*sizes, nn.Tanh)
-
-
-def gaussian(context=0):
-    encoder = ConditionalNormal((3,), mlp(12 + context, (8,), 6))
-    return VAE(encoder, ConditionalBernoulli((12,), mlp(3 + context, (8,), 12)), StandardNormal((3,)))
-
-
-def two_layers():
-    lower = ConditionalNormal((4,), mlp(12, (8,), 8)), ConditionalBernoulli((12,), mlp(4, (8,), 12))
-    upper = ConditionalNormal((2,), mlp(4, (8,), 4)), ConditionalNormal((4,), mlp(2, (8,), 8))
-    return HierarchicalVAE([lower, upper], StandardNormal((2,)))
-
-
-def three_layers():
-    """Gaussians above coins above one-hots."""
-    first = ConditionalCategorical((3, 4), mlp(12, (8,), 12)), ConditionalBernoulli((12,), mlp(12, (8,), 12))
-    second = ConditionalBernoulli((5,), mlp(12, (8,), 5)), ConditionalCategorical((3, 4), mlp(5, (8,), 12))
-    third = ConditionalNormal((2,), mlp(5, (8,), 4)), ConditionalBernoulli((5,), mlp(2, (8,), 5))
-    return HierarchicalVAE([first, second, third], StandardNormal((2,)))
-
-
-def grey():
-    encoder, decoder = ConditionalNormal((2,), mlp(12, (8,), 4)), mlp(2, (8,), 24)
-    return VAE(encoder, ConditionalDiscretizedLogistic((12,), decoder, levels=6), StandardNormal((2,)))
-
-
-def autoregressive_prior():
-    encoder = ConditionalBernoulli((5,), mlp(12, (8,), 5))
-    return VAE(encoder, ConditionalBernoulli((12,), mlp(5, (8,), 12)), FVSBN((5,)))
-
-
-def pixel_vae():
-    pixels = GatedPixelCNN((1, 3, 4), channels=4, layers=2, kernel=3, levels=3, context=2)
-    return PixelVAE(ConditionalNormal((2,), mlp(12, (8,), 4)), pixels, StandardNormal((2,)))
-
-
-def vqvae():
-    prior = GatedPixelCNN((1, 1, 2), channels=4, layers=2, kernel=3, levels=5, embedding=True)
-    network = nn.ConvTranspose2d(2, 1, (3, 2), (3, 2))
-    return VQVAE(nn.Conv2d(1, 2, (3, 2), (3, 2)), ConditionalBernoulli((1, 3, 4), network), prior, width=2)
-
-
-MODELS = {f.__name__: f for f in (
-    gaussian, two_layers, three_layers, grey, autoregressive_prior, pixel_vae, vqvae)}  # fmt: skip
 
 
 def built(name):
@@ -276,25 +217,6 @@ def test_another_model_or_other_data_are_found_out():
         bits_back_decode(other, data)
 
 
-def test_bins_have_equal_mass_and_medians_inside():
-    loc, scale = torch.tensor([0.5, -2.0]), torch.tensor([2.0, 0.1])
-    bins = Bins(loc, scale, 8)
-    table, number, event = code_of(DiagonalNormal(loc[None], scale.log()[None], 1), bins)
-    np.testing.assert_allclose(table, 1 / 8, atol=1e-7)
-    for symbols in itertools.product(range(8), repeat=2):
-        z = event(torch.tensor(symbols))
-        assert z.shape == (1, 2) and number(z).tolist() == list(symbols)
-        below = torch.distributions.Normal(loc, scale).cdf(z[0])
-        torch.testing.assert_close(below, (torch.tensor(symbols) + 0.5) / 8, atol=1e-5, rtol=0)
-    q = DiagonalNormal(torch.tensor([[1.0, -1.9]]), torch.tensor([[-1.0, -3.0]]), 1)
-    table = code_of(q, bins)[0]
-    draws = q.sample((20_000,))[:, 0]
-    places = torch.searchsorted(bins.edges, draws.double().T.contiguous())
-    for d in range(2):
-        share = torch.bincount(places[d], minlength=8).numpy() / 20_000
-        assert (abs(share - table[d]) < 4.5 * np.sqrt(table[d] * (1 - table[d]) / 20_000) + 1e-9).all()
-
-
 def test_a_layer_between_has_bins_where_the_model_puts_its_numbers():
     """z1 = -2 z2 + 0.3 + noise 0.8, so its marginal is a Gaussian of variance 4.64."""
     above = ConditionalNormal((1,), nn.Linear(1, 1), 0.8)
@@ -309,14 +231,6 @@ def test_a_layer_between_has_bins_where_the_model_puts_its_numbers():
     torch.testing.assert_close(marginal.cdf(lower.edges[0].float()), quantiles, atol=0.03, rtol=0)  # of 2000 draws
     torch.testing.assert_close(torch.distributions.Normal(0.0, 1.0).cdf(upper.edges[0].float()), quantiles)
     torch.testing.assert_close(chain_of(model, 8, None).bins[1].edges, lower.edges, atol=0, rtol=0)
-
-
-def test_tables_are_those_of_torch():
-    x = torch.arange(6.0)
-    p = ConditionalDiscretizedLogistic((2,), nn.Linear(3, 4), levels=6).distribution(torch.randn(1, 3))
-    table = code_of(p, None)[0]
-    for d in range(2):
-        np.testing.assert_allclose(table[d], p.base_dist.log_prob(x[:, None, None]).exp()[:, 0, d].detach(), rtol=1e-6)
 
 
 def test_refusals():
@@ -343,16 +257,3 @@ def test_refusals():
         bits_back_encode(model, x[:2], bins=1)
     with pytest.raises(ValueError, match="Boolean"):
         bits_back_encode(model, x[:2] / 2)
-    far = VAE(model.pair.encoder, model.pair.decoder, _Far())
-    with pytest.raises(ValueError, match="take fewer"):
-        bits_back_encode(far, x[:2])
-
-
-class _Far(FactorisedBernoulli):
-    """A Gaussian at a million, a thousandth wide."""
-
-    def __init__(self):
-        super().__init__((3,))
-
-    def distribution(self, context=None):
-        return DiagonalNormal(torch.full((3,), 1e6), torch.full((3,), math.log(1e-3)), 1)

@@ -155,17 +155,6 @@ def test_two_stages_of_training_lower_the_loss_and_then_the_rate():
     assert model.reconstruct(x).shape == model.sample(64).shape == x.shape
 
 
-def test_a_map_of_codes_knows_names_and_not_magnitudes():
-    """Another numbering of the codes, with the rows of the table to match, is the same map."""
-    maps = CodeMap((1, 2, 3), levels=5, features=4, scale=2)
-    codes, order = torch.randint(5, (7, 1, 2, 3)), torch.randperm(5)
-    out = maps(codes.double())
-    assert out.shape == (7, 4, 4, 6)
-    maps.values.weight.data = maps.values.weight.data[order.argsort()]
-    torch.testing.assert_close(maps(order[codes].double()), out)
-    assert not torch.allclose(maps(codes.double()), out)
-
-
 def test_refusals():
     model = small()
     with pytest.raises(TypeError, match="TwoLevelPrior, but it is a FactorisedCodes"):
@@ -176,8 +165,6 @@ def test_refusals():
     with pytest.raises(ValueError, match="top network must return features"):
         VQVAE2(nn.Conv2d(1, 4, 2, 2), nn.Conv2d(4, 2, 1), nn.Conv2d(6, 2, 1), model.quantizer.decoder,
                model.prior, width=2).loss(binary(2))  # fmt: skip
-    with pytest.raises(ValueError, match=r"codes of shape \(1, h, w\)"):
-        CodeMap((4,), 3, 2)
     with pytest.raises(TypeError, match="No gradient"):
         elbo(model, binary(2))
     assert math.prod(model.prior.event_shape) == 5
