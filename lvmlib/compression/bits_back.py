@@ -40,7 +40,7 @@ from torch import Tensor
 
 from lvmlib.base import Density
 from lvmlib.chain import Flow
-from lvmlib.checks import check_context, check_count, check_type, entrance, trusted
+from lvmlib.checks import check_context, check_count, check_no, check_type, entrance, trusted
 from lvmlib.compression.examples import SEALS, evaluation, seal
 from lvmlib.compression.framing import CORRUPT, header, read_header
 from lvmlib.compression.stack import Stack
@@ -106,6 +106,7 @@ def bits_back_encode(
     Source: Townsend, Bird & Barber 2019, *Practical lossless compression with latent variables using bits back coding*;
     Kingma, Abbeel & Ho 2019, *Bit-Swap*; the argument, Hinton & van Camp 1993.
     """
+    _check_chain(model)
     with entrance(model, x, context), evaluation(model):
         chain = _Chain(model, bins, context)
         rows = check_count(rows, "rows", "counts examples")
@@ -146,6 +147,7 @@ def bits_back_decode(
         >>> x.shape
         torch.Size([20, 6])
     """
+    _check_chain(model)
     n, data = read_header(data, context is not None)
     check_context(context, n)
     rows = check_count(rows, "rows", "counts examples")
@@ -167,17 +169,19 @@ def bits_back_decode(
     return x, stack.to_bytes()
 
 
+def _check_chain(model: Flow) -> None:
+    check_type(model, Flow, "Bits-back coding takes a chain of stochastic layers, but it was given a {}.")
+    for layer in model.layers:
+        check_type(layer, Stochastic, "In bits-back coding every layer of a chain must draw, but one is a {}.")
+    check_no(not model.layers, "Bits-back coding needs a layer that draws, but this chain has none.")
+
+
 class _Chain:
     """The layers of a model as steps of a stack coder, with the bins of their latents."""
 
     def __init__(self, model: Flow, bins: int, context: Tensor | None):
-        check_type(model, Flow, "Bits-back coding takes a chain of stochastic layers, but it was given a {}.")
-        for layer in model.layers:
-            check_type(layer, Stochastic, "In bits-back coding every layer of a chain must draw, but one is a {}.")
         bins = check_count(bins, "bins", "counts intervals", least=2)
         self.model, self.layers, self.context = model, cast("list[Stochastic]", model.layers), context
-        if not self.layers:
-            raise TypeError("Bits-back coding needs a layer that draws; this chain has none.")
         self.bins: list[Bins | None] = [None, *self._find_bins(bins)]  # of x, which is discrete, and of all latents
 
     def values(self, x: Tensor) -> Tensor:

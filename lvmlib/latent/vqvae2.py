@@ -107,6 +107,18 @@ class TwoLevelQuantizer(Quantizer):
 
     Raises:
         TypeError: the decoder is no `Density`.
+
+    Example:
+        >>> from lvmlib.autoregressive import FVSBN, CodeMap, GatedPixelCNN
+        >>> from lvmlib.distributions import ConditionalBernoulli
+        >>> fine = GatedPixelCNN((1, 4, 4), channels=4, layers=1, context=(2, 4, 4))
+        >>> prior = TwoLevelPrior(FVSBN((1, 2, 2)), fine, CodeMap((1, 2, 2), levels=2, features=2))
+        >>> decoder = ConditionalBernoulli((1, 8, 8), nn.ConvTranspose2d(6, 1, 2, 2))
+        >>> encoder, top, bottom = nn.Conv2d(1, 5, 2, 2), nn.Conv2d(5, 3, 2, 2), nn.Conv2d(5 + 3, 3, 1)
+        >>> layer = TwoLevelQuantizer(encoder, top, bottom, decoder, (Codebook(2, 3), Codebook(2, 3)), prior)
+        >>> codes, vectors, penalty = layer.read(torch.ones(5, 1, 8, 8))
+        >>> codes.shape, vectors.shape, penalty.shape
+        (torch.Size([5, 20]), torch.Size([5, 6, 4, 4]), torch.Size([5]))
     """
 
     def __init__(

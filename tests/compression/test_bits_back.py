@@ -242,6 +242,8 @@ def test_refusals():
         bits_back_encode(Flow([], StandardNormal((2,))), torch.zeros(2, 2))
     with pytest.raises(TypeError, match="chain of stochastic layers, but it was given a FVSBN"):
         bits_back_encode(FVSBN((12,)), x)
+    with pytest.raises(TypeError, match="it was given a function"):
+        bits_back_decode(lambda prefix: [0.5, 0.5], b"\x02\x01")
     real = Flow([LinearGaussian(torch.ones(2, 1), torch.zeros(2), 1.0)], StandardNormal((1,)))
     with pytest.raises(TypeError, match="has a MultivariateNormal"):
         bits_back_encode(real, torch.zeros(2, 2))
