@@ -74,7 +74,7 @@ def test_everything_learns_and_draws():
 
 
 def test_a_latent_is_left_unused_where_the_pixels_need_none():
-    """Pixels of one common colour: a pixel model alone is exact, so the rate of a trained PixelVAE goes to 0."""
+    """Pixels of one common colour: a pixel model alone is exact, so the rate of a PixelVAE goes to 0 in training."""
     torch.manual_seed(0)
     x = (torch.rand(256, 1, 1, 1) < 0.5).double().expand(-1, *SHAPE).contiguous()
     vae = small(features=False)
@@ -83,9 +83,9 @@ def test_a_latent_is_left_unused_where_the_pixels_need_none():
     )
     rates = []
     for model in (vae, plain):
-        fit(model, x, steps=600, batch_size=64, lr=0.02, progress=False)
+        fit(model, x, steps=300, batch_size=32, lr=0.03, progress=False)
         rates.append(distortion_and_rate(model.trace(x))[1].mean().item())
-    assert rates[0] < 0.2 and rates[1] > 0.5  # a bit is 0.69 nats
+    assert rates[0] < 0.4 and rates[1] > 0.69  # a bit, which pixels that are independent given z must be told
 
 
 def test_the_loss_of_a_mean_is_the_squared_error():

@@ -162,6 +162,19 @@ def test_two_stages_of_training_learn_two_kinds_of_pictures(decay):
     assert (draws[..., :2].mean((1, 2, 3)).round() != draws[..., 2:].mean((1, 2, 3)).round()).double().mean() > 0.9
 
 
+def test_a_run_that_stopped_and_went_on_is_the_run_that_never_stopped(tmp_path):
+    x, models = binary(40), []
+    for stops in ([12], [5, 12]):
+        model = small(restart=0.3)
+        torch.manual_seed(5)
+        for steps in stops:
+            fit(model, x, VQVAE.loss, steps=steps, batch_size=8, checkpoint=tmp_path / f"{len(stops)}.pt", resume=True,
+                progress=False)  # fmt: skip
+        models.append(model.state_dict())
+    assert all(torch.equal(t, models[1][name]) for name, t in models[0].items())
+    assert (models[0]["transforms.0.codebook.counts"] != 1).any()
+
+
 def test_start_puts_the_vectors_on_features_and_uses_many_codes():
     model, x = small(), binary(20)
     model.start_from(x)
