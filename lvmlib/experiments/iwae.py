@@ -41,7 +41,7 @@ BATCH = 20
 
 
 def burda(layers: int = 1, mean: Tensor | None = None) -> HierarchicalVAE:
-    """The published networks: 784-200-200-50, and with a second layer of codes 50-100-100-50 above it.
+    """The published networks: 784-200-200-50, and with two layers of codes 784-200-200-100 and 100-100-100-50.
 
     Args:
         layers: of codes, 1 or 2.
@@ -51,16 +51,17 @@ def burda(layers: int = 1, mean: Tensor | None = None) -> HierarchicalVAE:
         >>> burda(2).sample(3).shape
         torch.Size([3, 1, 28, 28])
     """
-    lower = MLP(784, (200, 200), 100, nn.Tanh), MLP(50, (200, 200), 784, nn.Tanh)
-    upper = MLP(50, (100, 100), 100, nn.Tanh), MLP(50, (100, 100), 100, nn.Tanh)
+    codes = 100 if layers == 2 else 50  # of the lower layer
+    lower = MLP(784, (200, 200), 2 * codes, nn.Tanh), MLP(codes, (200, 200), 784, nn.Tanh)
+    upper = MLP(codes, (100, 100), 2 * 50, nn.Tanh), MLP(50, (100, 100), 2 * codes, nn.Tanh)
     for layer in (layer for net in (*lower, *upper) for layer in net if isinstance(layer, nn.Linear)):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.zeros_(layer.bias)
     if mean is not None:
         lower[1][-1].bias.data = mean.clamp(0.001, 0.999).logit()
-    pairs: list[Any] = [(ConditionalNormal((50,), lower[0]), ConditionalBernoulli((1, 28, 28), lower[1]))]
+    pairs: list[Any] = [(ConditionalNormal((codes,), lower[0]), ConditionalBernoulli((1, 28, 28), lower[1]))]
     if layers == 2:
-        pairs.append((ConditionalNormal((50,), upper[0]), ConditionalNormal((50,), upper[1])))
+        pairs.append((ConditionalNormal((50,), upper[0]), ConditionalNormal((codes,), upper[1])))
     return HierarchicalVAE(pairs, StandardNormal((50,)))
 
 
@@ -171,6 +172,7 @@ def main() -> None:
         model=args.model,
         k=args.k,
         layers=args.layers,
+        parameters=sum(p.numel() for p in model.parameters()),
         schedule=args.schedule,
         passes=passes(RATES[args.schedule]),
         batch_size=BATCH,

@@ -37,13 +37,13 @@ def test_each_rate_lasts_three_times_as_long_as_the_one_before():
         assert learning_rate(steps[i + 1] - 1, per_pass) == pytest.approx(1e-3 * 10 ** (-i / 7))
 
 
-@pytest.mark.parametrize(("layers", "weights"), [(1, 425_284), (2, 475_884)])
+@pytest.mark.parametrize(("layers", "weights"), [(1, 425_284), (2, 521_084)])
 def test_the_networks_have_the_published_widths_and_start_at_the_mean(layers, weights):
     torch.manual_seed(0)
     mean = torch.linspace(0, 1, 784)
     model = burda(layers, mean)
     assert sum(p.numel() for p in model.parameters()) == weights
-    z = torch.zeros(2, 50)
+    z = torch.zeros(2, 50 * layers)
     start = model.pairs[0].likelihood(z).mean.flatten(1)  # with no bias elsewhere, a code of 0 brings nothing
     assert torch.allclose(start, mean.clamp(0.001, 0.999).expand(2, -1), atol=1e-6)
 
@@ -71,6 +71,7 @@ def test_a_run_from_the_command_line_to_the_record(few, monkeypatch, tmp_path, c
     record = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
     assert 50 < record["test_nll_nats"] < 784 * 0.6931 and len(record["active_units"]) == record["layers"]
     assert (record["model"], record["passes"]) == (options[0], 121) and name in capsys.readouterr().out
+    assert record["parameters"] == (521_084 if record["layers"] == 2 else 425_284)
     assert "20 draws, 40 test images" in record["test_protocol"]
     assert [path.name for path in tmp_path.iterdir()] == [f"{name}.json"]
 
