@@ -31,6 +31,7 @@ from lvmlib.autoregressive import (
     RNN,
     Autoregressive,
     CausalTransformer,
+    CodeMap,
     GatedPixelCNN,
     MaskedConv2d,
     OrderingMixture,
@@ -45,7 +46,13 @@ from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood, mutual_information_bound
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
-from lvmlib.compression import arithmetic_decode, arithmetic_encode, huffman_code
+from lvmlib.compression import (
+    arithmetic_decode,
+    arithmetic_encode,
+    bits_back_decode,
+    bits_back_encode,
+    huffman_code,
+)
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,
@@ -57,6 +64,7 @@ from lvmlib.distributions import (
     DiscretizedLogisticMixture,
     FactorisedBernoulli,
     FactorisedCategorical,
+    FactorisedCodes,
     MixtureOfGaussians,
     StandardNormal,
     StandardUniform,
@@ -124,13 +132,20 @@ from lvmlib.information import (
 from lvmlib.latent import (
     PPCA,
     VAE,
+    VQVAE,
+    VQVAE2,
     Autoencoder,
+    Codebook,
+    DensityAutoencoder,
     GaussianMixture,
     HierarchicalVAE,
     LinearGaussian,
     OneHotCodes,
+    PixelVAE,
+    TwoLevelPrior,
     VampPrior,
     em,
+    perplexity,
 )
 from lvmlib.networks import MLP
 from lvmlib.objectives import free_bits, stratified_elbo
@@ -151,6 +166,8 @@ __all__ = [
     "PPCA",
     "RNN",
     "VAE",
+    "VQVAE",
+    "VQVAE2",
     "ActNorm",
     "AdditiveCoupling",
     "Affine",
@@ -159,6 +176,8 @@ __all__ = [
     "Autoregressive",
     "CausalTransformer",
     "Chain",
+    "CodeMap",
+    "Codebook",
     "ConditionalBernoulli",
     "ConditionalCategorical",
     "ConditionalDiscretizedLogistic",
@@ -168,12 +187,14 @@ __all__ = [
     "ControlVariate",
     "Data",
     "Density",
+    "DensityAutoencoder",
     "Dequantize",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "Elementwise",
     "FactorisedBernoulli",
     "FactorisedCategorical",
+    "FactorisedCodes",
     "Flow",
     "GatedPixelCNN",
     "GaussianMixture",
@@ -200,6 +221,7 @@ __all__ = [
     "PixelCNNpp",
     "PixelRNN",
     "PixelSNAIL",
+    "PixelVAE",
     "Reverse",
     "RunningBaseline",
     "Scheduled",
@@ -210,6 +232,7 @@ __all__ = [
     "StandardUniform",
     "Stochastic",
     "Transform",
+    "TwoLevelPrior",
     "VampPrior",
     "VariationalDequantize",
     "WaveNet",
@@ -218,6 +241,8 @@ __all__ = [
     "annealed_log_likelihood",
     "arithmetic_decode",
     "arithmetic_encode",
+    "bits_back_decode",
+    "bits_back_encode",
     "bits_per_dim",
     "cosine",
     "cross_entropy",
@@ -257,6 +282,7 @@ __all__ = [
     "nsf",
     "nvil",
     "optimal_baseline",
+    "perplexity",
     "realnvp",
     "rebar",
     "relax",

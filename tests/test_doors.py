@@ -33,6 +33,24 @@ def bits():
     return lvmlib.VAE(encoder, lvmlib.ConditionalNormal((2,), nn.Linear(3, 2), 1.0), lvmlib.FactorisedBernoulli((3,)))
 
 
+def bits_of_bits():
+    torch.manual_seed(0)
+    encoder, decoder = (
+        lvmlib.ConditionalNormal((1,), nn.Linear(2, 2)),
+        lvmlib.ConditionalBernoulli((2,), nn.Linear(1, 2)),
+    )
+    return lvmlib.VAE(encoder, decoder, StandardNormal((1,)))
+
+
+def autoencoder():
+    return lvmlib.DensityAutoencoder(nn.Linear(2, 3), ar.FVSBN((2,), context=3))
+
+
+def two_grids():
+    top, bottom = ar.FVSBN((1, 1, 2)), told()
+    return lvmlib.TwoLevelPrior(top, bottom, ar.CodeMap((1, 1, 2), 2, 2))
+
+
 def bound_by(name, model, x):
     return lambda **options: vars(lvmlib)[name](model(), x, **options)
 
@@ -102,6 +120,39 @@ DOORS = {
     "HierarchicalPixelModel": (
         lambda **o: ar.HierarchicalPixelModel(ar.FVSBN((1, 2, 2)), told(), **o),
         {"channels": 4},
+    ),
+    "CodeMap": (
+        ar.CodeMap,
+        {"event_shape": (1, 2, 3), "levels": 5, "features": 4, "scale": 2, "context": 3},
+    ),
+    "Codebook": (lvmlib.Codebook, {"size": 5, "width": 3, "decay": 0.5, "restart": 0.25}),
+    "VQVAE": (
+        lambda **o: lvmlib.VQVAE(nn.Conv2d(1, 3, 2, 2), told(), lvmlib.FactorisedCodes((1, 2, 2), 5), **o),
+        {"width": 3, "commitment": 0.5, "decay": 0.5, "restart": 0.25},
+    ),
+    "VQVAE2": (
+        lambda **o: lvmlib.VQVAE2(nn.Identity(), nn.Identity(), nn.Identity(), told(), two_grids(), **o),
+        {"width": 3, "commitment": 0.5, "decay": 0.5, "restart": 0.25},
+    ),
+    "VQVAE.codes": (
+        lambda rows: lvmlib.VQVAE(nn.Conv2d(1, 3, 2, 2), told(), lvmlib.FactorisedCodes((1, 2, 2), 5), 3).codes(
+            torch.ones(3, 1, 4, 4), rows
+        ),
+        {"rows": 2},
+    ),
+    "DensityAutoencoder.draws": (lambda n: autoencoder().draws(torch.ones(3, 2), n), {"n": 4}),
+    "DensityAutoencoder.mean": (lambda n: autoencoder().mean(torch.ones(3, 2), n), {"n": 4}),
+    "perplexity": (lambda size: lvmlib.perplexity(torch.tensor([1, 2, 1]), size), {"size": 4}),
+    "FactorisedCodes": (lvmlib.FactorisedCodes, {"event_shape": (1, 2), "levels": 3}),
+    "bits_back_encode": (
+        lambda **o: torch.tensor(list(lvmlib.bits_back_encode(bits_of_bits(), torch.ones(3, 2), **o))),
+        {"bins": 16, "rows": 2},
+    ),
+    "bits_back_decode": (
+        lambda **o: lvmlib.bits_back_decode(
+            bits_of_bits(), lvmlib.bits_back_encode(bits_of_bits(), torch.ones(3, 2), 16, 2), **o
+        )[0],
+        {"bins": 16, "rows": 2},
     ),
     "Density": (lvmlib.Density, {"event_shape": (2, 3)}),
     "StandardNormal": (StandardNormal, {"event_shape": (2, 3)}),

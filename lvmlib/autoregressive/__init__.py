@@ -4,6 +4,7 @@ from lvmlib.autoregressive.autoregressive import Autoregressive
 from lvmlib.autoregressive.fvsbn import FVSBN
 from lvmlib.autoregressive.made import MADE, OrderingMixture
 from lvmlib.autoregressive.patch_transformer import PatchTransformer
+from lvmlib.autoregressive.pixel.code_map import CodeMap
 from lvmlib.autoregressive.pixel.colourisation import Colourisation
 from lvmlib.autoregressive.pixel.gated_pixelcnn import GatedPixelCNN
 from lvmlib.autoregressive.pixel.hierarchical import HierarchicalPixelModel
@@ -26,6 +27,7 @@ __all__ = [
     "RNN",
     "Autoregressive",
     "CausalTransformer",
+    "CodeMap",
     "Colourisation",
     "GatedPixelCNN",
     "HierarchicalPixelModel",

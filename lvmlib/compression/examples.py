@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lvmlib.autoregressive import Autoregressive
 from lvmlib.compression.framing import CORRUPT, header, read_header
@@ -71,7 +71,7 @@ def walk(
         [n, D], in float32 or the dtype of the weights, if that is longer.
     """
     context, parts = model.read_context(context, n), []
-    with _evaluation(model), torch.no_grad():
+    with evaluation(model), torch.no_grad():
         for first in range(0, n, ROWS):
             rows = slice(first, min(first + ROWS, n))
             known = torch.zeros(rows.stop - first, model.dims, dtype=model.value_dtype, device=model.order.device)
@@ -95,7 +95,7 @@ def _end(encoder: Encoder, values: Tensor) -> bytes:
 
 
 @contextmanager
-def _evaluation(model: Autoregressive) -> Iterator[None]:
+def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode for a while, or dropout would make of each side a model of its own."""
     training = [module for module in model.modules() if module.training]
     model.eval()

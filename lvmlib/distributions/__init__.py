@@ -4,6 +4,7 @@ from lvmlib.distributions.categorical import (
     ConditionalCategorical,
     FactorisedBernoulli,
     FactorisedCategorical,
+    FactorisedCodes,
     OneHots,
 )
 from lvmlib.distributions.conditional import (
@@ -13,6 +14,7 @@ from lvmlib.distributions.conditional import (
     ConditionalNormal,
     NormalMixture,
 )
+from lvmlib.distributions.delta import Delta
 from lvmlib.distributions.densities import MixtureOfGaussians, StandardNormal, StandardUniform
 from lvmlib.distributions.discretized import DiscretizedLogistic, DiscretizedLogisticMixture
 from lvmlib.distributions.factorised import Coins, DiagonalNormal
@@ -25,11 +27,13 @@ __all__ = [
     "ConditionalDiscretizedLogistic",
     "ConditionalMixture",
     "ConditionalNormal",
+    "Delta",
     "DiagonalNormal",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",
     "FactorisedBernoulli",
     "FactorisedCategorical",
+    "FactorisedCodes",
     "MixtureOfGaussians",
     "NormalMixture",
     "OneHots",

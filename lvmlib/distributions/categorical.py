@@ -1,4 +1,4 @@
-"""Discrete latents and their priors: one-hot categoricals, and coins and categoricals with learned probabilities."""
+"""Discrete latents and their priors: one-hot categoricals, and coins, categoricals and codes of learned probability."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributions import Distribution, constraints, register_kl
+from torch.distributions import Categorical, Distribution, Independent, constraints, register_kl
 
 from lvmlib.base import Density
+from lvmlib.checks import check_count
 from lvmlib.distributions.conditional import _Conditional
 from lvmlib.distributions.factorised import Coins
 from lvmlib.draws import at_least_float32
@@ -187,3 +188,37 @@ class FactorisedCategorical(_Factorised):
     def __init__(self, event_shape: Sequence[int]):
         super().__init__(event_shape)
         self.support = constraints.independent(constraints.one_hot, len(self.event_shape) - 1)
+
+
+class FactorisedCodes(Density):
+    r"""Independent codes {0, ..., K - 1} with trainable probabilities, each written as the whole number that it is.
+
+    The simplest prior over the codes of a `VQVAE`. At first all codes are equally probable, so that the rate of D of
+    them is :math:`D \log K`; ``prior.requires_grad_(False)`` keeps it so.
+
+    Args:
+        event_shape: shape of one example, such as (1, h, w).
+        levels: number of codes, K.
+
+    Example:
+        >>> FactorisedCodes((1, 2, 2), levels=8).log_prob(torch.tensor([[[[0.0, 7.0], [3.0, 3.0]]]])).item()
+        -8.3177...
+    """
+
+    ignores_context = True
+
+    def __init__(self, event_shape: Sequence[int], levels: int):
+        super().__init__(event_shape)
+        self.levels = check_count(levels, "levels", "counts codes", least=2)
+        self.support = constraints.integer_interval(0, self.levels - 1)
+        self.logits = nn.Parameter(torch.zeros(*self.event_shape, self.levels))
+
+    def distribution(self, context: Tensor | None = None) -> Distribution:
+        """The codes, in as many rows as a context has."""
+        logits = at_least_float32(self.logits)
+        logits = logits if context is None else logits.expand(len(context), *logits.shape)
+        return Independent(Categorical(logits=logits, validate_args=False), len(self.event_shape))
+
+    def sample(self, n: int, context: Tensor | None = None, temperature: float = 1.0) -> Tensor:
+        """Draw `n` examples: [n, \\*event_shape], whole numbers in the dtype of the weights (float32 at least)."""
+        return super().sample(n, context, temperature).to(at_least_float32(self.logits).dtype)

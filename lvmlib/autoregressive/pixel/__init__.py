@@ -1,5 +1,6 @@
 """Models of pictures, drawn pixel by pixel, and what is built around them."""
 
+from lvmlib.autoregressive.pixel.code_map import CodeMap
 from lvmlib.autoregressive.pixel.colourisation import Colourisation
 from lvmlib.autoregressive.pixel.gated_pixelcnn import GatedPixelCNN
 from lvmlib.autoregressive.pixel.hierarchical import HierarchicalPixelModel
@@ -13,6 +14,7 @@ from lvmlib.autoregressive.pixel.pixelsnail import PixelSNAIL
 from lvmlib.autoregressive.pixel.super_resolution import SuperResolution
 
 __all__ = [
+    "CodeMap",
     "Colourisation",
     "GatedPixelCNN",
     "HierarchicalPixelModel",
