@@ -41,6 +41,16 @@ def negative_bound(model: Density, x: Tensor, k: int) -> Tensor:
         return -(elbo(model, x) if k == 1 else iwae(model, x, k))
 
 
+def learning_rate(peak: float, first: int, steps: int, step: int) -> float:
+    """Constant in the first stage, after 500 steps of rise, and then half a cosine down to 0.
+
+    Example:
+        >>> [round(learning_rate(1.0, 1000, 2000, step), 2) for step in (0, 999, 1000, 1500, 1999)]
+        [0.0, 1.0, 1.0, 0.5, 0.0]
+    """
+    return min(1.0, (step + 1) / 500) * cosine(peak, steps - first)(max(0, step - first))
+
+
 def options() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -79,7 +89,7 @@ def main() -> None:
         loss=lambda density, x: negative_bound(density, x, int(k.value)),
         steps=steps,
         batch_size=BATCH,
-        lr=cosine(args.lr, steps, warmup=500),
+        lr=partial(learning_rate, args.lr, first, steps),
         optimizer=partial(torch.optim.AdamW, eps=args.epsilon, weight_decay=args.decay, fused=True),
         average=args.average,
         before_step=k,
@@ -101,7 +111,7 @@ def main() -> None:
         passes_with_five_draws=args.first,
         batch_size=BATCH,
         gradient="exact, networks in bfloat16",
-        optimizer=f"AdamW, epsilon {args.epsilon:g}, decay {args.decay:g}, cosine learning rate from {args.lr:g}",
+        optimizer=f"AdamW, epsilon {args.epsilon:g}, decay {args.decay:g}, rate {args.lr:g}, in the end half a cosine",
         averaged_weights=args.average,
         data=f"MNIST, 60,000 training images, fresh binarization at each use; sha256 {train.sha256()}",
         training_minutes=round(minutes, 1),
