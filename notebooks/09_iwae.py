@@ -1084,7 +1084,7 @@ for name in ("IWAE", "DReG"):
 print(f"{pairs['noise_protocol']}; seeds {' / '.join(pairs['seeds'])}")
 print(f"floor: without any signal the median would be {0.674 / 150**0.5:.3f}")
 by_seed = [found["noise"] for found in pairs["seeds"].values()]
-columns = [(side, name) for side in (0, 1) for name in ("IWAE", "DReG", "one draw")]
+columns = [(part, name) for part in (0, 1) for name in ("IWAE", "DReG", "one draw")]
 for place in by_seed[0]:
     effective = [f"{found[place]['effective_draws_of_50']}" for found in by_seed]
     print(f"{place}: {' / '.join(effective)} of 50 draws are effective")
@@ -1092,8 +1092,8 @@ for place in by_seed[0]:
     print("   k" + "".join(f"{name:>13}" for _, name in columns))
     for k in (1, 5, 50):
         print(f"  {k:2}", end="")
-        for side, name in columns:
-            ratios = [found[place]["snr"][f"{k}, {name}"][side] for found in by_seed]
+        for part, name in columns:
+            ratios = [found[place]["snr"][f"{k}, {name}"][part] for found in by_seed]
             print(f"{' / '.join(f'{ratio:.2f}' for ratio in ratios):>13}", end="")
         print()
 
