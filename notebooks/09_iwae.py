@@ -363,7 +363,7 @@ styles, colours = ("--", "-", ":"), (orange, blue, red)
 for (name, curve), style, colour in zip(lines.items(), styles, colours):
     ax.plot(curve.keys(), curve.values(), style, marker="o", color=colour, label=name)
 ax.set(xscale="log", xlabel="draws in the evaluation", ylabel="bound (nats per image)")
-ax.set(xlim=(0.9, 560))
+ax.set(xlim=(0.9, 560), ylim=(-105, -96.5), yticks=range(-105, -96))
 ax.set_xticks([1, 5, 50, 500], ["1", "5", "50", "500"])
 ax.minorticks_off()
 ax.legend(fontsize=9)
