@@ -1504,6 +1504,7 @@ print(f"of it within images {within:.1f}; learned baseline explains {explained:.
 print(f"left by the learned baseline: {(1 - explained) * total:.2g}", end=", ")
 print(f"by leaving one out of three: {1.5 * within:.1f}")  # 1 + 1/2 times within
 
+
 # %% [markdown]
 # :::{exercise} ★★★ Categories
 # :label: ex-ge-categories
