@@ -79,10 +79,10 @@ def test_what_is_given_is_read_in_one_pass():
         assert row["passes"] <= 1.5, row["model"]
 
 
-def test_a_likelihood_costs_what_it_costs_in_plain_pytorch_and_memory_does_not_grow():
+def test_a_likelihood_costs_what_it_costs_by_hand_a_third_of_the_rival_and_memory_does_not_grow():
     small, large = stored("likelihood")
     for row in (small, large):
-        assert row["ratio"] <= 1.05
+        assert row["ratio"] <= 1.05 and row["speedup"] >= 3
     assert large["pictures"] >= 10 * small["pictures"]
     for other in (small["memory_mb"]["ours"], large["memory_mb"]["plain"]):
         assert large["memory_mb"]["ours"] < 2 * other + 10
