@@ -16,7 +16,7 @@
 # (ch-iwae)=
 # # Importance-weighted autoencoders
 #
-# *A VAE judges its encoder by single draws: every code that it proposes must explain the image. Let the encoder propose several codes and ask only that some of them are good, and the same two networks become a better model of the images, while the encoder becomes a worse description of the posterior. This chapter is about both halves of that sentence.*
+# *A VAE judges its encoder by single draws: every code that it proposes must explain the image. Let the encoder propose several codes and ask only that some of them be good, and the same two networks become a better model of the images, while the encoder becomes a worse description of the posterior. This chapter is about both halves of that sentence.*
 #
 # Draw $k$ codes from the encoder and give each its importance weight. {doc}`Chapter 7 <07_latent_variables>` averaged the weights to estimate $p_\theta(x)$; {doc}`chapter 8 <08_vae>` averaged their logarithms and trained on that. So with the same $k$ weights at hand there are two things to maximise:
 #
@@ -127,12 +127,12 @@ plt.show()
 #
 # **Needs.** Importance weights, effective sample size and the ELBO ({doc}`chapter 7 <07_latent_variables>`), the VAE and the reparameterised gradient ({doc}`chapter 8 <08_vae>`).
 #
-# **Time.** Three hours on the main path, five with exercises and the stretches marked *Optional*. The code runs in about a minute on one core; a GPU would not help.
+# **Time.** Three hours on the main path, five with exercises and the sections marked *Optional*. The code runs in about a minute on one core; a GPU would not help.
 #
 # (sec-iw-build)=
 # ## Part 1. Build: what changes when the average moves inside?
 #
-# Why does the bound rise? Because the logarithm punishes a poor draw without limit. Beside weights of 1, a weight of $e^{-50}$ lowers the mean of the logarithms by $50/k$ nats. If instead the weights are averaged *before* the logarithm is taken, one good draw among $k$ is enough: the others cost at most $\log k$ nats, however bad they are. An IWAE asks for one good draw among $k$; a VAE asks that every draw be good.
+# Why does the bound rise? Because the logarithm punishes a poor draw without limit. Beside weights of 1, a weight of $e^{-50}$ lowers the mean of the logarithms by $50/k$ nats. If instead the weights are averaged *before* the logarithm is taken, one good draw among $k$ is enough: the others cost at most $\log k$ nats, however bad they are. And a mean over more draws is a mean of the means over fewer, whose logarithm is at least the mean of their logarithms. An IWAE asks for one good draw among $k$; a VAE asks that every draw be good.
 #
 # :::{prf:theorem} More draws, a tighter bound
 # :label: thm-iw-monotone
@@ -158,7 +158,7 @@ plt.show()
 # If $w$ is constant, both bounds are its logarithm. Conversely, let the two be equal and finite. Then every $\bar w^{(-i)} > 0$ almost surely, and Jensen's inequality in {eq}`eq-iw-leave` is almost surely an equality, so all $\bar w^{(-i)}$ are equal. They differ by $\bar w^{(-i)} - \bar w^{(-j)} = (w_j - w_i) / k$, so all $w_i$ are equal too: two independent copies of $w$ are almost surely equal, which makes $w$ constant. With $w = p_\theta(x)\, p_\theta(z \mid x) / q_\phi(z \mid x)$, a constant ratio of two densities of which $q_\phi$ covers the other is 1. Without coverage the constant is $\mathbb{E}_q[w]$, the integral of $p_\theta(x, z)$ over the region that $q_\phi$ reaches, which is less than $p_\theta(x)$.
 # :::
 #
-# For a check without draws there is an exact way to $\mathcal{L}_k$. Both sides of
+# For a check without draws there is an exact formula for $\mathcal{L}_k$. Both sides of
 #
 # $$ \log s = \int_0^\infty \frac{e^{-t} - e^{-ts}}{t}\, dt $$
 #
@@ -242,7 +242,7 @@ def iwae_bound(log_w):
 
 
 # %% [markdown]
-# The training loop does not know which of the two it climbs. It notes both for every batch, since the same weights give both, so that we can look at the run afterwards.
+# The training loop does not know which of the two it climbs. It records both for every batch, since the same weights give both, so that we can look at the run afterwards.
 
 
 # %%
@@ -400,7 +400,7 @@ for seed, found in pairs["seeds"].items():
 # %% [markdown]
 # *The noise is a cause.* With the plain gradient the IWAE and the VAE are level at $\mathcal{L}_5$: $-0.27 \pm 0.15$ with one seed, $+0.15 \pm 0.15$ with the other. With `dreg` the IWAE is ahead with both, by 0.42 and by 0.92. It gains on the plain gradient at every number of draws: 0.9 and 1.0 nats at $\mathcal{L}_1$, 0.7 and 0.8 at $\mathcal{L}_5$, and 0.5 at $\mathcal{L}_{500}$. Everything else is unchanged, so that this is what the noise in the encoder's gradient cost within four passes over the data. (The errors are those over images. The comparison with the VAE moves by 0.4 to 0.5 nats from one seed to the other, which is not in them; that of two gradients or two encoders moves by 0.1 at most.)
 #
-# *The worse ELBO has several causes.* The IWAE is 1.95 and 1.53 nats behind the VAE at $\mathcal{L}_1$. Training its encoder further by its own objective recovers 0.44 and 0.36 of them: it was not yet done. Training it by $\mathcal{L}_1$ recovers 1.13 and 1.12, and *costs* 0.3 nats at $\mathcal{L}_5$ and 0.6 at $\mathcal{L}_{500}$ against the copy that kept to $\mathcal{L}_5$: the same model, two criteria, and each encoder is ahead by its own. What remains although the encoder now has the VAE's objective, 0.82 and 0.41 nats, has two possible causes that we have not separated: the posteriors of this decoder are harder to fit, or the encoder would need still longer. {cite:t}`cremer2018` measure the first of these, for other models.
+# *The worse ELBO has several causes.* The IWAE is 1.95 and 1.53 nats behind the VAE at $\mathcal{L}_1$. Training its encoder further by its own objective recovers 0.44 and 0.36 of them: it was not yet done. Training it by $\mathcal{L}_1$ recovers 1.13 and 1.12, and *costs* 0.3 nats at $\mathcal{L}_5$ and 0.6 at $\mathcal{L}_{500}$ against the copy that stayed with $\mathcal{L}_5$: the same model, two criteria, and each encoder is ahead by its own. What remains although the encoder now has the VAE's objective, 0.82 and 0.41 nats, has two possible causes that we have not separated: the posteriors of this decoder are harder to fit, or the encoder would need still longer. {cite:t}`cremer2018` measure the first of these, for other models.
 #
 # ### Exercises of Part 1
 #
@@ -411,12 +411,12 @@ for seed, found in pairs["seeds"].items():
 #
 # :::{solution} ex-iw-outside
 # :class: dropdown
-# The mean of $k$ identically distributed terms is the mean of one, and for independent ones the variance is $\operatorname{Var}[\log w] / k$, and so for the gradient. The optimum is the same; the way to it is less noisy. {cite:t}`burda2016` found 86.76, 86.47 and 86.35 nats for $k = 1$, 5 and 50: a gain of 0.4 nats for fifty times the draws.
+# The mean of $k$ identically distributed terms is the mean of one, and for independent ones the variance is $\operatorname{Var}[\log w] / k$, and the same holds for the gradient. The optimum is the same; the way to it is less noisy. {cite:t}`burda2016` found 86.76, 86.47 and 86.35 nats for $k = 1$, 5 and 50: a gain of 0.4 nats for fifty times the draws.
 # :::
 #
 # :::{exercise} ★★ A ladder of bounds from the same draws
 # :label: ex-iw-ladder
-# Complete the cell: from $n$ log-weights estimate $\mathcal{L}_m$ for a divisor $m$ of $n$, with consecutive groups of $m$, so that each draw is used once. Then think: {eq}`eq-iw-leave` suggests to average over *all* subsets of size $m$, and these estimates rise with $m$ on *every* set of draws. Why?
+# Complete the cell: from $n$ log-weights estimate $\mathcal{L}_m$ for a divisor $m$ of $n$, with consecutive groups of $m$, so that each draw is used once. Then think: {eq}`eq-iw-leave` suggests averaging over *all* subsets of size $m$, and these estimates rise with $m$ on *every* set of draws. Why?
 # :::
 
 
@@ -557,7 +557,7 @@ assert 100_000 * narrow[100_000] > 5 * 100 * narrow[100]  # infinite variance: n
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Here the wide one, by a factor of five. The KL divergence favours a $q$ that stays within the posterior; the $\chi^2$ divergence penalises it without limit. At $k = 1$ the law itself is off by a factor of two (0.40 against 0.18), at $k = 10$ by 7%. The gap of the narrow $q$ falls with a slope of $-0.70$ at the end of the figure, on its way to $-\frac23$: inserting $z$ into $w$ one finds $P(w > t) \propto t^{-5/3}$ up to logarithms, so that among $k$ draws one of the order of $k\, p(x)$, which alone moves the mean weight by the order of $p(x)$, turns up with a probability of the order of $k \cdot k^{-5/3} = k^{-2/3}$. Such draws make up the gap.
+# Here the wide one, by a factor of five. The KL divergence favours a $q$ that stays within the posterior; the $\chi^2$ divergence penalises it without limit. At $k = 1$ the law itself is off by a factor of two (0.40 against 0.18), at $k = 10$ by 7%. The gap of the narrow $q$ falls with a slope of $-0.70$ at the end of the figure, on its way to $-\frac23$: substituting $z$ into $w$, one finds $P(w > t) \propto t^{-5/3}$ up to logarithms, so that among $k$ draws one of the order of $k\, p(x)$, which alone moves the mean weight by the order of $p(x)$, turns up with a probability of the order of $k \cdot k^{-5/3} = k^{-2/3}$. Such draws make up the gap.
 # :::
 #
 # (sec-iw-table)=
@@ -567,10 +567,10 @@ assert 100_000 * narrow[100_000] > 5 * 100 * narrow[100]  # infinite variance: n
 #
 # :::{prf:definition} Active units
 # :label: def-iw-active
-# Latent $u$ is **active** if the mean of its approximate posterior varies over the data: $\operatorname{Var}_x\big(\mathbb{E}_{q_\phi(z \mid x)}[z_u]\big) > 0.01$ {cite:p}`burda2016`. With two layers the mean is taken under $q_\phi(z_1, z_2 \mid x)$ and each layer is counted for itself.
+# Latent $u$ is **active** if the mean of its approximate posterior varies over the data: $\operatorname{Var}_x\big(\mathbb{E}_{q_\phi(z \mid x)}[z_u]\big) > 0.01$ {cite:p}`burda2016`. With two layers the mean is taken under $q_\phi(z_1, z_2 \mid x)$ and each layer is counted separately.
 # :::
 #
-# A latent whose posterior mean is the same for all $x$ tells the decoder nothing; in practice its $q$ has become the prior. {cite:t}`burda2016` report that the threshold hardly matters, since the variances fall into two heaps far apart. Our two models have only 20 latents, and use them all:
+# A latent whose posterior mean is the same for all $x$ tells the decoder nothing; in practice its $q$ has become the prior. {cite:t}`burda2016` report that the threshold hardly matters, since the variances form two well-separated clusters. Our two models have only 20 latents, and use them all:
 
 # %% tolerance={"rtol": 0.2}
 for name, (encoder, _) in nets.items():
@@ -793,7 +793,7 @@ assert mine is ... or abs(mine - 1.4776) < 1e-3, "compare with the formula by ha
 # %% [markdown]
 # :::{solution} ex-iw-jackknife
 # :class: dropdown
-# The cell below. (The shorter $\log S + \log(1 - w_i / S)$ with $S = \sum_j w_j$ is infinite in floating point where $w_i$ dominates, so the sums are formed without $w_i$.) At $k = 10$ the error shrinks by an order of magnitude, from 0.0194 to 0.0015, and changes its sign: the corrected estimate lies *above* $\log p(x)$ on average. It is no lower bound any more. A bound errs to the safe side when models are compared; an estimate with a smaller error may still be too high.
+# The cell below. (The shorter $\log S + \log(1 - w_i / S)$ with $S = \sum_j w_j$ is infinite in floating point where $w_i$ dominates, so the sums are formed without $w_i$.) At $k = 10$ the error shrinks by an order of magnitude, from 0.0194 to 0.0015, and changes its sign: the corrected estimate lies *above* $\log p(x)$ on average. It is no lower bound any more. A bound errs on the safe side when models are compared; an estimate with a smaller error may still be too high.
 # :::
 
 
@@ -1008,10 +1008,10 @@ print(f"under the posterior, by quadrature {mean:.2f} +- {sd:.2f}")
 #
 # of one gradient $g$ falls like $1/\sqrt k$ for the encoder, while for the decoder it grows like $\sqrt k$. The more draws, the weaker the encoder's signal.
 #
-# It is a matter of the estimator. {eq}`eq-iw-gradient` contains the score of $q$, $\nabla_\phi \log q_\phi(z_i \mid x)$ at fixed $z_i$, and that is where most of the noise comes from. At $k = 1$ its mean is zero and it can be dropped; under the weights $\tilde w_i$ its mean is not zero, and nearly cancels the rest. Two estimators deal with it; {doc}`chapter 10 <10_gradient_estimators>` derives both:
+# This depends on the estimator. {eq}`eq-iw-gradient` contains the score of $q$, $\nabla_\phi \log q_\phi(z_i \mid x)$ at fixed $z_i$, and that is where most of the noise comes from. At $k = 1$ its mean is zero and it can be dropped; under the weights $\tilde w_i$ its mean is not zero, and nearly cancels the rest. Two estimators deal with it; {doc}`chapter 10 <10_gradient_estimators>` derives both:
 #
 # - **STL**, *sticking the landing* {cite:p}`roeder2017`, leaves the score out;
-# - **DReG**, *doubly reparameterised gradients* {cite:p}`tucker2019`, replaces what the score contributes by something equal in the mean, so that the path derivatives are weighted by $\tilde w_i^2$ in place of $\tilde w_i$.
+# - **DReG**, *doubly reparameterised gradients* {cite:p}`tucker2019`, replaces what the score contributes by something with the same mean, so that the path derivatives are weighted by $\tilde w_i^2$ in place of $\tilde w_i$.
 #
 # {numref}`fig-iw-snr` measures all of them on the bench, with 10,000 gradients for each dot. For $\mu$ and $\log\sigma$ the signal of the unbiased ones is known, by {eq}`eq-iw-exact`, and only the noise has to be measured; for $b$ both are.
 
@@ -1029,7 +1029,7 @@ for name, estimator in estimators.items():
         snr[name, k] = signal.abs() / g.std(1)
 print("exact d/dlog sigma:", *(f"{k}: {known[k][1]:.4f}" for k in few_ks))
 
-# %% mystnb={"figure": {"caption": "Signal-to-noise ratio of one gradient against the number of draws, on the bench with $q = \\mathcal{N}(0.2, 0.6)$. *Left:* encoder, mean. The plain gradient fades like $1/\\sqrt{k}$ (dotted); STL and DReG do not, and one draw chosen by its weight fades like $1/k$. *Middle:* encoder, scale; the exact gradient changes sign between $k = 2$ and $k = 3$, and the ratios of all unbiased estimators drop there; only DReG recovers. *Right:* decoder, a shift $b$: the ratio grows like $\\sqrt{k}$ (dotted: slope only); IWAE, STL and DReG coincide, the estimator that keeps one draw gains nothing.", "name": "fig-iw-snr"}, "image": {"alt": "Three panels with logarithmic axes and the same vertical range. Left: the line of IWAE falls from 0.4 to 0.04, those of STL and DReG rise. Middle: the lines of IWAE, DReG and one draw dip at k = 2 and 3; DReG rises steeply after that, and the other two stay low. Right: IWAE, STL and DReG rise together along a dotted line; one draw stays flat below one."}} tags=["hide-input"] tolerance={"rtol": 0.15, "figure": 0.35}
+# %% mystnb={"figure": {"caption": "Signal-to-noise ratio of one gradient against the number of draws, on the bench with $q = \\mathcal{N}(0.2, 0.6)$. *Left:* encoder, mean. The SNR of the plain gradient falls like $1/\\sqrt{k}$ (dotted); that of STL and DReG does not, and with one draw chosen by its weight it falls like $1/k$. *Middle:* encoder, scale; the exact gradient changes sign between $k = 2$ and $k = 3$, and the ratios of all unbiased estimators drop there; only DReG recovers. *Right:* decoder, a shift $b$: the ratio grows like $\\sqrt{k}$ (dotted: slope only); IWAE, STL and DReG coincide, the estimator that keeps one draw gains nothing.", "name": "fig-iw-snr"}, "image": {"alt": "Three panels with logarithmic axes and the same vertical range. Left: the line of IWAE falls from 0.4 to 0.04, those of STL and DReG rise. Middle: the lines of IWAE, DReG and one draw dip at k = 2 and 3; DReG rises steeply after that, and the other two stay low. Right: IWAE, STL and DReG rise together along a dotted line; one draw stays flat below one."}} tags=["hide-input"] tolerance={"rtol": 0.15, "figure": 0.35}
 fig, axes = plt.subplots(1, 3, figsize=(7.6, 3.1), sharex=True, sharey=True)
 looks = {"IWAE": (blue, "o-"), "STL": (orange, "s--"), "DReG": (red, "^-")}
 looks["one draw"] = (green, "v:")
@@ -1201,7 +1201,7 @@ assert abs(picked.mean() - 0.5) < 0.02 and abs(picked.var() - 0.5) < 0.02
 #   - the bound lies below the ELBO of the resampled $q$
 #   - `implicit_posterior`
 # * - {numref}`fig-iw-snr`
-#   - the encoder's plain gradient fades like $1/\sqrt k$
+#   - the SNR of the encoder's plain gradient falls like $1/\sqrt k$ (on the bench)
 #   - `gradient_moments`, `dreg`, `stl`
 # :::
 #

@@ -47,7 +47,7 @@ hill_slope = lambda z: 1.5 * (1 - torch.tanh(z) ** 2) + 0.8 * torch.cos(2 * z)
 eight = torch.tensor([-1.7, -1.1, -0.7, -0.2, 0.25, 0.6, 1.0, 1.8]).double()
 z_line = torch.linspace(-2.6, 2.6, 521, dtype=torch.float64)
 
-# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean is to rise. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is 0.3 times the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the ones on the left scatter three times as widely (below).", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean we want to increase. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is 0.3 times the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the ones on the left scatter three times as widely (below).", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
 votes = hill(eight) * eight  # at phi = 0 the score of N(phi, 1) is z
 fig, panels = plt.subplots(1, 2, figsize=(7.2, 3.1), sharex=True, sharey=True)
 for ax, title in zip(panels, ("reweigh the draws", "move the draws")):
@@ -92,10 +92,10 @@ for name, vote in {"reweigh": hill(z) * z, "move": hill_slope(z)}.items():
 #
 # **Needs.** The ELBO and importance weights ({doc}`chapter 7 <07_latent_variables>`), the VAE ({doc}`chapter 8 <08_vae>`).
 #
-# **Time.** Three to four hours on the main path, six with exercises and the stretches marked *Optional*. The code runs in about a minute on one core; a GPU would not help.
+# **Time.** Three to four hours on the main path, six with exercises and the sections marked *Optional*. The code runs in about a minute on one core; a GPU would not help.
 #
 # (sec-ge-two)=
-# ## Part 1. Two ways to the gradient: which of them may you take?
+# ## Part 1. Two ways to the gradient: which can you use?
 #
 # :::{admonition} Watch out: "Monte Carlo is impossible here"
 # :class: pitfall
@@ -135,7 +135,7 @@ for way, surrogate in ways.items():
 # Along one coordinate of $\phi$ the difference quotient of $q_\phi(z) f(z)$ equals $f(z)\, \partial q_\phi(z)$ at some point in between (mean value theorem), so $M(z)$ dominates it, and by dominated convergence limit and integral may change places: $\nabla \int q_\phi f\, dz = \int f\, \nabla q_\phi\, dz$. Where $q_\phi > 0$, $\nabla q_\phi = q_\phi\, \nabla \log q_\phi$; where $q_\phi = 0$, it is 0 on all of $U$ and so is its gradient. Hence the integral is {eq}`eq-ge-score`. With $f_\phi$, the product rule gives the second term.
 # :::
 #
-# Nothing is asked of $f$ but that it can be *evaluated* and is integrable as above: it may have jumps, be a program, a game, or a measurement. And $z$ may be discrete. The check compares with exact gradients: quadrature for a smooth $f$ and for a step, enumeration for eight binary strings.
+# The only requirement on $f$ is that it can be *evaluated* and is integrable as above: it may have jumps, be a program, a game, or a measurement. And $z$ may be discrete. The check compares with exact gradients: quadrature for a smooth $f$ and for a step, enumeration for eight binary strings.
 
 # %%
 nodes = torch.linspace(-9, 9, 180_001, dtype=torch.float64)  # in standard deviations
@@ -371,7 +371,7 @@ for i, name in enumerate(("score", "less mean", "less others", "pathwise")):
 # Slopes 2, 1 and 0: the mean of the other terms grows with $d$, and its square with $d^2$; the variance of their spread grows with $d$. With 1000 latents one pathwise draw is worth a million draws of the plain score function, and 1,500 of the centred one. Subtracting a constant removes the $d^2$ part and leaves the part proportional to $d$; that part is the price of not knowing which latent caused what. Where it *is* known, as in this sum, the terms of the other latents may be subtracted from the signal of latent 1, since they do not depend on its draw. Then the variance is 4.5 for every $d$.
 # :::
 #
-# In *one* dimension the order can turn round, and the score function may well be the better of the two. Let $f(z) = \sin(20 z)$; its slopes are large and cancel, its values are bounded. (Exercise {ref}`ex-ge-wiggle`.)
+# In *one* dimension the order can be reversed, and the score function may well be the better of the two. Let $f(z) = \sin(20 z)$; its slopes are large and cancel, its values are bounded. ({ref}`ex-ge-wiggle`.)
 #
 # ### Exercises of Part 1
 #
@@ -719,7 +719,7 @@ for (name, estimator), g in of_50.items():
 # (sec-ge-contest)=
 # ### All of them on one problem
 #
-# One model: $x \in \mathbb{R}^6$ with a decoder that is a small network, two latents, sixteen examples, and a linear encoder with 28 parameters that has been trained for a short while. The exact gradient of the ELBO is computed by quadrature over $z$, with $q_\phi$ evaluated on a fixed grid, so that no estimator's formula enters. Each estimator takes two draws for each example. The running and the learned baseline are trained first, with the model at rest.
+# One model: $x \in \mathbb{R}^6$ with a decoder that is a small network, two latents, sixteen examples, and a linear encoder with 28 parameters that has been trained for a short while. The exact gradient of the ELBO is computed by quadrature over $z$, with $q_\phi$ evaluated on a fixed grid, so that no estimator's formula enters. Each estimator takes two draws for each example. The running and the learned baseline are trained first, with the model's parameters held fixed.
 
 # %% tags=["hide-input"]
 from torch import nn
@@ -986,11 +986,11 @@ for name, signal in kinds.items():
 #
 # with one uniform $u_i$ for each value ($G_i$ is called *Gumbel noise*), and the pathwise gradient of $\mathbb{E}[\log p_\theta(x \mid \tilde z)] - \operatorname{KL}(q_\phi(z \mid x) \,\Vert\, p_\theta(z))$ exists: the **{term}`Gumbel-softmax`** or concrete distribution {cite:p}`jang2017,maddison2017`. It is the exact gradient of another objective, in which the decoder is shown codes *between* 0 and 1. The KL term stays that of the hard codes and is computed in closed form, as by {cite:t}`jang2017`; only the reconstruction is relaxed. ({cite:t}`maddison2017` relax the densities as well.) As the temperature $T$ falls, $\tilde z$ tends to $z$ and the bias to 0, while the slope of $\sigma(\zeta / T)$ grows like $1/T$ near $\zeta = 0$ and takes the variance with it.
 #
-# The **{term}`straight-through`** estimator {cite:p}`bengio2013` sends the hard $z$ forward and pretends backward that it was its own mean:
+# The **{term}`straight-through`** estimator {cite:p}`bengio2013` sends the hard $z$ forward and pretends in the backward pass that it is its own mean:
 #
 # $$ g_{\mathrm{ST}} = \frac{\partial \log p_\theta(x \mid z)}{\partial z} \bigg|_{z}\, \frac{\partial \pi_\phi}{\partial \phi} - \nabla_\phi \operatorname{KL}(q_\phi(z \mid x) \,\Vert\, p_\theta(z)) , $$ (eq-ge-st)
 #
-# the second term again exact. In code: `z = hard + (pi - pi.detach())`. As it stands it has no temperature by which to turn its bias down (with the mean replaced by $\tilde z$ it has one: `gumbel_softmax(hard=True)` {cite:p}`jang2017`). For one coin and $f(z) = (z - 0.45)^2$ the truth is $\frac{d}{d\pi} \mathbb{E} f = f(1) - f(0) = 0.1$, and straight-through gives $\mathbb{E}[2(z - 0.45)] = 2\pi - 0.9$: wrong by $2\pi - 1$. Near $\pi = 0$ or 1 that is ten times the truth, and of the wrong sign on one side. For linear $f$ straight-through is right; Gumbel-softmax is not even then (exercise {ref}`ex-ge-linear`).
+# the second term again exact. In code: `z = hard + (pi - pi.detach())`. As it stands it has no temperature by which to turn its bias down (with the mean replaced by $\tilde z$ it has one: `gumbel_softmax(hard=True)` {cite:p}`jang2017`). For one coin and $f(z) = (z - 0.45)^2$ the truth is $\frac{d}{d\pi} \mathbb{E} f = f(1) - f(0) = 0.1$, and straight-through gives $\mathbb{E}[2(z - 0.45)] = 2\pi - 0.9$: wrong by $2\pi - 1$. Near $\pi = 0$ or 1 that is ten times the truth, and of the wrong sign on one side. For linear $f$ straight-through is right; Gumbel-softmax is not even then ({ref}`ex-ge-linear`).
 #
 # **Predict, then run.** How do the relative bias, $\lVert \mathbb{E}[g] - \nabla \rVert / \lVert \nabla \rVert$, and the spread of Gumbel-softmax change on our bench as $T$ rises from 0.05 to 4? At which $T$ is half of the gradient bias? And is straight-through better or worse than that?
 
@@ -1098,7 +1098,7 @@ assert abs(estimate - exact) < 1e-6
 # (sec-ge-discrete-contest)=
 # ### All of them on one bench
 #
-# Every estimator gets *three passes through the decoder* for each example: three draws for most, one for REBAR and RELAX. The score function's helpers (baselines, control variates) are trained for 400 steps with the model at rest; the temperatures of REBAR and RELAX start at 0.5. VIMCO is held against the exact gradient of its own objective, $\mathcal{L}_3$.
+# Every estimator gets *three passes through the decoder* for each example: three draws for most, one for REBAR and RELAX. The score function's helpers (baselines, control variates) are trained for 400 steps with the model's parameters held fixed; the temperatures of REBAR and RELAX start at 0.5. VIMCO is held against the exact gradient of its own objective, $\mathcal{L}_3$.
 
 # %%
 seed_everything(0)
@@ -1170,7 +1170,7 @@ ax.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# Three groups: the plain score function, its unbiased improvements, and the two biased estimators. (What the table calls the bias of an unbiased estimator is the noise of 1,000 gradients.) The unbiased ones agree with the enumeration, and they vary two to seven times less than the plain score function. VIMCO belongs to another objective with another gradient, so its place says only that its noise is moderate. REBAR and RELAX have one draw where the others have three; three draws of REBAR vary a third as much. At equal cost that does not catch up here: with nine passes each, the variance of leave-one-out is 1 and that of REBAR 2.4. And the biased ones vary least: straight-through has little variance about the wrong mean. Which of them trains the better model is not decided by this figure; Part 4 will ask.
+# Three groups: the plain score function, its unbiased improvements, and the two biased estimators. (What the table calls the bias of an unbiased estimator is the noise of 1,000 gradients.) The unbiased ones agree with the enumeration, and their variance is two to seven times smaller than the plain score function. VIMCO belongs to another objective with another gradient, so its place says only that its noise is moderate. REBAR and RELAX have one draw where the others have three; three draws of REBAR vary a third as much. At equal cost that does not catch up here: with nine passes each, the variance of leave-one-out is 1 and that of REBAR 2.4. And the biased ones vary least: straight-through has little variance about the wrong mean. Which of them trains the better model is not decided by this figure; Part 4 will ask.
 #
 # ### Exercises of Part 3
 #
@@ -1318,7 +1318,7 @@ image_grid(both_blocks, columns=17, column_labels=titles)
 plt.show()
 
 # %% [markdown]
-# The rate 0.01 was not tuned for this run; it is the one that most estimators of the race below choose. Nor is -142 nats a good bound: with a baseline of the same kind and three draws for each image, NVIL ends there at -136, after half as many steps. The library's estimator is the same as this one. Wrap encoder, decoder and prior as a `VAE`, let both take the same batch and the same noise, and compare every gradient.
+# The rate 0.01 was not tuned for this run; it is the one that most estimators of the race below choose. Nor is -142 nats, measured on training batches, a good bound: with a baseline of the same kind and three draws for each image, NVIL ends there at -136 on test images, after half as many steps. The library's estimator is the same as this one. Wrap encoder, decoder and prior as a `VAE`, let both take the same batch and the same noise, and compare every gradient.
 
 # %%
 hand_vae = VAE(
@@ -1400,9 +1400,9 @@ for name, row in gaussian_runs["rows"].items():
     print(f"{name:18}", *(f"{own / of_path:8.2g}" for _, own, of_path in last))
 
 # %% [markdown]
-# After 2,000 steps the pathwise gradients are at about 103 nats on test images, leave-one-out at 114, the learned baseline at 134, the running mean at 142, and the plain score function at 164. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies about seventeen thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds, leave-one-out to twenty. The learned one has to predict $\log w$ from $x$, and after 2,000 steps it does so only in part; the other two draws of the same image know it at once (exercise {ref}`ex-ge-running` measures this). What remains is of the size (tens) that {numref}`fig-ge-dimension` leads one to expect of twenty latents that share one reward, and a dense decoder offers no baseline for each latent.
+# After 2,000 steps the pathwise gradients are at about 103 nats on test images, leave-one-out at 114, the learned baseline at 134, the running mean at 142, and the plain score function at 164. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies about seventeen thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds, leave-one-out to twenty. The learned one has to predict $\log w$ from $x$, and after 2,000 steps it does so only in part; the other two draws of the same image know it at once ({ref}`ex-ge-running` measures this). What remains is of the size (tens) that {numref}`fig-ge-dimension` leads one to expect of twenty latents that share one reward, and a dense decoder offers no baseline for each latent.
 #
-# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But see how far the table carries. Two estimators, no baseline and the running mean, end at the lowest rate that was tried (the running mean would have taken 0.003, had another seed not diverged there), so a still lower one might serve them better, and so might clipping. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached -173 on validation images with seed 0 and -153 and -155 with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
+# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But note what the table cannot support. Two estimators, no baseline and the running mean, end at the lowest rate that was tried (the running mean would have taken 0.003, had another seed not diverged there), so a still lower one might serve them better, and so might clipping. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached -173 on validation images with seed 0 and -153 and -155 with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
 #
 # STL has a third of the variance of the pathwise gradient and the same result: at this rate and length, variance is no longer what limits the training. {cite:t}`roeder2017` report gains from STL; these runs do not show any. The curves are flat at the end because the rate has been taken to zero, not because training has converged. The means agree; it is a race, and not a difference in the goal.
 #
@@ -1436,12 +1436,12 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Gumbel-softmax is ahead by either measure, although it is *biased*: of the best unbiased estimator by 5 nats of ELBO (leave-one-out) and by 8 of the 200-draw bound (VIMCO). The rest depends on the judge. By the ELBO, which all but VIMCO maximise or mean to, leave-one-out, REBAR and RELAX lie before straight-through, RELAX by half a nat only; importance sampling, which forgives a poor $q$, puts straight-through second. NVIL, the running mean and the plain score function follow by either measure, 11, 19 and 40 nats of ELBO behind Gumbel-softmax. There are two seeds for each row, and they differ by up to three nats, by less than one for leave-one-out, Gumbel-softmax, straight-through and RELAX; gaps smaller than that decide nothing.
+# Gumbel-softmax is ahead by either measure, although it is *biased*: of the best unbiased estimator by 5 nats of ELBO (leave-one-out) and by 8 of the 200-draw bound (VIMCO). The rest depends on the judge. By the ELBO, which all but VIMCO maximise or aim to maximise, leave-one-out, REBAR and RELAX lie ahead of straight-through, RELAX by half a nat only; importance sampling, which forgives a poor $q$, puts straight-through second. NVIL, the running mean and the plain score function follow by either measure, 11, 19 and 40 nats of ELBO behind Gumbel-softmax. There are two seeds for each row, and they differ by up to three nats, by less than one for leave-one-out, Gumbel-softmax, straight-through and RELAX; gaps smaller than that decide nothing.
 # :::
 #
 # The last column is the distance between the two measures: about 8 nats for NVIL, leave-one-out, REBAR and RELAX, 12 to 14 for Gumbel-softmax, straight-through and VIMCO. With gaps of this size 200 draws do not reach the likelihood either, and their number is a bound like the other. It fits that a biased gradient *of the encoder* should hurt $q$ first and the decoder less; for VIMCO, which maximises $\mathcal{L}_3$, a low ELBO is no fault. Nor does variance alone decide: straight-through varies least and is not the best by either measure.
 #
-# Leave-one-out, three lines without a parameter, does as well as the two estimators that train a control variate, at the same number of passes. (That is a stricter budget than in {cite:t}`tucker2017` and {cite:t}`grathwohl2018`, who compare step by step with one draw each.) And a caution: 2,000 steps are a short run. Bias does not shrink with more steps while noise averages out, so a longer run may end differently; this record does not say.
+# Leave-one-out, three lines of code and no parameter, does as well as the two estimators that train a control variate, at the same number of passes. (That is a stricter budget than in {cite:t}`tucker2017` and {cite:t}`grathwohl2018`, who compare step by step with one draw each.) And a caution: 2,000 steps are a short run. Bias does not shrink with more steps while noise averages out, so a longer run may end differently; this record does not say.
 #
 # Where does the bias point? On the bench with three coins the mean of many draws can be held against the enumeration.
 
@@ -1477,7 +1477,7 @@ for name, estimator in judged.items():
 #
 # - $z$ continuous, $f$ smooth: **pathwise**; with a $q$ that is rich enough to come close to the posterior, **STL**; for the importance-weighted bound, **DReG**.
 # - $z$ discrete, several passes of the decoder affordable: **leave one out** for the ELBO, **VIMCO** for $\mathcal{L}_k$. Nothing to learn, nothing to tune, no bias.
-# - $z$ discrete, one pass only: a learned baseline (NVIL). REBAR and RELAX cost three passes and a second derivative, and with three passes leave-one-out is open as well; in our race they did not do better than it.
+# - $z$ discrete, one pass only: a learned baseline (NVIL). REBAR and RELAX cost three passes and a second derivative, and with three passes leave-one-out is available too; in our race they did not do better than it.
 # - A biased estimator (Gumbel-softmax, straight-through) where its bias has been measured, or where only the end result counts and is judged by a bound with hard codes, as in the race that Gumbel-softmax won. Leave-one-out stands before it in this list because its bias is zero on every model. Chapter 12 uses straight-through for codebooks.
 # - $f$ is a black box: the score function, with leave-one-out if you may call $f$ several times, and otherwise a learned baseline or RELAX with $\kappa = r$ alone, for which {cite:t}`grathwohl2018` made it.
 #
