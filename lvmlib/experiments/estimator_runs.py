@@ -177,7 +177,7 @@ def experiment(latents: str, names: list[str], args: argparse.Namespace, data: d
         return None  # a rate at which another seed diverges gave way to the next best, to the last
 
     for name in names:
-        rates = RATES
+        rates: tuple[float, ...] = RATES
         for lower in LOWER:
             if best(name, rates) != min(rates):
                 break
