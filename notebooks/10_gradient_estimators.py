@@ -980,7 +980,8 @@ for name, signal in kinds.items():
 # $$
 # \begin{aligned}
 # \text{for a coin}\quad & \tilde z = \sigma(\zeta / T) , \\
-# \text{for $K$ values}\quad & \tilde z = \operatorname{softmax}\big((\log \pi + G) / T\big) , \quad G_i = -\log(-\log u_i) ,
+# \text{for $K$ values}\quad & \tilde z = \operatorname{softmax}\big((\log \pi + G) / T\big) , \\
+# & G_i = -\log(-\log u_i) ,
 # \end{aligned}
 # $$ (eq-ge-gumbel)
 #
