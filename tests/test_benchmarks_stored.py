@@ -60,15 +60,14 @@ def test_the_cache_is_as_fast_as_promised(row):
 
 @pytest.mark.parametrize("row", RESULTS.get("training_step", {"rows": []})["rows"], ids=lambda row: row["model"])
 def test_training_costs_what_plain_pytorch_costs(row):
-    """At most 1.05 times as much, give or take a standard error, and measured well enough to tell a twentieth.
-
-    A step of the small VAE takes three milliseconds, of which checks and the walk along the chain are a fixed 0.15.
-    """
-    most = 1.1 if row["model"] == "VAE" else 1.05
+    """At most 1.05 times as much, give or take a standard error, and measured well enough to tell a twentieth."""
     error = pytest.importorskip(
         "book._ext.results.benchmarks", reason="the book's tools are not installed"
     ).ratio_error(row)
-    assert row["ratio"] - error <= most and 2 * error < 0.05
+    assert 2 * error < 0.05
+    if row["model"] == "VAE" and 1.05 < row["ratio"] - error < 1.1:
+        pytest.xfail("a known debt: three quiet runs say 1.07; checks and the walk along the chain take 0.2 of 3.3 ms")
+    assert row["ratio"] - error <= 1.05
 
 
 def stored(topic: str) -> list:
