@@ -795,7 +795,7 @@ continuous = {
     "running mean": lambda: est.score_function(line, sixteen, 2, running),
     "learned $b(x)$": lambda: est.score_function(line, sixteen, 2, learned),
     "leave one out": lambda: est.rloo(line, sixteen, 2),
-    "optimal $b^\\star(x)$": lambda: est.score_function(line, sixteen, 2, best),
+    "optimal baseline": lambda: est.score_function(line, sixteen, 2, best),
     "pathwise": lambda: est.reparameterization(line, sixteen, 2),
     "STL": lambda: (est.stl(line, sixteen) + est.stl(line, sixteen)) / 2,
 }
@@ -1118,7 +1118,7 @@ discrete = {
     "VIMCO": lambda: est.vimco(coin_vae, many, 3),
     "REBAR": lambda: est.rebar(coin_vae, many, helpers["REBAR"]),
     "RELAX": lambda: est.relax(coin_vae, many, helpers["RELAX"]),
-    "Gumbel-softmax, $T = 0.5$": lambda: est.gumbel_softmax(coin_vae, many, 3, 0.5),
+    "Gumbel-softmax, T = 0.5": lambda: est.gumbel_softmax(coin_vae, many, 3, 0.5),
     "straight-through": lambda: est.straight_through(coin_vae, many, 3),
 }
 
