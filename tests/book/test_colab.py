@@ -126,12 +126,13 @@ def test_an_edition_holds_numbers_citations_captions_and_outputs(tmp_path: Path)
     edition, warnings = make(tmp_path, text(THEOREM), switch, hidden, text(EXERCISE), text("{cite:t}`doe` wrote it."))
     assert warnings == ""
     nbformat.validate(edition)
-    banner, install, title, theorem, shown, plot, caption, exercise, cited, references = edition.cells
+    banner, install, title, theorem, check, shown, plot, caption, exercise, cited, references = edition.cells
     assert "Save a copy in Drive" in banner.source and "chapter 8" in banner.source
     assert "--no-deps" in install.source and "lvmlib-1.0-py3-none-any.whl" in install.source
     assert title.source == "# 8. A chapter"
     assert "**Theorem 8.1 (All is $1$).** It is, by [(8.1)](#eq-a)." in theorem.source
     assert "$$ a \\tag{8.1} $$" in theorem.source
+    assert check.source == "*Check of [Theorem 8.1](#thm-one):*"
     assert shown.metadata == {} and plot.metadata == {"cellView": "form"}
     assert plot.outputs[0].data["image/png"] == PNG and plot.execution_count == 1
     assert caption.source.endswith("**Fig. 8.1.** As [(8.1)](#eq-a) says.")

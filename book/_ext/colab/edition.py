@@ -6,12 +6,13 @@ import hashlib
 import json
 from typing import Any
 
+from book._ext.checks import TAG
 from book._ext.colab.lowering import Lowering, anchor
 
 HIDDEN = {"hide-input", "hide-cell"}
 SWITCH = "SCALE = "  # a cell that holds the chapter's switch stays visible
 
-BANNER = """*This is {chapter} as a notebook for Colab. Run the next cell before all others; it takes a few seconds.*
+BANNER = """This is {chapter} as a notebook for Colab. Run the next cell before all others; it takes a few seconds.
 
 - **To save your work:** *File → Save a copy in Drive*. Colab forgets a notebook that is not saved, and every variable.
 - **To come back to it:** open the copy from *Colab Notebooks* in your Drive, then *Runtime → Run all*."""
@@ -75,7 +76,7 @@ def plain_output(output: dict[str, Any]) -> dict[str, Any]:
 
 
 def lower_cells(cells: list[dict[str, Any]], lowering: Lowering, say: Any) -> list[dict[str, Any]]:
-    """Lower a chapter's cells; a figure is followed by its caption.
+    """Lower a chapter's cells; a figure is followed by its caption, and a check preceded by what it checks.
 
     Args:
         cells: of the notebook as stored.
@@ -88,7 +89,9 @@ def lower_cells(cells: list[dict[str, Any]], lowering: Lowering, say: Any) -> li
         if cell["cell_type"] == "markdown":
             lowered.append(text_cell(lowering.cell(source)))
         elif cell["cell_type"] == "code":
-            hide = HIDDEN & set(cell["metadata"].get("tags", [])) and SWITCH not in source
+            tags = cell["metadata"].get("tags", [])
+            lowered += [text_cell(heading(tag.removeprefix(TAG), lowering)) for tag in tags if tag.startswith(TAG)]
+            hide = HIDDEN & set(tags) and SWITCH not in source
             kept = code_cell(source, {"cellView": "form"} if hide else {})
             kept["execution_count"] = cell["execution_count"]
             kept["outputs"] = [plain_output(output) for output in cell["outputs"]]
@@ -101,6 +104,11 @@ def lower_cells(cells: list[dict[str, Any]], lowering: Lowering, say: Any) -> li
             say(n, line, problem)
         lowering.problems.clear()
     return lowered
+
+
+def heading(label: str, lowering: Lowering) -> str:
+    """Return the line above the cell that checks a theorem."""
+    return f"*Check of {lowering.say('prf:ref', label, 1)}:*"
 
 
 def caption(figure: dict[str, str], lowering: Lowering) -> str:

@@ -95,6 +95,7 @@ class References:
 
     def bibliography(self) -> str:
         """Return the list of what was cited, as the site's bibliography has it, in Markdown."""
-        entries = {c.key: c.formatted_entry for c in self.app.env.get_domain("cite").citations}  # type: ignore[attr-defined]
-        lines = sorted(entries[key].text.render(Backend()) for key in self.cited)
-        return "## References\n\n" + "\n".join(f"- {line}" for line in lines) if lines else ""
+        entries = [c for c in self.app.env.get_domain("cite").citations if c.key in self.cited]  # type: ignore[attr-defined]
+        texts = [" ".join(c.formatted_entry.text.render(Backend()).split()) for c in entries]
+        lines = [re.sub(r"\\([.()-])", r"\1", text) for text in texts]  # the backend escapes more than it must
+        return "\n".join(["## References", "", *(f"- {line}" for line in lines)])
