@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +146,39 @@ def test_a_difference_and_a_failure_are_said(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(colab.ExecutionError, match=r"code cell 1 fails[^$]*ZeroDivisionError"):
         colab.run(edition(tmp_path / "b", "1", "1 / 0"), Path(sys.executable), 60)
+
+
+def test_workflows_run_what_there_is() -> None:
+    targets = set(re.findall(r"^([\w-]+):", (colab.ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for workflow in (colab.ROOT / ".github" / "workflows").glob("*.yml"):
+        text = workflow.read_text("utf-8")
+        assert set(re.findall(r"\bmake ([\w-]+)", text)) <= targets
+        assert all((colab.ROOT / script).is_file() for script in re.findall(r"\bsh (\.ci/\S+)", text))
+        assert all(importlib.util.find_spec(module) for module in re.findall(r"python3? -m ([\w.]+)", text))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_editions_are_pushed_to_their_branch(tmp_path: Path) -> None:
+    (tmp_path / "a" / ".ci").mkdir(parents=True)
+    (tmp_path / "a" / "_build" / "html" / "notebooks").mkdir(parents=True)
+    (tmp_path / "a" / "_build" / "html" / "notebooks" / "08_vae.ipynb").write_text("{}")
+    (tmp_path / "a" / ".gitignore").write_text("_build\n")
+    shutil.copy(colab.ROOT / ".ci" / "push-editions", tmp_path / "a" / ".ci")
+    (tmp_path / "a" / "pyproject.toml").write_text('[tool.lvmlib]\ncolab-branch = "elsewhere"\n')
+    (tmp_path / "a" / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / "a" / ".venv" / "bin" / "python").symlink_to(sys.executable)
+
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path / "a", capture_output=True, check=True)
+        return done.stdout.decode().strip()
+
+    git("init", "--quiet", "--bare", "../b")
+    git("init", "--quiet")
+    git("add", ".gitignore")
+    git("commit", "--quiet", "-m", "one")
+    for _ in range(2):  # the second push replaces the first
+        subprocess.run(["sh", ".ci/push-editions", "../b"], cwd=tmp_path / "a", check=True, capture_output=True)
+    assert git("--git-dir=../b", "ls-tree", "-r", "--name-only", "elsewhere") == "notebooks/08_vae.ipynb"
+    assert git("--git-dir=../b", "rev-list", "--count", "elsewhere") == "1"
+    assert git("status", "--porcelain", "--untracked-files=no") == ""
