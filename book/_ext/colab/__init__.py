@@ -19,7 +19,7 @@ from sphinx.util import logging
 
 from book._ext.colab.edition import BANNER, install_cell, lower_cells, notebook, text_cell
 from book._ext.colab.lowering import Lowering
-from book._ext.colab.references import References
+from book._ext.colab.references import References, pages_kept
 from book._ext.numbering import chapter_number
 from book._ext.repository import read_repository
 from book._tools.image import ZIP, lacking, wheel_name
@@ -69,7 +69,8 @@ def write_editions(app: Sphinx, exception: Exception | None) -> None:
     if exception is not None or app.builder.name != "html":
         return
     chapters = sorted(name for name in app.env.found_docs if chapter_number(name))
-    with zipfile.ZipFile(Path(app.outdir) / ZIP, "w", zipfile.ZIP_DEFLATED) as archive:
+    file = Path(app.outdir) / ZIP
+    with pages_kept(app.env), zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for docname in chapters:
             edition = make_edition(app, docname)
             (Path(app.outdir) / f"{docname}.ipynb").write_text(edition, "utf-8")

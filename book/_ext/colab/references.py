@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urljoin
 
@@ -11,6 +14,7 @@ from docutils.utils import new_document
 from pybtex.backends.markdown import Backend
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
 
 DOMAINS = {"ref": "std", "numref": "std", "doc": "std", "term": "std", "eq": "math"}
 EXPLICIT = re.compile(r"(.+?)\s*<([^<>]+)>", re.DOTALL)
@@ -28,6 +32,16 @@ def markdown(node: nodes.Node) -> str:
     return f"`{inner}`" if isinstance(node, nodes.literal) else inner
 
 
+@contextmanager
+def pages_kept(env: BuildEnvironment) -> Iterator[None]:
+    """Keep pages that were read: Sphinx reads one anew for each figure that is referred to."""
+    env.get_doctree = lru_cache(env.get_doctree)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del env.get_doctree  # the method is there again
+
+
 class References:
     """Answers what the roles of one chapter say.
 
@@ -41,6 +55,8 @@ class References:
         self.app, self.docname, self.site = app, docname, site
         self.known: dict[tuple[str, str], str] = {}
         self.cited: set[str] = set()
+        self.settings = new_document("").settings  # takes longer to make than all else
+        self.settings.env = app.env
 
     def __call__(self, role: str, text: str) -> str:
         """Return what a role says, as Markdown, with a link where there is somewhere to go.
@@ -78,8 +94,7 @@ class References:
 
     def post_transformed(self, xref: addnodes.pending_xref) -> nodes.Element:
         """Return a paragraph with the reference as the pages show it."""
-        document = new_document(self.docname)
-        document.settings.env = self.app.env
+        document = new_document(self.docname, self.settings)
         document += nodes.paragraph("", "", xref)
         self.app.env.apply_post_transforms(document, self.docname)
         paragraph: Any = document[0]
