@@ -123,6 +123,7 @@ def environment(folder: Path) -> dict[str, str]:
     shutil.copytree(ROOT / "book" / "_tools", folder / "book" / "_tools")  # describes figures, for the comparison
     env = kernel.environment(folder)
     env |= {"PYTHONPATH": str(folder), "COLAB_RELEASE_TAG": "test", "LVMLIB_SITE": SITE.as_uri() + "/"}
+    env |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # else ipykernel warns of what it does itself
     return env
 
 

@@ -120,13 +120,15 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
 
 
 CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-MYST = re.compile(r":::|\{[\w:-]+\}(?=<|`)|^\([\w-]+\)=|\(eq-|\{(?:ref|numref|cite)", re.MULTILINE)
+MYST = re.compile(r":::|\{[\w:-]+\}|(?:^|>)\([\w-]+\)=|\(eq-", re.MULTILINE)
+FORMULA = re.compile(r"\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$", re.DOTALL)
 
 
 def rendered(cells: list[Any]) -> str:
-    """Return the text cells of a notebook as HTML, without code."""
+    """Return the text cells of a notebook as HTML, without code and formulas."""
     markdown = MarkdownIt("commonmark").enable("table")
-    shown = "\n".join(markdown.render(cell.source) for cell in cells if cell.cell_type == "markdown")
+    texts = [FORMULA.sub("formula", cell.source) for cell in cells if cell.cell_type == "markdown"]
+    shown = "\n".join(map(markdown.render, texts))
     return re.sub(r"<(code|pre)\b.*?</\1>", "", shown, flags=re.DOTALL)
 
 
