@@ -13,6 +13,7 @@ than the chapter's own tolerances from the stored one.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -160,9 +161,22 @@ def compare(new: Any, chapter: Path) -> list[str]:
         return ["the edition has other code than the chapter: make book"]
     problems = []
     for n, (old, cell) in enumerate(zip(stored, fresh), start=1):
-        if found := compare_outputs(old.outputs, cell.outputs, old.metadata, old.source):
+        if found := compare_outputs(old.outputs, cell.outputs, old.metadata, old.source, other_matplotlib=True):
+            found += keep_pictures(f"{chapter.name}-cell{n}", stored=old.outputs, new=cell.outputs)
             problems += [f"code cell {n}: {first_line(old.source)}", *(f"    {line}" for line in found)]
     return problems
+
+
+def keep_pictures(name: str, **outputs: list[Any]) -> list[str]:
+    """Write the pictures among stored and new outputs to files, to be looked at side by side."""
+    written = []
+    for which, some in outputs.items():
+        for i, output in enumerate(output for output in some if "image/png" in output.get("data", {})):
+            file = ROOT / "_build" / "outputs-that-differ" / f"{name}-{i + 1}-{which}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(base64.b64decode(output["data"]["image/png"]))
+            written.append(file.name)
+    return [f"  the pictures lie in _build/outputs-that-differ: {', '.join(written)}"] if written else []
 
 
 def check(chapter: Path, python: Path, own: bool, timeout: int) -> Report:

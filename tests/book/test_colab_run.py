@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import importlib.util
 import io
@@ -12,11 +13,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pytest
+from matplotlib.colors import ListedColormap
 
 from book._ext.colab.edition import install_cell, notebook, text_cell
 from book._tools import colab
+from book._tools.figures import FIGURE_MIME, describe
 from book._tools.image import IMAGE, lacking
+from book._tools.outputs import sealed
+from tests.book.comparator import compare_outputs
 
 SITE, WHEEL, OTHERS = "https://a.github.io/b/", "lvmlib-1.0-py3-none-any.whl", ["torchdiffeq>=0.2.3"]
 
@@ -182,3 +188,27 @@ def test_editions_are_pushed_to_their_branch(tmp_path: Path) -> None:
     assert git("--git-dir=../b", "ls-tree", "-r", "--name-only", "elsewhere") == "notebooks/08_vae.ipynb"
     assert git("--git-dir=../b", "rev-list", "--count", "elsewhere") == "1"
     assert git("status", "--porcelain", "--untracked-files=no") == ""
+
+
+def drawn(width: float, colours: str, word: str = "x", shift: float = 0.0) -> dict[str, Any]:
+    """Return a figure as an output of a cell: a line and a map of colours."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
+    figure.subplots_adjust(left=0.1 + shift)
+    left.plot([0, 1, 2], [0, 1, 4], lw=width)
+    left.set_xlabel(word)
+    right.pcolormesh([[0.0, 1.0], [2.0, 3.0]], cmap=ListedColormap(["#000000", "#ffffff"], name=colours))
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=80)
+    metadata = {FIGURE_MIME: describe(figure)}
+    plt.close(figure)
+    picture = base64.b64encode(file.getvalue()).decode()
+    return sealed({"output_type": "display_data", "data": {"image/png": picture}, "metadata": metadata})
+
+
+def test_another_matplotlib_may_choose_widths_names_and_layout_but_no_words() -> None:
+    stored = drawn(1.5, "unnamed")
+    other = drawn(1.0, "from_list", shift=0.05)
+    assert compare_outputs([stored], [other], {}) != []
+    assert compare_outputs([stored], [other], {}, other_matplotlib=True) == []
+    for wrong in (drawn(1.5, "viridis"), drawn(1.5, "unnamed", word="y"), drawn(1.5, "unnamed", shift=0.3)):
+        assert compare_outputs([stored], [wrong], {}, other_matplotlib=True) != []
