@@ -87,7 +87,7 @@ test-wheel: wheel ## the chapters outside the repository, with the wheel alone; 
 	    PYTHONPATH="$$folder/wheel" "$$here/.venv/bin/python" -m pytest --book notebooks -n 2 -q
 
 test-colab: book ## the Colab editions with Colab's own packages, kept in COLAB_CACHE: 5 GB; by hand, before a release [NB="08 09"]
-	@$(RUN) book._tools.colab $(NB)
+	@$(RUN) book._tools.colab --keep _build/colab $(NB)
 
 mutants: setup ## changes of the library's core that no test notices; by hand, before a release [SAMPLE=200 FILES=lvmlib/bounds.py]
 	@$(RUN) tests.mutation --sample $(or $(SAMPLE),200) $(FILES)

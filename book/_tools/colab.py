@@ -13,7 +13,6 @@ than the chapter's own tolerances from the stored one.
 from __future__ import annotations
 
 import argparse
-import base64
 import hashlib
 import json
 import os
@@ -162,25 +161,12 @@ def compare(new: Any, chapter: Path) -> list[str]:
     problems = []
     for n, (old, cell) in enumerate(zip(stored, fresh), start=1):
         if found := compare_outputs(old.outputs, cell.outputs, old.metadata, old.source, other_matplotlib=True):
-            found += keep_pictures(f"{chapter.name}-cell{n}", stored=old.outputs, new=cell.outputs)
             problems += [f"code cell {n}: {first_line(old.source)}", *(f"    {line}" for line in found)]
     return problems
 
 
-def keep_pictures(name: str, **outputs: list[Any]) -> list[str]:
-    """Write the pictures among stored and new outputs to files, to be looked at side by side."""
-    written = []
-    for which, some in outputs.items():
-        for i, output in enumerate(output for output in some if "image/png" in output.get("data", {})):
-            file = ROOT / "_build" / "outputs-that-differ" / f"{name}-{i + 1}-{which}.png"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(base64.b64decode(output["data"]["image/png"]))
-            written.append(file.name)
-    return [f"  the pictures lie in _build/outputs-that-differ: {', '.join(written)}"] if written else []
-
-
-def check(chapter: Path, python: Path, own: bool, timeout: int) -> Report:
-    """Try one edition; `own` says that the Python is ours to copy."""
+def check(chapter: Path, python: Path, own: bool, keep: Path | None, timeout: int) -> Report:
+    """Try one edition; `own` says that the Python is ours to copy, `keep` where to leave the edition as it ran."""
     edition = SITE / "notebooks" / f"{chapter.name}.ipynb"
     if not edition.exists():
         return Report(chapter.name, 0, 0, [f"{edition} is not there: make book"])
@@ -189,6 +175,9 @@ def check(chapter: Path, python: Path, own: bool, timeout: int) -> Report:
     try:
         before = packages(copy)
         new, install, seconds = run(edition, copy, timeout)
+        if keep:
+            keep.mkdir(parents=True, exist_ok=True)
+            nbformat.write(new, keep / edition.name)
         problems = changes(before, packages(copy)) + compare(new, chapter)
     except ExecutionError as error:
         problems = [str(error)]
@@ -205,6 +194,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="colab", description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="08 or 08_vae; all when left out")
     parser.add_argument("--image", type=Path, help="a Python with Colab's packages, used as it is")
+    parser.add_argument("--keep", type=Path, help="a folder for the editions as they ran, to be looked at")
     parser.add_argument("--timeout", type=int, default=1800, help="seconds that one cell may take (1800)")
     options = parser.parse_args(arguments)
     try:
@@ -215,7 +205,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     reports = []
     for chapter in chapters:
-        report = check(chapter, python, options.image is None, options.timeout)
+        report = check(chapter, python, options.image is None, options.keep, options.timeout)
         reports.append(report)
         times = f"installed in {report.install:.0f} s, then {report.seconds:.0f} s"
         print(f"{report.chapter}: {times}, {'DIFFERS' if report.problems else 'as stored'}", flush=True)

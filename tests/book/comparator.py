@@ -16,7 +16,7 @@ from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, clean_outputs, digest
 from book._tools.pairing import ROOT
 from lvmlib.plotting import FILE_DPI, SCREEN_DPI
-from tests.book.bitmaps import PICTURES, compare_exactly, compare_pictures, decode
+from tests.book.bitmaps import COLOURFUL, PICTURES, compare_exactly, compare_pictures, decode
 from tests.book.drawings import compare_descriptions, without_defaults
 from tests.book.texts import SHOWN_LINES, compare_text, literals, visible_text
 from tests.book.tolerance import FIGURE_OTHER, Tolerance
@@ -123,11 +123,12 @@ def compare_figures(stored: dict, new: dict, tolerance: Tolerance, other_matplot
     widths = [o["metadata"].get("image/png", {}).get("width") for o in (stored, new)]
     if (widths[0] is None) != (widths[1] is None) or (widths[0] and not 0.9 < widths[0] / widths[1] < 1.1):
         problems.append(f"  the picture was shown {widths[0]} pixels wide, now {widths[1]}")
-    looks = replace(tolerance, figure=FIGURE_OTHER) if other_matplotlib else tolerance
-    problems += compare_pictures(a, b, looks)
     plain = [{k: v for k, v in about.items() if k != SEAL} for about in (shown, drawn)]
-    if other_matplotlib:
+    if other_matplotlib:  # its outlines may be half as wide again, which is that much more colour
+        problems += compare_pictures(a, b, replace(tolerance, figure=FIGURE_OTHER), strength=2 * COLOURFUL)
         plain = [without_defaults(about) for about in plain]
+    else:
+        problems += compare_pictures(a, b, tolerance)
     return problems + compare_descriptions(*plain, tolerance)
 
 

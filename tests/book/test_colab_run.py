@@ -23,6 +23,7 @@ from book._tools.figures import FIGURE_MIME, describe
 from book._tools.image import IMAGE, lacking
 from book._tools.outputs import sealed
 from tests.book.comparator import compare_outputs
+from tests.book.drawings import without_defaults
 
 SITE, WHEEL, OTHERS = "https://a.github.io/b/", "lvmlib-1.0-py3-none-any.whl", ["torchdiffeq>=0.2.3"]
 
@@ -206,6 +207,7 @@ def drawn(width: float, colours: str, word: str = "x", shift: float = 0.0) -> di
 
 
 def test_another_matplotlib_may_choose_widths_names_and_layout_but_no_words() -> None:
+    assert without_defaults({"style": "--", "wide": 1}) == without_defaults({"style": "(0.0, (3.7, 1.6))", "wide": 2})
     stored = drawn(1.5, "unnamed")
     other = drawn(1.0, "from_list", shift=0.05)
     assert compare_outputs([stored], [other], {}) != []
