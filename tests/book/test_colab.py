@@ -150,6 +150,20 @@ def test_links_lead_to_the_site_where_there_is_one(tmp_path: Path) -> None:
     assert "https://a.github.io/b/" in edition.cells[1].source
 
 
+@pytest.mark.parametrize("published", ["[]", '["site", "colab"]'])
+def test_a_page_says_what_can_be_taken_away(tmp_path: Path, published: str) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "pyproject.toml").write_text(f'{PROJECT}colab-branch = "c"\npublished = {published}\n')
+    (tmp_path / "source" / "book").mkdir()
+    pages = {"book/welcome": "# Welcome\n\n```{take-away}\n```\n"}
+    site = build(tmp_path, pages=pages, more=("book._ext.download",))
+    page = site.page("book/welcome")
+    assert site.warnings == ""
+    links = re.findall(r'href="\.\./(\S+?\.(?:zip|whl))"', page)
+    assert links == ["notebooks.zip", "wheels/lvmlib-1.0-py3-none-any.whl"]
+    assert ("The rocket" in page) == ("colab" in published) and ("you upload" in page) != ("site" in published)
+
+
 def test_a_build_stops_at_what_cannot_be_lowered(tmp_path: Path) -> None:
     table = ":::{list-table}\n* - a\n\n    b\n:::"
     warnings = make(tmp_path, text("fine"), text("one\n\n" + table))[1]
