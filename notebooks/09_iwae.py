@@ -705,7 +705,8 @@ batches = {"VAE": 100, "IWAE": 20, "IWAE, one back": 20}
 per_image = {name: timed[name]["ours_ms"] / size for name, size in batches.items()}
 for name, milliseconds in per_image.items():
     print(f"{name}: {milliseconds:.3f} ms per image")
-    print(*("    " + setting for setting in timed[name]["settings"].split("; ")), sep="\n")
+    for setting in timed[name]["settings"].split("; "):
+        print(f"    {setting}")
 print(f"IWAE / VAE {per_image['IWAE'] / per_image['VAE']:.1f}", end=", ")
 print(f"one back / IWAE {per_image['IWAE, one back'] / per_image['IWAE']:.2f}")
 
