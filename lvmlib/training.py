@@ -17,7 +17,7 @@ from tqdm import tqdm
 from lvmlib.bounds import elbo
 from lvmlib.checks import check_count, check_counts, check_not_negative, check_seed, trusted
 from lvmlib.generators import forked_generators
-from lvmlib.runs.batches import batches, in_order, length, moved, rows
+from lvmlib.runs.batches import batches, in_order, length, moved, moved_to, rows
 from lvmlib.runs.checks import (
     check_data,
     check_model,
@@ -143,6 +143,7 @@ def fit(
     checkpoint_every: int = 1000,
     resume: bool = False,
     seed: int = 0,
+    device: str | torch.device | None = None,
     progress: bool = True,
 ) -> History:
     """Train a model in place.
@@ -182,6 +183,8 @@ def fit(
             hardware with the same number of threads). Data, model and settings must be those of the run, as far as
             `lvmlib.runs.settings` can tell; `steps` may be more.
         seed: of the order of the batches.
+        device: where to train, such as ``"cuda"``; the model is moved there and back again at the end. Without it
+            training takes place where the model is. The data may stay where they are: batches are moved.
         progress: show a bar on standard error.
 
     Returns:
@@ -189,8 +192,8 @@ def fit(
 
     Raises:
         TypeError: `model`, `data`, `valid` or what `loss` returns is of another kind.
-        ValueError: arguments that do not fit together, fewer examples than a batch, nothing to train, a loss of
-            another shape, a checkpoint that is damaged or of another run or another architecture.
+        ValueError: arguments that do not fit together, fewer examples than a batch, nothing to train, a device that
+            is not there, a loss of another shape, a checkpoint that is damaged or of another run or architecture.
         FileExistsError: `checkpoint` exists and `resume` is False.
         OSError: no checkpoint can be written there, or another run is writing it; found out before the first step.
         FloatingPointError: the training or the validation loss or the gradient is not finite; the message names the
@@ -214,40 +217,40 @@ def fit(
     check_model(model, loss)
     check_data(data, valid, batch_size)
     average, clip_norm = check_options(valid, valid_loss, patience, average, clip_norm, before_step)
-    device = next(model.parameters()).device
-    objective, validation = Objective(model, loss), Objective(model, valid_loss or loss)
-    block = 1 if device.type == "cpu" else BLOCK
-    run = Run(model, optimizer or adam, checked_rate(lr, 0), average, patience, block)
-    valid_every = None if valid is None else valid_every or max(1, length(data) // batch_size)
-    settings = partial(
-        run_settings, run, data, valid, loss=loss, valid_loss=valid_loss, batch_size=batch_size, seed=seed, lr=lr,
-        clip_norm=clip_norm, average=average, before_step=before_step, valid_every=valid_every, patience=patience,
-    )  # fmt: skip
+    with moved_to(device, model) as device:
+        objective, validation = Objective(model, loss), Objective(model, valid_loss or loss)
+        block = 1 if device.type == "cpu" else BLOCK
+        run = Run(model, optimizer or adam, checked_rate(lr, 0), average, patience, block)
+        valid_every = None if valid is None else valid_every or max(1, length(data) // batch_size)
+        settings = partial(
+            run_settings, run, data, valid, loss=loss, valid_loss=valid_loss, batch_size=batch_size, seed=seed, lr=lr,
+            clip_norm=clip_norm, average=average, before_step=before_step, valid_every=valid_every, patience=patience,
+        )  # fmt: skip
 
-    with kept(run, checkpoint, resume, steps, settings) as save, _bar(run, steps, progress) as bar:
-        if run.over(steps) and before_step is not None:
-            before_step(run.step - 1)
-        order = batches(data, batch_size, seed, run.step)
-        model.train()
-        while not run.over(steps):
-            if before_step is not None:
-                before_step(run.step)
-            run.set_rate(checked_rate(lr, run.step))
-            batch = moved(rows(data, next(order)), device)
-            with trusted() if run.step % block else nullcontext():  # a look at values waits for the device
-                value = mean_loss(objective(batch), batch_size)
-            run.optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            run.record(value, clipped(run.parameters, clip_norm))  # raises before the step if one is not finite
-            run.optimizer.step()
-            run.finish_step()
-            if valid_every is not None and (run.step % valid_every == 0 or run.step == steps):
-                _validate(run, validation, valid, batch_size, device, seed)
-            if run.step % checkpoint_every == 0 or run.over(steps):
-                save()
-            bar()
-    run.finish()
-    return run.history
+        with kept(run, checkpoint, resume, steps, settings) as save, _bar(run, steps, progress) as bar:
+            if run.over(steps) and before_step is not None:
+                before_step(run.step - 1)
+            order = batches(data, batch_size, seed, run.step)
+            model.train()
+            while not run.over(steps):
+                if before_step is not None:
+                    before_step(run.step)
+                run.set_rate(checked_rate(lr, run.step))
+                batch = moved(rows(data, next(order)), device)
+                with trusted() if run.step % block else nullcontext():  # a look at values waits for the device
+                    value = mean_loss(objective(batch), batch_size)
+                run.optimizer.zero_grad(set_to_none=True)
+                value.backward()
+                run.record(value, clipped(run.parameters, clip_norm))  # raises before the step if one is not finite
+                run.optimizer.step()
+                run.finish_step()
+                if valid_every is not None and (run.step % valid_every == 0 or run.step == steps):
+                    _validate(run, validation, valid, batch_size, device, seed)
+                if run.step % checkpoint_every == 0 or run.over(steps):
+                    save()
+                bar()
+        run.finish()
+        return run.history
 
 
 def _validate(run: Run, objective: Objective, valid: Any, batch_size: int, device: torch.device, seed: int) -> None:

@@ -1,12 +1,16 @@
-"""Batches of whatever `fit` is given: a tensor, a `Data`, anything else with a `batch(index)`, or a tuple of these."""
+"""Batches of whatever `fit` is given: a tensor, a `Data`, anything else with a `batch(index)`, or a tuple of these.
+
+Also where they meet the model: on its device, or on one where it only trains.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def length(data: Any) -> int:
@@ -28,6 +32,35 @@ def moved(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, tuple):
         return tuple(moved(part, device) for part in batch)
     return batch.to(device, non_blocking=device.type != "cpu")
+
+
+@contextmanager
+def moved_to(device: str | torch.device | None, model: nn.Module) -> Iterator[torch.device]:
+    """A model on a device inside the block, and where it was after it; without a device it stays where it is.
+
+    Raises:
+        ValueError: there is no such device.
+
+    Example:
+        >>> with moved_to("cpu", nn.Linear(1, 1)) as device:
+        ...     device
+        device(type='cpu')
+    """
+    home = next(model.parameters()).device
+    if device is None:
+        yield home
+        return
+    try:
+        try:
+            model.to(torch.device(device))
+        except (AssertionError, RuntimeError) as error:
+            why = str(error).splitlines()[0].rstrip(".")
+            raise ValueError(
+                f"The model cannot be moved to device {str(device)!r}: {why}. Without `device` it trains where it is."
+            ) from error
+        yield next(model.parameters()).device
+    finally:
+        model.to(home)
 
 
 def batches(data: Any, batch_size: int, seed: int, start: int = 0) -> Iterator[Tensor]:
