@@ -31,7 +31,7 @@ from lvmlib.runs import remove_run
 from lvmlib.training import cosine, fit
 
 WIDTH, LEVELS = 16, 64  # entries of a vector, vectors of a book
-STEPS, PRIOR_STEPS, BATCH = 4000, 6000, 64
+STEPS, PRIOR_STEPS, BATCH = 4000, 5000, 64
 
 
 def features(outputs: int) -> nn.Sequential:

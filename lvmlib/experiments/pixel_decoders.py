@@ -1,7 +1,7 @@
 """Pixel models as decoders, behind chapter 12: a PixelVAE and its rivals, and autoencoders with two kinds of decoder.
 
-    python -m lvmlib.experiments.pixel_decoders pixel_vae --bfloat16
-    python -m lvmlib.experiments.pixel_decoders pixels_10 --bfloat16
+    python -m lvmlib.experiments.pixel_decoders pixel_vae
+    python -m lvmlib.experiments.pixel_decoders pixels_10
 
 A VAE, a PixelVAE and the pixel model alone on binary MNIST: the same encoder, trunk, data, steps and learning rate.
 Autoencoders with 10 or 100 numbers as codes on digits of 8 grey levels, where the decoder is trained by the squared
@@ -148,7 +148,7 @@ def of_bound(model: Any, test: Data) -> dict[str, Any]:
 
 def main() -> None:
     """Train, evaluate and save, unless the record is there."""
-    parser = options(__doc__, passes=4, batch_size=50, lr=2e-3)
+    parser = options(__doc__, passes=2, batch_size=50, lr=2e-3)
     parser.add_argument("model", choices=MODELS)
     args = parser.parse_args()
     name = f"decoder_{args.model}"
