@@ -1,0 +1,1291 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# (ch-codes)=
+# # Discrete codes and expressive decoders
+#
+# *Two ways out of the blur. Let the code be a small picture whose pixels are numbers from a list, and let a pixel model draw it. Or let a pixel model be the decoder, and leave to the code what a pixel model sees badly. And then cash the bound in: how many bits does a latent-variable model need on disk?*
+#
+# A **{term}`discrete code`** is a latent variable $z = (z_1, \dots, z_D)$ with whole numbers $z_i \in \{1, \dots, K\}$. A **vector-quantised VAE** (VQ-VAE) {cite:p}`vandenoord2017` makes them by rounding: an encoder network turns $x$ into a feature vector for each place of a small grid, each vector is replaced by the nearest of $K$ vectors in a **{term}`codebook`**, and the code is the number of that vector. {numref}`fig-dc-first` shows what remains of a digit.
+
+# %% tags=["hide-input"]
+import math
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from lvmlib.autoregressive import GatedPixelCNN
+from lvmlib.base import seed_everything
+from lvmlib.bounds import distortion_and_rate, elbo, iwae
+from lvmlib.checkpoints import load_checkpoint
+from lvmlib.compression import Stack, bits_back_decode, bits_back_encode, slots
+from lvmlib.data import load
+from lvmlib.distributions import ConditionalBernoulli, FactorisedCodes
+from lvmlib.experiments import codes_mnist, pixel_decoders
+from lvmlib.experiments.records import record
+from lvmlib.experiments.vae_mnist import vae_mnist
+from lvmlib.latent import VQVAE, Codebook, perplexity
+from lvmlib.plotting import COLOURS, image_grid, use_style
+from lvmlib.training import cosine, fit
+
+SCALE = 1  # multiplies training runs and draws; stored outputs are those of 1
+use_style()
+black, blue, orange = (COLOURS[name] for name in ("black", "blue", "orange"))
+green, red, sky = (COLOURS[name] for name in ("green", "vermilion", "sky"))
+train, valid, test = load("mnist", binarize="stochastic")
+test_bits = test.fixed(seed=0)  # one binary draw of each test digit
+
+# %% tags=["hide-input"]
+vqvae = codes_mnist.vqvae_mnist()
+vq_record = load_checkpoint(vqvae, "vqvae_mnist")
+some = test_bits.x[:10]
+some_codes = vqvae.codes(some)  # [10, 1, 8, 8], numbers 0 to 63
+with torch.no_grad():
+    some_means = vqvae.reconstruct(some)
+
+
+# %% mystnb={"figure": {"caption": "Binary test digits (*above*), their codes (*middle*) and the mean of $p_\\theta(x \\mid z)$ given the codes alone (*below*). A code map is an 8x8 picture whose pixels are names: equal colours are equal codes, and neighbouring colours mean nothing.", "name": "fig-dc-first"}, "image": {"alt": "Three rows of ten pictures. Above, speckled binary digits. In the middle, eight by eight mosaics of many colours in which the paper around each digit has few colours and the strokes have many. Below, smooth reconstructions of the same digits."}} tags=["hide-input"] tolerance={"figure": 0.1}
+colours = plt.get_cmap("tab20b")(np.linspace(0, 1, 20))[:, :3]
+colours = np.concatenate(
+    [colours, plt.get_cmap("tab20c")(np.linspace(0, 1, 20))[:, :3]]
+)
+colours = np.concatenate([colours, plt.get_cmap("Set3")(np.linspace(0, 1, 24))[:, :3]])
+by_use = torch.bincount(some_codes.flatten().long(), minlength=64).argsort(
+    descending=True
+)
+rank = by_use.argsort()  # the code used most gets the first colour
+
+
+def painted(codes):
+    """Code maps [n, 1, h, w] as pictures [n, 3, 28, 28] of colours."""
+    rgb = torch.tensor(colours).float()[rank[codes[:, 0].long()]]  # [n, h, w, 3]
+    return F.interpolate(rgb.movedim(-1, 1), size=28, mode="nearest")
+
+
+above, below = (1 - x.expand(-1, 3, -1, -1) for x in (some, some_means))
+three = torch.cat([above, painted(some_codes), below])
+image_grid(three, columns=10, row_labels=["digit", "codes", "mean"])
+plt.show()
+
+# %% [markdown]
+# The goal in symbols. Given an encoder that *chooses* a code, $z = c_\phi(x)$, find a decoder and a prior for
+#
+# $$ \log p_\theta(x) \;\ge\; \underbrace{\log p_\theta(x \mid c_\phi(x))}_{\text{trained first}} \;+\; \underbrace{\log p(c_\phi(x))}_{\text{trained after}} . $$ (eq-dc-goal)
+#
+# The prior has a *picture of codes* to model, so it can be any pixel model of {doc}`chapter 4 <04_pixel_models>`, over 64 places in place of 784. Part 1 builds the code, Part 2 prices it, Part 3 puts the pixel model in the place of the decoder, and Part 4 writes files.
+#
+# **What you will be able to do**
+#
+# - write a vector quantiser with its straight-through gradient and its running means, and keep its codes alive;
+# - say which part of a VQ-VAE's loss is a bound on $\log p_\theta(x)$ and which is not, and compute the bound;
+# - train and sample the prior of one and of two levels of codes;
+# - predict what a code keeps when the decoder is a pixel model, and check whether its draws are calibrated;
+# - turn any VAE into a lossless compressor whose files are as long as the ELBO says.
+#
+# **Needs.** VAEs ({doc}`chapter 8 <08_vae>`), pixel models ({doc}`chapter 4 <04_pixel_models>`), the straight-through gradient ({doc}`chapter 10 <10_gradient_estimators>`), arithmetic coding ({doc}`chapter 1 <01_information_theory>`).
+#
+# **Time.** Three hours on the main path, five with exercises. The code runs in about a minute on one core; models that took longer come as checkpoints with their scripts.
+#
+# (sec-dc-build)=
+# ## Part 1. Build: how do you train a network that rounds?
+#
+# Let $h = f_\phi(x)$ be the features, a vector $h_i \in \mathbb{R}^E$ for each of $D$ places, and $e_1, \dots, e_K$ the book. The code and what the decoder is told of it are
+#
+# $$ z_i = c(h_i) = \arg\min_k \lVert h_i - e_k \rVert , \qquad p_\theta(x \mid z) = p_\theta(x \mid e_{z_1}, \dots, e_{z_D}) . $$ (eq-dc-quantise)
+#
+# Rounding has slope 0 wherever it has one, so no gradient reaches the encoder. The remedy is the {term}`straight-through` gradient of {ref}`Chapter 10 <ch-gradients>`, there measured and found biased: forward the vector $e$, backward as if it had been $h$. In code `h + (e - h).detach()`, in symbols
+#
+# $$ \tilde e = h + \operatorname{stop}(e_{c(h)} - h) , \qquad \operatorname{loss}(x) = \underbrace{-\log p_\theta(x \mid \tilde e)}_{\text{decoder, encoder}} + \underbrace{\beta\, \lVert h - \operatorname{stop}(e_{c(h)}) \rVert^2}_{\text{commitment}} . $$ (eq-dc-loss)
+#
+# The {term}`commitment` term pulls the features towards their vectors, with $\beta = \frac14$ by custom. It keeps the lie small: the straight-through gradient is what the decoder would say *at* $h$, and it was asked at $e$.
+#
+# And the book? It needs a pull of its own, towards the features, since no gradient of the likelihood reaches it: $\tilde e$ has the gradient of $h$. One can add $\lVert \operatorname{stop}(h) - e_{c(h)} \rVert^2$, the **codebook loss**. Or one can do what $k$-means does, and put each vector at the mean of the features that chose it, here a running mean over batches: with counts $n_k$ and sums $S_k$ of the features of a batch with code $k$,
+#
+# $$ N_k \leftarrow \gamma N_k + (1 - \gamma)\, n_k , \qquad m_k \leftarrow \gamma m_k + (1 - \gamma)\, S_k , \qquad e_k \leftarrow m_k / N_k . $$ (eq-dc-ema)
+#
+# These look like two methods. They are one, with two step sizes.
+#
+# :::{prf:theorem} Running means are gradient steps
+# :label: thm-dc-ema
+# Let $0 \le \gamma < 1$ and $e_k = m_k / N_k$ before the update {eq}`eq-dc-ema`, with $N_k > 0$ before and $N_k' > 0$ after it. Then the update is a gradient step on the codebook loss of the batch, $C = \sum_i \lVert h_i - e_{c(h_i)} \rVert^2$ with the codes held fixed:
+#
+# $$ e_k' = e_k - \eta_k\, \nabla_{e_k} C , \qquad \eta_k = \frac{1 - \gamma}{2 N_k'} . $$ (eq-dc-ema-step)
+#
+# With $\gamma = 0$ and $n_k > 0$ it puts $e_k$ at the mean of its features, which minimises $C$ at these codes: an iteration of $k$-means.
+# :::
+#
+# :::{prf:proof}
+# $\nabla_{e_k} C = -2 \sum_{i : c(h_i) = k} (h_i - e_k) = -2\,(S_k - n_k e_k)$. On the other side, with $m_k = N_k e_k$ and $N_k' = \gamma N_k + (1 - \gamma) n_k$,
+#
+# $$ e_k' = \frac{\gamma N_k e_k + (1 - \gamma) S_k}{N_k'} = \frac{N_k' e_k + (1 - \gamma)(S_k - n_k e_k)}{N_k'} = e_k + \frac{1 - \gamma}{N_k'} (S_k - n_k e_k) . $$
+#
+# For $\gamma = 0$ this is $S_k / n_k$.
+# :::
+#
+# So each vector has a step size of its own, small where the code is used often. What differs from the codebook loss in practice is that rate, and that an optimiser such as Adam adds its own scaling, which the running means do without. (A code that nobody chose has $S_k = n_k = 0$: it stays where it is, by either way.)
+#
+# ### The quantiser in thirty lines
+
+
+# %%
+class HandQuantiser(nn.Module):
+    """Rounds features to K vectors, which follow them as running means."""
+
+    def __init__(self, K, E, gamma=0.99, beta=0.25):
+        super().__init__()
+        e = torch.randn(K, E)
+        self.register_buffer("e", e)  # no parameters: no gradient reaches the book
+        self.register_buffer("N", torch.ones(K))
+        self.register_buffer("m", e.clone())
+        self.gamma, self.beta = gamma, beta
+
+    def forward(self, h):
+        """h [B, E, H, W] -> codes [B, H, W], vectors as h, penalty [B]."""
+        rows = h.detach().movedim(1, -1).flatten(0, -2)  # [B H W, E], place by place
+        codes = torch.cdist(rows, self.e).argmin(1)  # [B H W]
+        e = self.e[codes].view(*h.movedim(1, -1).shape).movedim(-1, 1)
+        straight = h + (e - h).detach()  # the value of e, the gradient of h
+        penalty = self.beta * (h - e).square().flatten(1).sum(1)
+        return codes.view(len(h), *h.shape[2:]), straight, penalty
+
+    @torch.no_grad()
+    def learn(self, h, codes):
+        rows = h.movedim(1, -1).flatten(0, -2)
+        chosen = F.one_hot(codes.flatten(), len(self.e)).to(rows)  # [B H W, K]
+        n, S = chosen.sum(0), chosen.T @ rows
+        self.N.mul_(self.gamma).add_(n, alpha=1 - self.gamma)
+        self.m.mul_(self.gamma).add_(S, alpha=1 - self.gamma)
+        used = n > 0
+        self.e[used] = self.m[used] / self.N[used, None]
+        dead = (self.N < 0.1).nonzero()[:, 0]  # hardly ever chosen: start again
+        self.e[dead] = self.m[dead] = rows[torch.randperm(len(rows))[: len(dead)]]
+        self.N[dead] = 1
+
+
+# %% [markdown]
+# The last three lines of `learn` are the **restart** of a dead code, of which more in {ref}`sec-dc-dead`. `lvmlib.latent.Codebook` does the same. First the check of the theorem, by automatic differentiation in double precision, then the equality of the two.
+
+# %% tags=["check:thm-dc-ema"]
+seed_everything(1)
+ema = HandQuantiser(K=5, E=3).double()
+ema.N.copy_(torch.rand(5) + 0.5), ema.m.copy_(torch.randn(5, 3))
+ema.e.copy_(ema.m / ema.N[:, None])
+h = torch.randn(4, 3, 2, 2).double()
+codes, _, _ = ema(h)
+e = ema.e.clone().requires_grad_()  # the book as a parameter
+C = (h.movedim(1, -1) - e[codes]).square().sum()
+(slope,) = torch.autograd.grad(C, e)
+ema.learn(h, codes)
+eta = (1 - ema.gamma) / (2 * ema.N)
+step_error = (e.detach() - eta[:, None] * slope - ema.e).abs().max()
+print(f"running mean against gradient step: largest difference {step_error:.0e}")
+assert step_error < 1e-12 and slope.abs().max() > 1
+kmeans = HandQuantiser(K=5, E=3, gamma=0.0).double()
+codes, _, _ = kmeans(h)
+kmeans.learn(h, codes)
+at_means = [h.movedim(1, -1)[codes == k].mean(0) for k in codes.unique()]
+assert torch.allclose(kmeans.e[codes.unique()], torch.stack(at_means))
+
+# %%
+seed_everything(2)
+ours = HandQuantiser(K=16, E=4)
+theirs = Codebook(size=16, width=4, restart=0.1)
+for name, value in {"vectors": ours.e, "sums": ours.m, "counts": ours.N}.items():
+    getattr(theirs, name).copy_(value)
+for seed in range(200):
+    seed_everything(seed)
+    h = torch.randn(8, 4, 3, 3, requires_grad=True)
+    target = torch.randn(8, 4, 3, 3)
+    gradients = []
+    for way in ("ours", "theirs"):
+        seed_everything(seed)  # a restart draws places: the same for both
+        if way == "ours":
+            codes, vectors, penalty = ours(h)
+            ours.learn(h, codes)
+        else:
+            their_codes, vectors, penalty = theirs.quantise(h, 0.25, learn=True)
+        loss = (penalty + (vectors * target).flatten(1).sum(1)).sum()
+        gradients += torch.autograd.grad(loss, h)
+    assert torch.equal(codes, their_codes.long())
+    assert torch.allclose(*gradients, atol=1e-5)
+    assert torch.allclose(ours.e, theirs.vectors, atol=1e-5)
+print("200 batches: equal codes, gradients and books")
+
+# %% [markdown]
+# ### Train it, and draw from it
+#
+# Binary digits, a grid of 8x8 places (the digit is padded to 32x32 and halved twice), 64 vectors of 16 numbers. Everything is written out: the loss of {eq}`eq-dc-loss` is the two terms on the line that says so.
+
+# %%
+seed_everything(0)
+hand_encoder = nn.Sequential(
+    nn.ZeroPad2d(2),
+    *(nn.Conv2d(1, 16, 4, 2, 1), nn.SiLU()),  # [B, 16, 16, 16]
+    *(nn.Conv2d(16, 32, 4, 2, 1), nn.SiLU()),  # [B, 32, 8, 8]
+    nn.Conv2d(32, 16, 1),
+)
+hand_decoder = nn.Sequential(
+    *(nn.Conv2d(16, 32, 3, padding=1), nn.SiLU()),
+    *(nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.SiLU()),
+    *(nn.ConvTranspose2d(16, 1, 4, 2, 1), nn.ZeroPad2d(-2)),  # cuts the margin off
+)
+hand_quantiser = HandQuantiser(K=64, E=16)
+weights = [*hand_encoder.parameters(), *hand_decoder.parameters()]
+adam, hand_steps = torch.optim.Adam(weights, lr=3e-3), 500 * SCALE
+decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, hand_steps)
+
+
+def pixel_nats(logits, x):
+    """-log p(x|z) of coins, [B]."""
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(
+        (1, 2, 3)
+    )
+
+
+for _ in range(hand_steps):
+    x = train.batch(torch.randint(len(train), (64,)))
+    h = hand_encoder(x)
+    codes, vectors, penalty = hand_quantiser(h)
+    loss = (pixel_nats(hand_decoder(vectors), x) + penalty).mean()  # the loss above
+    adam.zero_grad(), loss.backward(), adam.step(), decay.step()
+    hand_quantiser.learn(h.detach(), codes)
+
+# %% tolerance={"rtol": 0.1}
+with torch.no_grad():
+    x = test_bits.x[:1000]
+    hand_codes, vectors, _ = hand_quantiser(hand_encoder(x))
+    hand_distortion = pixel_nats(hand_decoder(vectors), x).mean()
+print(f"pixels given their codes: {hand_distortion:.1f} nats of 784 log 2 = 543.4")
+print(f"perplexity of the codes: {perplexity(hand_codes, 64):.0f} of 64")
+
+# %% [markdown]
+# That is an autoencoder with rounded codes. To draw from it we need a prior: the encoder stays as it is, its codes become a data set of 8x8 pictures with 64 values, and a small Gated PixelCNN learns them. One thing differs from a picture of grey levels. **A code is a name, not a magnitude**: code 7 is not larger than code 3, so each enters the network as a learned vector (`embedding=True`) in place of a number.
+
+# %%
+seed_everything(0)
+grid = {"levels": 64, "embedding": True, "positions": True}
+hand_prior = GatedPixelCNN((1, 8, 8), channels=24, layers=3, kernel=3, **grid)
+with torch.no_grad():
+    pictures = train.batch(range(10_000))
+    parts = [hand_quantiser(hand_encoder(x))[0] for x in pictures.split(1000)]
+    code_maps = torch.cat(parts)[:, None].float()  # [10000, 1, 8, 8]
+options = {"batch_size": 64, "lr": cosine(5e-3, 500 * SCALE, warmup=50)}
+fit(hand_prior, code_maps, steps=500 * SCALE, progress=False, **options)
+
+
+# %% mystnb={"figure": {"caption": "What half a minute buys. Left: test digits. Right: draws from our own model, none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged*; strokes are there, whole digits are not yet.", "name": "fig-dc-hand"}, "image": {"alt": "Two grids of six rows of eight speckled pictures. On the left binary digits; on the right strokes and loops, some of which form digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
+def beside(data, drawn):
+    """Six rows of eight data, a gap, and eight draws."""
+    gap = torch.zeros(6, 1, *data.shape[1:])
+    data, drawn = (x.view(6, 8, *x.shape[1:]) for x in (data, drawn))
+    return image_grid(torch.cat([data, gap, drawn], 1).flatten(0, 1), columns=17)
+
+
+torch.manual_seed(0)
+with torch.no_grad():
+    drawn = hand_prior.sample(48)[:, 0].long()  # [48, 8, 8]
+    logits = hand_decoder(hand_quantiser.e[drawn].movedim(-1, 1))
+    hand_draws = torch.bernoulli(logits.sigmoid())
+    hand_rate = -hand_prior.log_prob(hand_codes[:, None].float()).mean()
+beside(test_bits.x[:48], hand_draws)
+plt.show()
+print(f"codes: {hand_rate:.1f} nats; uniform over 64 values {64 * math.log(64):.1f}")
+print(f"so -log p(x) is at most {hand_distortion + hand_rate:.1f} nats")
+ink = [f"{pixels.sum((1, 2, 3)).mean():.0f}" for pixels in (hand_draws, test_bits.x)]
+print(f"ink of a draw {ink[0]} pixels, of a test digit {ink[1]}")
+
+# %% [markdown]
+# (sec-dc-objective)=
+# ### What is being maximised?
+#
+# The loss {eq}`eq-dc-loss` has a likelihood in it, a penalty in squared distances, and no prior. Which bound is it?
+#
+# :::{prf:theorem} The bound of a VQ-VAE
+# :label: thm-dc-bound
+# Let $p(x) = \sum_z p(z)\, p_\theta(x \mid z)$ with $z \in \{1, \dots, K\}^D$, let $c$ be any function from examples to codes, and $q(z \mid x) = \mathbb{1}[z = c(x)]$.
+#
+# 1. The ELBO is $\mathcal{L}(x) = \log p_\theta(x \mid c(x)) + \log p(c(x))$. Nothing in it is random, $\mathcal{L}_k = \mathcal{L}$ for every number of draws $k$, and $\operatorname{KL}(q \Vert p) = -\log p(c(x))$.
+# 2. Under the uniform prior $\operatorname{KL}(q \Vert p) = D \log K$ for every $x$, $\theta$ and $c$.
+# 3. Let $x \sim p_{\mathrm{d}}$, and let $P(z)$ be the distribution of $c(x)$ with entropy $H(P)$. Then
+#
+# $$ \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] = H(P) + \operatorname{KL}(P \Vert p) , \qquad H(P) = I(x; z) \le D \log K . $$ (eq-dc-rate)
+#
+# Among all priors $p = P$ is best, and training the prior improves the bound by $\operatorname{KL}(P \Vert \text{uniform}) = D \log K - H(P)$ at most.
+# :::
+#
+# :::{prf:proof}
+# 1\. $\log q = 0$ at the only $z$ that is ever drawn, so the log-weight is the stated sum for every draw, and the mean of $k$ equal weights is that weight. 2. $p(z) = K^{-D}$. 3. The left side is the cross-entropy of $P$ and $p$, that is $H(P) + \operatorname{KL}(P \Vert p)$. Since $z$ is a function of $x$, $H(z \mid x) = 0$ and $I(x; z) = H(P)$, which is at most the logarithm of the number of codes. For uniform $p$ the left side is $D \log K$.
+# :::
+#
+# How much the bound misses is known from {doc}`chapter 4 <04_pixel_models>` ({prf:ref}`thm-pix-codes`): $-\log p(c(x) \mid x)$, the surprise of the chosen code under the model's own posterior. Importance weighting ({doc}`chapter 9 <09_iwae>`) cannot reduce it.
+#
+# So the first stage maximises the ELBO under the uniform prior *up to its constant*, less the penalty. The penalty is part of no bound: it is there for the sake of the gradient. Nor is the gradient that of the ELBO, which is 0 in the encoder almost everywhere. What is guaranteed is this: whatever encoder, decoder and book come out of stage one, and whatever prior of stage two, **{eq}`eq-dc-goal` evaluated at them is a bound on $\log p(x)$**.
+#
+# **Predict, then run.** A VQ-VAE with $k = 1$ draw has the bound $\mathcal{L}_1$. What is $\mathcal{L}_{50}$?
+
+# %% tags=["check:thm-dc-bound"]
+seed_everything(3)
+K, places = 3, 2
+tiny = VQVAE(
+    nn.Conv2d(1, 4, (2, 2), (2, 2)),  # pictures of 2x4 -> features [B, 4, 1, 2]
+    ConditionalBernoulli((1, 2, 4), nn.ConvTranspose2d(4, 1, 2, 2)),
+    FactorisedCodes((1, 1, 2), levels=K),
+    width=4,
+).double()
+strings = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 8).double()
+x = strings.view(-1, 1, 2, 4)  # all 256 pictures
+z = torch.cartesian_prod(*[torch.arange(K)] * places).double().view(-1, 1, 1, 2)
+with torch.no_grad():
+    tiny.codebook.vectors.mul_(0.3), tiny.prior.logits.copy_(torch.randn(1, 1, 2, K))
+    given = torch.stack([tiny.quantizer.likelihood(c[None]).log_prob(x) for c in z])
+    joint = (
+        tiny.prior.log_prob(z)[:, None] + given
+    )  # log p(x, z), [9 codes, 256 pictures]
+    log_px, bound = joint.logsumexp(0), elbo(tiny, x)
+    chosen = (tiny.codes(x).flatten(1) @ torch.tensor([3.0, 1.0]).double()).long()
+    missed = -joint.log_softmax(0).gather(0, chosen[None])[0]  # -log p(c(x)|x)
+    data = torch.rand(256).double().softmax(0)  # any distribution of the data
+    P = torch.zeros(9).double().index_add_(0, chosen, data)  # of the codes
+    H = -torch.special.xlogy(P, P).sum()
+    log_prior = tiny.prior.log_prob(z)
+    rate = -(data * log_prior[chosen]).sum()
+    divergence = (torch.special.xlogy(P, P) - P * log_prior).sum()
+    assert torch.allclose(log_px - bound, missed) and (missed > 0).all()
+    assert torch.allclose(rate, H + divergence) and (P > 0).sum() > 2
+    tiny.prior.logits.zero_()  # uniform
+    assert torch.allclose(
+        elbo(tiny, x) + places * math.log(K), given[chosen, range(256)]
+    )
+print(f"mean of log p(x) {data @ log_px:.3f}, of the bound {data @ bound:.3f} nats")
+most = places * math.log(K)
+print(f"rate {rate:.3f} = H(P) {H:.3f} + KL {divergence:.3f}; at most {most:.3f}")
+
+# %% tolerance={"rtol": 0.02}
+x = test_bits.x[:500]
+with torch.no_grad():
+    once, fifty = elbo(vqvae, x), iwae(vqvae, x, k=50)
+    distortion, rate = (part.mean() for part in distortion_and_rate(vqvae.trace(x)))
+print(f"k = 1: {once.mean():.2f} nats; k = 50: {fifty.mean():.2f} nats")
+print(f"pixels {distortion:.1f} + codes {rate:.1f}; codes at a uniform prior", end=" ")
+print(f"{64 * math.log(64):.1f}")
+assert torch.allclose(once, fifty, atol=1e-3)
+
+# %% [markdown]
+# :::{dropdown} What to expect
+# The same number: fifty draws from a distribution on one point are one draw. A gap that importance weighting does not close is the price of an encoder without doubt.
+# :::
+#
+# :::{admonition} Watch out: the KL term is constant, so it may be left out
+# :class: pitfall
+# Out of the *gradient*, yes. Out of the *number*, no. The reconstruction term alone of the model of {numref}`fig-dc-first` is about 50 nats a digit, which would beat every model of this book by 30 nats; it is a bound on nothing. With the uniform prior that training assumes, $D \log K = 64 \log 64 = 266.2$ nats belong to it, and with a trained prior the rate that the cell above prints. A "log-likelihood" of a VQ-VAE that comes without its rate is a reconstruction error.
+# :::
+#
+# (sec-dc-dead)=
+# ### Why do codes die?
+#
+# A vector moves only if some feature chooses it. Vectors that lie far from all features are chosen by none, do not move, and are chosen by none in the next batch. So a book of 512 may become a book of five. How many codes are in use, evenly counted, says the {term}`perplexity` of their shares $f_k$, $\exp(-\sum_k f_k \log f_k)$: the size of a book whose codes are all used equally often and that has the same entropy.
+#
+# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in five ways: the book by gradient (codebook loss) or as running means, from vectors $e_k \sim \mathcal{N}(0, I)$; running means that start on features of the first batch; and both of the first two with **restarts** {cite:p}`dhariwal2020`: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way had the better of two learning rates, and there are three seeds.
+#
+# **Predict, then run.** Rank the five by the number of codes in use after 800 steps, and guess the number for the two without help.
+
+# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; three seeds for each way. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, five groups of three curves. The ways without restarts stay low; the ways with restarts climb after about two hundred steps and end highest."}} tags=["hide-input"]
+books = record("codebooks")
+ways, looks = {}, {}
+for key, run in books["runs"].items():
+    way, rate_tried, seed = key.split("; ")
+    ways.setdefault(way, {}).setdefault(rate_tried, []).append(run)
+best = {way: max(rates.values(), key=len) for way, rates in ways.items()}
+styles = zip(best, (red, orange, sky, green, blue), (":", "--", "-.", "-", "-"))
+fig, ax = plt.subplots(figsize=(6.4, 3.4))
+for way, colour, style in styles:
+    for i, run in enumerate(best[way]):
+        on_the_way = run["perplexity_of_200"]
+        steps = books["steps_between"] * np.arange(len(on_the_way))
+        label = way if i == 0 else None
+        ax.plot(steps, on_the_way, style, color=colour, lw=1.5, label=label)
+ax.set(xlabel="step", ylabel="perplexity", yscale="log", xlim=(0, 750), ylim=(1, 512))
+ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
+plt.show()
+
+# %% tags=["hide-input"]
+print(f"{'way':32}{'rate':>6}{'codes in use':>24}{'pixels, nats':>26}")
+for way, rates in ways.items():
+    tried = max(rates, key=lambda r: len(rates[r]))
+    used = " ".join(f"{run['test_perplexity']:6.1f}" for run in rates[tried])
+    nats = " ".join(f"{run['test_distortion']:6.2f}" for run in rates[tried])
+    print(f"{way:32}{tried:>6}   {used}    {nats}")
+
+# %% [markdown]
+# TEXT-DEAD
+#
+# ### Exercises of Part 1
+#
+# :::{exercise} ★ Perplexity
+# :label: ex-dc-perplexity
+# Fill the gap: the perplexity of a tensor of codes. What is it for codes that are uniform over half of the book? And why can the perplexity of one batch mislead?
+# :::
+
+
+# %%
+def my_perplexity(codes, K):
+    """exp of the entropy of the shares of K codes."""
+    counts = torch.bincount(codes.flatten().long(), minlength=K).double()
+    entropy = lambda shares: ...  # your code; 0 log 0 is 0
+    value = entropy(counts / counts.sum())
+    return None if value is ... else value.exp()
+
+
+# %% [markdown]
+# :::{solution} ex-dc-perplexity
+# :class: dropdown
+# `torch.special.entr(shares).sum()`. Uniform over $K / 2$ codes it is $K / 2$. A batch with fewer places than codes cannot show more codes than it has places, and estimates of entropy from counts are too low ({doc}`chapter 2 <02_generative_modelling>`); so take it over many images.
+# :::
+
+# %% tags=["hide-cell"]
+half = torch.arange(32).repeat(10)
+by_library = perplexity(half, 64)
+print(f"uniform over half of 64 codes: {by_library:.1f}")
+few = torch.randint(64, (50,), generator=torch.Generator().manual_seed(0))
+print(f"50 draws from all 64: {perplexity(few, 64):.1f}")
+attempt = my_perplexity(half, 64)
+assert attempt is None or abs(attempt - by_library) < 1e-5  # your solution
+
+# %% [markdown]
+# :::{exercise} ★★ Where does the encoder's gradient come from?
+# :label: ex-dc-gradient
+# For the hand-made model compute, on a batch, (a) the gradient of the decoder's term in the encoder's weights *without* straight-through, by a finite difference along a random direction; (b) the straight-through gradient along the same direction. What does (a) say about "the gradient of the VQ-VAE's loss"?
+# :::
+#
+# :::{solution} ex-dc-gradient
+# :class: dropdown
+# (a) is exactly 0 as long as no feature crosses a border between two vectors: the loss is piecewise constant in the encoder. (b) is not 0. Straight-through is no noisy version of the gradient of this loss; it is a different direction, that of a decoder moved from $e$ to $h$. Along it the loss does go down over a *large* step, when features have crossed borders: the training above is the evidence.
+# :::
+
+# %% tags=["hide-cell"] tolerance={"rtol": 0.2}
+x = test_bits.x[:64]
+convolution = hand_encoder[-1].weight  # the last layer of the encoder
+direction = torch.randn(convolution.shape, generator=torch.Generator().manual_seed(0))
+h = hand_encoder(x)
+_, vectors, _ = hand_quantiser(h)
+(straight,) = torch.autograd.grad(
+    pixel_nats(hand_decoder(vectors), x).mean(), convolution
+)
+losses, kept = [], convolution.detach().clone()
+against = -straight / straight.norm()
+with torch.no_grad():
+    for step in (0 * direction, 1e-7 * direction, 0.03 * against):
+        convolution.copy_(kept + step)
+        codes = hand_quantiser(hand_encoder(x))[0]
+        vectors = hand_quantiser.e[codes].movedim(-1, 1)
+        losses.append(pixel_nats(hand_decoder(vectors), x).mean().item())
+        convolution.copy_(kept)
+print(f"change over a step of 1e-7: {abs(losses[1] - losses[0]):.4f} nats;", end=" ")
+print(f"over 0.03 against straight-through: {losses[2] - losses[0]:.2f}")
+print(f"slope that straight-through reports: {(straight * direction).sum():.2f}")
+
+# %% [markdown]
+# (sec-dc-price)=
+# ## Part 2. Price: what does the prior model, and what do codes cost?
+#
+# From here on the models come from `python -m lvmlib.experiments.codes_mnist`: the networks of Part 1, trained for a few minutes. *None of them has converged*, and all had the same steps, so they may be compared with each other.
+#
+# **The second stage in the symbols of the first.** By {prf:ref}`thm-dc-bound` the best prior is $P$, the distribution of the codes of the data. Fitting a prior is maximum likelihood on code maps, $\max_p \mathbb{E}_{x \sim p_{\mathrm{d}}} \log p(c(x))$ with $c$ held fixed. So **what a VQ-VAE's prior models is the data set as its encoder writes it down**: which mosaic of names occurs. It never sees a pixel. Everything that the codes do not keep, such as which grey pixel at the edge of a stroke came out black, is left to the decoder, which draws each pixel on its own.
+#
+# {numref}`fig-dc-usage` looks at the alphabet. Names mean something only to the decoder: it is shown each code as the patch that it paints.
+
+# %% mystnb={"figure": {"caption": "The alphabet of the model of {numref}`fig-dc-first`. *Left:* how often each of the 64 codes is used over 1,000 test digits, sorted. *Right:* what each code paints: the middle of the decoded mean where all 64 places hold that code, in the same order.", "name": "fig-dc-usage"}, "image": {"alt": "Left, bars that fall from about fifteen per cent for the first code to below one per cent, with all 64 in use. Right, a grid of 64 small patches: blank paper, full ink, and edges in many directions."}} tags=["hide-input"] tolerance={"figure": 0.15}
+z = vqvae.codes(test_bits.x[:1000])
+shares = torch.bincount(z.flatten().long(), minlength=64) / z.numel()
+by_share = shares.argsort(descending=True)
+with torch.no_grad():
+    everywhere = by_share.view(-1, 1, 1, 1).expand(-1, 1, 8, 8).float()
+    patches = vqvae.quantizer.likelihood(everywhere).mean[:, :, 8:20, 8:20]
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
+left.bar(range(64), shares[by_share], color=blue, width=0.9)
+left.set(
+    xlabel="code, most used first", ylabel="share", xlim=(-0.6, 63.6), yscale="log"
+)
+image_grid(patches, columns=8, ax=right)
+plt.show()
+print(
+    f"perplexity {perplexity(z, 64):.1f} of 64; the most used code: {shares.max():.0%}"
+)
+
+# %% [markdown]
+# **How large a book?** More codes leave less to the decoder and more to the prior. The three runs below differ in $K$ alone.
+
+# %% tags=["hide-input"]
+names = {"8": "codes_8", "64": "vqvae_mnist", "512": "codes_512"}
+print("   K   in use   uniform   prior    pixels    bound (nats)")
+for size, name in names.items():
+    found = record(name)
+    rate, pixels = found["test"]["rate"], found["test"]["distortion"]
+    uniform = found["places"] * math.log(int(size))
+    used, total = found["perplexity"], found["test_nll_nats"]
+    print(f"{size:>4}{used:9.1f}{uniform:10.1f}{rate:8.1f}{pixels:10.1f}{total:11.1f}")
+print(
+    "VAE of chapter 8, 5000 draws:",
+    f"{record('vae_mnist')['test_nll_nats']:.1f};",
+    end=" ",
+)
+print(f"Gated PixelCNN, exact: {record('gated_pixelcnn_mnist')['test_nll_nats']:.1f}")
+
+# %% [markdown]
+# TEXT-SIZES
+#
+# {numref}`fig-dc-samples` shows the draws.
+
+# %% mystnb={"figure": {"caption": "Test digits (left) and draws of the VQ-VAE (right), none selected: codes from the prior, pixels from $p(x \\mid z)$.", "name": "fig-dc-samples"}, "image": {"alt": "Two blocks of six rows of eight binary pictures. On the left test digits, on the right generated ones, most of them recognisable digits with clean strokes and ragged edges."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
+torch.manual_seed(0)
+vq_draws = vqvae.sample(48)
+beside(test_bits.x[:48], vq_draws)
+plt.show()
+with torch.no_grad():
+    of_draws, of_data = (-elbo(vqvae, x).mean() for x in (vq_draws, test_bits.x[:500]))
+print(f"bound of the draws {of_draws:.0f} nats, of test digits {of_data:.0f};", end=" ")
+ink = [f"{x.sum((1, 2, 3)).mean():.0f}" for x in (vq_draws, test_bits.x)]
+print(f"ink {ink[0]} and {ink[1]} pixels")
+
+# %% [markdown]
+# (sec-dc-two)=
+# ### Two levels, and a class
+#
+# A VQ-VAE-2 {cite:p}`razavi2019` has codes on two grids. The encoder works from the top down: features $f(x)$ on the fine grid are condensed to the coarse one and rounded to the upper codes $z_1$; then the lower codes $z_2$ are made from $f(x)$ *and* the vectors of $z_1$, so that they need to say only what the upper ones have not said. The decoder is told both. The bound is {eq}`eq-dc-goal` with $z = (z_1, z_2)$ and a prior in two factors, each a pixel model, the lower one told the upper codes as a map, and both told the class $y$:
+#
+# $$ \log p_\theta(x \mid y) \ge \log p_\theta(x \mid z_1, z_2) + \log p(z_2 \mid z_1, y) + \log p(z_1 \mid y) . $$ (eq-dc-two)
+#
+# Ours has 4x4 upper and 8x8 lower codes, 64 values each. {numref}`fig-dc-classes` draws from it, a row for each class.
+
+# %% mystnb={"figure": {"caption": "Class-conditional draws of the VQ-VAE-2, none selected, a row for each class: upper codes, lower codes given these, pixels given both. Left: a test digit of the class.", "name": "fig-dc-classes"}, "image": {"alt": "Ten rows of nine pictures. The first in each row is a test digit, the other eight are generated digits; nearly all belong to the class of their row."}} tolerance={"draws": ["columns 2-9"], "rtol": 0.1}
+two_levels = codes_mnist.vqvae2_mnist()
+two_record = load_checkpoint(two_levels, "vqvae2_mnist")
+torch.manual_seed(0)
+classes = torch.arange(10).repeat_interleave(8)
+of_class = two_levels.sample(80, classes).view(10, 8, 1, 28, 28)
+first = torch.stack([test_bits.x[test.y == y][0] for y in range(10)])
+rows = torch.cat([first[:, None], of_class], 1).flatten(0, 1)
+image_grid(rows, columns=9, row_labels=[str(y) for y in range(10)])
+plt.show()
+
+# %% [markdown]
+# Does the class help, and do two levels? A prior that is told the class is also a prior that is not, $p(z) = \frac1{10} \sum_y p(z \mid y)$, so all three models below bound the same $\log p(x)$, although two of them have seen labels. And by Bayes' rule such a prior is a *classifier of codes*, $p(y \mid z) \propto p(z \mid y)$, that has never seen a pixel.
+
+# %% tags=["hide-input"]
+rivals = {"one level": "vqvae_mnist", "one level, told y": "codes_64-classes"}
+rivals["two levels, told y"] = "vqvae2_mnist"
+print(f"{'':20}places   codes   pixels   bound   codes given y   y from z")
+for name, stored in rivals.items():
+    found = record(stored)
+    on_test = found["test"]
+    line = f"{name:20}{found['places']:6}{on_test['rate']:9.1f}"
+    line += f"{on_test['distortion']:8.1f}"
+    line += f"{found['test_nll_nats']:8.1f}"
+    if "rate_given_class" in on_test:
+        line += f"{on_test['rate_given_class']:13.1f}{on_test['classes_right']:13.1%}"
+    print(line)
+
+# %% tolerance={"rtol": 0.03}
+few, labels = test_bits.x[:200], test.y[:200]
+with torch.no_grad():
+    z_two = two_levels.codes(few)
+    each = [two_levels.prior.log_prob(z_two, torch.full((200,), y)) for y in range(10)]
+    given = elbo(two_levels, few, context=labels)  # a bound on log p(x|y)
+    each = torch.stack(each)  # [10, 200]
+    unknown = given - each.gather(0, labels[None])[0] + each.logsumexp(0) - math.log(10)
+print(f"of 200 digits: told the class {-given.mean():.1f} nats, not told", end=" ")
+print(f"{-unknown.mean():.1f}; right class for {(each.argmax(0) == labels).sum()}")
+assert (given - unknown <= math.log(10) + 1e-4).all()
+
+# %% [markdown]
+# TEXT-TWO
+#
+# ### Exercises of Part 2
+#
+# :::{exercise} ★ What may a class be worth?
+# :label: ex-dc-class
+# Show that $\log p(z \mid y) - \log p(z) \le \log 10$ for $p(z) = \frac1{10} \sum_{y'} p(z \mid y')$, with equality if and only if no other class could have produced $z$. What does it mean that the mean difference in the table is close to $\log 10 = 2.3$ nats?
+# :::
+#
+# :::{solution} ex-dc-class
+# :class: dropdown
+# $p(z) \ge \frac1{10} p(z \mid y)$, since all other terms of the sum are at least 0; equality if they are all 0. The difference is $\log 10 + \log p(y \mid z)$ with the model's posterior over classes; it is close to $\log 10$ when the codes give the class away, as the share of digits classified rightly confirms.
+# :::
+#
+# :::{exercise} ★★ A prior that forgets the picture
+# :label: ex-dc-shuffle
+# Fill the gap: replace the prior by independent codes with the shares of each place, the best of that kind (`FactorisedCodes`). What is its rate on test digits, in nats, beside that of the Gated PixelCNN? The difference estimates how much neighbouring codes say about each other.
+# :::
+
+
+# %%
+def independent_rate(codes, new_codes, K=64):
+    """Mean nats of new codes under shares for each place, learned from codes."""
+    counts = F.one_hot(codes.flatten(1).long(), K).double().sum(0) + 0.5  # [64, K]
+    shares = counts / counts.sum(1, keepdim=True)
+    nats = lambda new, shares: ...  # your code: sum over places, mean over pictures
+    value = nats(new_codes.flatten(1).long(), shares)  # [n, 64], [64, K]
+    return None if value is ... else value.item()
+
+
+# %% [markdown]
+# :::{solution} ex-dc-shuffle
+# :class: dropdown
+# `-shares.log()[range(64), new].sum(1).mean()`. The half in the counts keeps a code that was not seen at a place from costing infinitely many nats. The cell prints the answer: without neighbours the codes cost half as much again or more.
+# :::
+
+# %% tags=["hide-cell"] tolerance={"rtol": 0.03}
+learned = vqvae.codes(train.fixed(seed=0).x[:10_000]).flatten(1).long()
+fresh_codes = vqvae.codes(test_bits.x[:1000])
+counts = F.one_hot(learned, 64).double().sum(0) + 0.5
+log_shares = (counts / counts.sum(1, keepdim=True)).log()
+apart = -log_shares[range(64), fresh_codes.flatten(1).long()].sum(1).mean()
+with torch.no_grad():
+    together = -vqvae.prior.log_prob(fresh_codes).mean()
+print(f"independent places {apart:.1f} nats, Gated PixelCNN {together:.1f}")
+attempt = independent_rate(learned, fresh_codes)
+assert attempt is None or abs(attempt - apart) < 1e-6  # your solution
+
+# %% [markdown]
+# (sec-dc-decoders)=
+# ## Part 3. Decode: what does a code keep when the decoder is a pixel model?
+#
+# In Parts 1 and 2 the pixel model drew the code and the decoder painted independent pixels. Now the roles change: the code is a vector again, and $p_\theta(x \mid z)$ is a pixel model that is told $z$ through a map of features,
+#
+# $$ p_\theta(x \mid z) = \prod_{t=1}^{784} p_\theta(x_t \mid x_{<t}, h(z)) . $$ (eq-dc-pixel-decoder)
+#
+# What $x_{<t}$ tells about $x_t$ need not be told by $z$. A pixel model that sees far can therefore do without any $z$, and the bound prefers that: {term}`posterior collapse`, the subject of chapter 11. One that sees five rows up, as here, can finish a stroke and cannot plan a digit. This division of labour is the idea of the **PixelVAE** {cite:p}`gulrajani2017` and of the variational lossy autoencoder {cite:p}`chen2017`: *what the decoder can see for itself, the code leaves out.*
+#
+# ### A PixelVAE and its two halves
+#
+# `python -m lvmlib.experiments.pixel_decoders` trained three models of binary digits with the same data, steps and learning rate: a VAE with 16 latents whose decoder is convolutional and paints independent pixels; the PixelVAE, whose decoder has the same layers and hands its map to a PixelCNN; and that PixelCNN alone.
+
+# %% tags=["hide-input"]
+print(f"{'':14}parameters   test, nats   pixels    code   50 draws (500 digits)")
+for name in ("plain_vae", "pixels_alone", "pixel_vae"):
+    found = record(f"decoder_{name}")
+    line = f"{name:14}{found['parameters']:10,}{found['test_nll_nats']:13.1f}"
+    if "rate_nats" in found:
+        line += f"{found['distortion_nats']:9.1f}{found['rate_nats']:8.1f}"
+        line += (
+            f"{found['first_500_iwae_50']:14.1f} (ELBO {found['first_500_elbo']:.1f})"
+        )
+    print(line + ("   exact" if name == "pixels_alone" else "   ELBO"))
+
+# %% [markdown]
+# TEXT-PIXELVAE
+#
+# The division of labour can be seen. Fix $z$ and draw the pixels again and again: what stays the same is what the code keeps.
+
+# %% mystnb={"figure": {"caption": "The PixelVAE. First column: test digits. Columns 2 to 6: pixels drawn five times at one code $z \\sim q_\\phi(z \\mid x)$ of the digit. Last six columns: new codes from the prior, one draw each.", "name": "fig-dc-pixelvae"}, "image": {"alt": "Five rows of twelve binary digits. In each row columns two to six resemble the digit in the first column and differ from one another at the edges of the strokes; the last six columns are new digits, some of them malformed."}} tolerance={"draws": ["columns 2-12"], "rtol": 0.15}
+pixel_vae = pixel_decoders.pixel_vae()
+load_checkpoint(pixel_vae, "decoder_pixel_vae")
+torch.manual_seed(0)
+x = test_bits.x[[0, 1, 2, 4, 7]]
+with torch.no_grad():
+    z = pixel_vae.posterior(x).sample()
+    again = (
+        pixel_vae.likelihood(z.repeat_interleave(5, 0))
+        .sample(1)[0]
+        .view(5, 5, 1, 28, 28)
+    )
+    fresh = pixel_vae.sample(30).view(5, 6, 1, 28, 28)
+image_grid(torch.cat([x[:, None], again, fresh], 1).flatten(0, 1), columns=12)
+plt.show()
+within = (again[:, 0] != again[:, 1]).flatten(1).sum(1).float().mean()
+between = (fresh[:, 0] != fresh[:, 1]).flatten(1).sum(1).float().mean()
+print(f"pixels that differ between two draws: at one code {within:.0f},", end=" ")
+print(f"at two codes {between:.0f}")
+
+# %% [markdown]
+# (sec-dc-autoencoders)=
+# ### Two autoencoders, two bottlenecks
+#
+# A cleaner experiment leaves the prior out. {cite:t}`vandenoord2016gated` trained an autoencoder whose decoder is a PixelCNN, beside one trained by squared error, with bottlenecks of 10 and of 100 numbers, and looked at what came back. Here on digits with 8 grey levels: one encoder, one convolutional trunk from the code to a map, and behind it either a last convolution that states a mean (squared error) or a PixelCNN. The same data, steps and rate.
+#
+# **Predict, then run.** Both are given the same 10 numbers. Which of the two reconstructions is closer to the original in squared error: the mean, or a draw of the PixelCNN? By how much, if the PixelCNN's distribution were exactly right?
+
+# %% mystnb={"figure": {"caption": "Original, reconstruction by squared error, and four draws from the PixelCNN autoencoder, with 10 numbers as a code (columns 1 to 6) and with 100 (columns 8 to 13). *Not converged.* The mean is blurred where the code leaves something open; the draws are sharp there, and differ.", "name": "fig-dc-autoencoders"}, "image": {"alt": "Six rows of grey digits in two blocks. In each block an original, a smooth reconstruction and four drawn ones with crisp edges. With ten numbers the draws differ in the course of strokes, with a hundred hardly."}} tolerance={"draws": ["columns 3-6", "columns 10-13"], "rtol": 0.15}
+models = {}
+for kind in ("squares", "pixels"):
+    for width in (10, 100):
+        models[kind, width] = pixel_decoders.autoencoder(
+            width, by_pixels=kind == "pixels"
+        )
+        load_checkpoint(models[kind, width], f"decoder_{kind}_{width}")
+grey_test = pixel_decoders.grey(load("mnist", valid=0)[2])
+x = grey_test.x[[2, 3, 8, 18, 33, 61]]
+blocks = []
+torch.manual_seed(0)
+for width in (10, 100):
+    mean = models["squares", width].mean(x).clamp(0, 7)
+    four = models["pixels", width].draws(x, 4)  # [4, 6, 1, 28, 28]
+    blocks += [torch.cat([x[None], mean[None], four]).transpose(0, 1)]
+gap = torch.zeros(6, 1, 1, 28, 28)
+both = torch.cat([blocks[0], gap, blocks[1]], 1).flatten(0, 1) / 7
+labels = ["$x$", "mean", *["draw"] * 4]
+image_grid(both, columns=13, column_labels=[*labels, "", *labels])
+plt.show()
+apart = [(b[:, 2] - b[:, 3]).square().sum((1, 2, 3)).mean() / 49 for b in blocks]
+print(f"squared distance of two draws: with 10 numbers {apart[0]:.1f},", end=" ")
+print(f"with 100 {apart[1]:.1f}")
+
+# %% [markdown]
+# :::{dropdown} What to expect
+# The mean, by a factor of 2. Two draws $x, x'$ from $p(x \mid \text{code})$ that are independent given the code have $\mathbb{E} \lVert x - x' \rVert^2 = 2\, \mathbb{E} \lVert x - \mathbb{E}[x \mid \text{code}] \rVert^2$, and if the decoder is right, the original is such a draw. So a draw *must* be worse in squared error than the mean. It is not a defect, it is what "the right amount of variety" means, and it gives a test.
+# :::
+#
+# :::{prf:proposition} A calibrated draw doubles the squared error
+# :label: thm-dc-draw
+# Let $x$ have finite second moments, let $s$ be a code of $x$, let $m(s) = \mathbb{E}[x \mid s]$ and $V = \mathbb{E} \lVert x - m(s) \rVert^2$. Let $x'$ be drawn from any distribution $r(x' \mid s)$ with mean $m'(s)$ and total variance $v'(s)$, independently of $x$ given $s$. Then
+#
+# $$ \mathbb{E} \lVert x - x' \rVert^2 = V + \mathbb{E} \lVert m(s) - m'(s) \rVert^2 + \mathbb{E}\, v'(s) \;\ge\; V . $$ (eq-dc-draw)
+#
+# If $r(\cdot \mid s)$ is the distribution of $x$ given $s$, the right side is $2V$; it is $V$ if and only if $x' = m(s)$ almost surely.
+# :::
+#
+# :::{prf:proof}
+# Given $s$ write $x - x' = (x - m) + (m - m') + (m' - x')$. The first and the third have mean 0 and are independent, the second is a constant; so the squared norms add up. With $r = p(\cdot \mid s)$: $m' = m$ and $\mathbb{E}\, v' = V$.
+# :::
+#
+# This is the reason why squared error trains blur: among all reconstructions it rewards the one with no variance. And it tests a decoder that draws. Call two independent draws for the same code $x'$ and $x''$; for a *calibrated* decoder $\mathbb{E} \lVert x' - x'' \rVert^2 = \mathbb{E} \lVert x - x' \rVert^2$: the original is no farther from a draw than another draw is. The check does the algebra on a table of probabilities; then comes the test on the digits.
+
+# %% tags=["check:thm-dc-draw"]
+table = torch.rand(4, 6, generator=torch.Generator().manual_seed(0)).double()
+table /= table.sum()  # p(s, x) of 4 codes and 6 values
+values = torch.tensor([[0.0, 1], [2, 0], [1, 1], [3, 2], [0, 4], [5, 1]]).double()
+p_s, p_x = table.sum(1), table / table.sum(1, keepdim=True)
+wrong = p_x.flip(0) ** 2  # some other decoder
+wrong /= wrong.sum(1, keepdim=True)
+squares = torch.cdist(values, values).square()  # |x - x'|^2
+m = p_x @ values
+V = (p_s * (p_x * torch.cdist(m, values).square()).sum(1)).sum()
+for name, r in {"right": p_x, "wrong": wrong}.items():
+    lhs = torch.einsum("s,sx,sy,xy->", p_s, p_x, r, squares)  # by enumeration
+    m_r = r @ values
+    spread = (p_s * (r * torch.cdist(m_r, values).square()).sum(1)).sum()
+    rhs = V + (p_s * (m - m_r).square().sum(1)).sum() + spread
+    print(f"{name} decoder: {lhs:.4f} = {rhs:.4f}; V = {V:.4f}, ratio {lhs / V:.3f}")
+    assert torch.isclose(lhs, rhs) and (name == "wrong" or torch.isclose(lhs, 2 * V))
+
+# %% tolerance={"rtol": 0.06}
+x = grey_test.x[:200]
+torch.manual_seed(0)
+print("squared errors, greys in [0, 1]:  mean   draw   draw from draw")
+for width in (10, 100):
+    mean = models["squares", width].mean(x)
+    one, two = models["pixels", width].draws(x, 2)
+    pairs = (mean, x), (one, x), (one, two)
+    errors = [(a - b).square().sum((1, 2, 3)).mean() / 49 for a, b in pairs]
+    print(f"{width:28} numbers", " ".join(f"{error:6.2f}" for error in errors))
+
+# %% [markdown]
+# TEXT-AE
+#
+# ### Exercises of Part 3
+#
+# :::{exercise} ★★ Half of a draw
+# :label: ex-dc-average
+# Average $n$ independent draws $x'_1, \dots, x'_n$ for one code. For a calibrated decoder, what is $\mathbb{E} \lVert x - \bar x' \rVert^2$ in units of $V$? Check it with the PixelCNN autoencoder of 10 numbers, and say what the limit for large $n$ tells about its mean beside the mean that squared error learned.
+# :::
+#
+# :::{solution} ex-dc-average
+# :class: dropdown
+# The average has the mean $m$ and the variance $V / n$, so $V (1 + \frac1n)$. The cell measures $n = 1$, 4 and 16. Extrapolated to infinite $n$, the error of the PixelCNN's *mean* can be set beside the error of the network that was trained on nothing else.
+# :::
+
+# %% tags=["hide-cell"] tolerance={"rtol": 0.08}
+x = grey_test.x[:60]
+torch.manual_seed(0)
+sixteen = models["pixels", 10].draws(x, 16)  # [16, 60, 1, 28, 28]
+error_of = lambda y: ((y - x).square().sum((1, 2, 3)).mean() / 49).item()
+averaged = {n: error_of(sixteen[:n].mean(0)) for n in (1, 4, 16)}
+limit = (16 * averaged[16] - averaged[1]) / 15  # removes the term in 1 / n
+print("average of n draws:", *(f"{n}: {error:.2f}" for n, error in averaged.items()))
+print(
+    f"limit {limit:.2f}; by squared error {error_of(models['squares', 10].mean(x)):.2f}"
+)
+
+# %% [markdown]
+# (sec-dc-bits)=
+# ## Part 4. Write: how many bits does a latent-variable model need on disk?
+#
+# In {doc}`chapter 3 <03_autoregressive_models>` an exact likelihood became a file of that length: give each symbol its conditional probability, and an arithmetic coder does the rest. A VAE has no $p_\theta(x)$ to hand to a coder. It has $p(z)$ and $p_\theta(x \mid z)$, so one can *send a code and then the pixels*:
+#
+# $$ \text{bits} = -\log_2 p(z) - \log_2 p_\theta(x \mid z) \qquad \text{for some } z . $$ (eq-dc-two-part)
+#
+# With the best $z$ that is still more than $-\log_2 p(x)$, because many codes would do and the message says which one was taken. Nobody asked. That piece of information, $-\log_2 q(z \mid x)$ bits of it, is what **bits-back coding** {cite:p}`wallace1990,hinton1993` recovers: *let the choice of $z$ carry bits that are to be sent anyway.* A receiver who has decoded $x$ knows $q(z \mid x)$, sees which $z$ was chosen, and reads those bits off.
+#
+# ### A number as a stack
+#
+# The coder that makes this simple is **asymmetric numeral systems**, ANS {cite:p}`duda2009`. All that has been written is one whole number $s$. To push a symbol of probability $p$ is to append a digit whose base is about $1/p$, so that $s$ grows by the factor $1/p$, that is by $-\log_2 p$ bits. To pop is to read the digit off. What was pushed last is popped first: a stack, where an arithmetic coder is a queue. As there, probabilities are whole numbers of slots: symbol $k$ owns `size` of $2^{24}$ slots from `start` on.
+
+
+# %%
+class HandStack:
+    """A whole number with symbols in it; the last one in is the first one out."""
+
+    def __init__(self, data=b"\1"):
+        self.s = int.from_bytes(data, "little")
+
+    def push(self, symbols, starts):  # starts [n, K + 1], one row for each symbol
+        for k, row in zip(reversed(symbols), reversed(starts)):
+            start, size = int(row[k]), int(row[k + 1] - row[k])
+            self.s = (self.s // size << 24) + start + self.s % size
+
+    def pop(self, starts):
+        symbols = []
+        for row in starts:
+            slot = self.s % 2**24  # the symbol that owns this slot is on top
+            k = int(np.searchsorted(row, slot, side="right")) - 1
+            start, size = int(row[k]), int(row[k + 1] - row[k])
+            self.s = (self.s >> 24) * size + slot - start
+            symbols.append(k)
+        return symbols
+
+    @property
+    def bits(self):
+        return self.s.bit_length() - 1
+
+
+# %%
+probabilities = [0.7, 0.2, 0.1]
+rows = slots([probabilities] * 6)
+stack = HandStack()
+stack.push([0, 0, 1, 0, 2, 0], rows)
+print(
+    f"pushed six symbols: s = {stack.s:,}, {stack.bits} bits; popped {stack.pop(rows)}"
+)
+stack = HandStack(b"bits that nobody pushed\1")
+draws = stack.pop(rows)  # reading symbols that were never written
+print(f"popped from text: {draws};", end=" ")
+stack.push(draws, rows)
+print("pushed back:", stack.s.to_bytes(24, "little")[:-1].decode())
+
+# %% [markdown]
+# The second half is the point. **Symbols can be popped that nobody pushed**: the bits on the stack are turned into a draw from any distribution we like, and pushing the draw turns it back into the same bits. So "choose $z$ by bits that are to be sent anyway" is a `pop` under $q(z \mid x)$. The whole scheme for one example:
+#
+# 1. pop $z$ under $q(z \mid x)$: the stack gets shorter by $-\log_2 q(z \mid x)$ bits;
+# 2. push $x$ under $p_\theta(x \mid z)$: longer by $-\log_2 p_\theta(x \mid z)$;
+# 3. push $z$ under $p(z)$: longer by $-\log_2 p(z)$.
+#
+# The receiver does the opposite, last step first: pop $z$ under $p(z)$, pop $x$ under $p_\theta(x \mid z)$, push $z$ under $q(z \mid x)$, and stands where the sender stood.
+#
+# :::{prf:theorem} Bits-back coding costs minus the ELBO
+# :label: thm-dc-bits-back
+# Let $z$ be discrete, and let the stack be ideal: pushing (popping) a symbol of probability $p$ makes it $-\log_2 p$ bits longer (shorter), popping undoes pushing, and from bits that are independent fair coins popping under $q$ gives a draw from $q$. Let $q(z \mid x) > 0$ only where $p(z)\, p_\theta(x \mid z) > 0$. Then the three steps can be undone, and coding $x$ lengthens the stack by
+#
+# $$ \Delta(x, z) = \log_2 q(z \mid x) - \log_2 p_\theta(x \mid z) - \log_2 p(z) \text{ bits}, \qquad \mathbb{E}_{q(z \mid x)}[\Delta(x, z)] = - \frac{\mathcal{L}(x)}{\ln 2} . $$ (eq-dc-net)
+#
+# In a chain of layers with $q(z_1, \dots, z_L \mid x) = q(z_1 \mid x)\, q(z_2 \mid z_1) \cdots$, pop and push of the next layer may follow at once (pop $z_1$, push $x$, pop $z_2$, push $z_1$, ..., push $z_L$), with the same result for the ELBO of the chain.
+# :::
+#
+# :::{prf:proof}
+# The lengths of the three steps add up to $\Delta$, the logarithm of $q(z \mid x) / p_\theta(x, z)$; its mean under $q$ is minus the ELBO, in bits. After popping $z$ and $x$ the receiver knows $x$, so can form $q(z \mid x)$; pushing $z$ under it undoes the sender's pop. For the chain the steps are those of the one-layer scheme with $(z_{\ell-1}, z_\ell)$ in the place of $(x, z)$, layer by layer, and $\Delta = \log_2 q(z_1, \dots, z_L \mid x) - \log_2 p(x, z_1, \dots, z_L)$. Undoing all steps in reverse order needs at each step only what has been recovered: $z_L$ from the prior, then $z_{L-1}$ from $p(z_{L-1} \mid z_L)$, after which $z_L$ can be pushed under $q(z_L \mid z_{L-1})$, and so on down to $x$.
+# :::
+#
+# Real coders come close to the ideal one: rounding to slots costs less than $10^{-3}$ bits for each symbol here. The assumption to watch is the one on *fair coins*, to which we come back. First the check: three codes, five values of $x$, everything enumerated, the hand-made stack, one and two layers.
+
+# %% tags=["check:thm-dc-bits-back"]
+random = np.random.default_rng(0)
+simplex = lambda *shape: random.dirichlet(np.ones(shape[-1]), shape[:-1])
+p_x_z, q_z_x, p_data = simplex(3, 5), simplex(5, 3), simplex(1, 5)[0]
+p_z_w, q_w_z, p_w = simplex(2, 3), simplex(3, 2), simplex(1, 2)[0]  # a second layer
+p_z = p_w @ p_z_w
+log_w = np.log2(q_z_x.T) - np.log2(p_x_z) - np.log2(p_z)[:, None]  # [z, x]
+one_layer = (p_data * (q_z_x.T * log_w).sum(0)).sum()  # minus the ELBO, bits
+q_zw = q_z_x[:, :, None] * q_w_z  # [x, z, w]
+p_xzw = p_x_z.T[:, :, None] * (p_z_w.T * p_w)
+two_layers_bits = (p_data * (q_zw * np.log2(q_zw / p_xzw)).sum((1, 2))).sum()
+tables = [slots(p) for p in (p_x_z, q_z_x, p_z_w, q_w_z, p_z[None], p_w[None])]
+X_Z, Z_X, Z_W, W_Z, Z, W = tables
+message, start = random.choice(5, 20_000, p=p_data), random.bytes(40) + b"\1"
+for expected, layers in ((one_layer, 1), (two_layers_bits, 2)):
+    stack = HandStack(start)
+    before = stack.bits
+    for x_i in message:
+        z_i = stack.pop(Z_X[[x_i]])  # choose z by the bits at hand
+        stack.push([x_i], X_Z[z_i])
+        w_i = stack.pop(W_Z[z_i]) if layers == 2 else None
+        stack.push(z_i, Z if w_i is None else Z_W[w_i])
+        if w_i is not None:
+            stack.push(w_i, W)
+    net = (stack.bits - before) / len(message)
+    back = []
+    for _ in message:
+        w_i = stack.pop(W) if layers == 2 else None
+        z_i = stack.pop(Z if w_i is None else Z_W[w_i])
+        if w_i is not None:
+            stack.push(w_i, W_Z[z_i])
+        (x_i,) = stack.pop(X_Z[z_i])
+        stack.push(z_i, Z_X[[x_i]])
+        back.append(x_i)
+    exact = back[::-1] == message.tolist() and stack.s == int.from_bytes(
+        start, "little"
+    )
+    print(f"{layers} layer(s): {net:.3f} bits, -ELBO {expected:.3f};", end=" ")
+    print(f"undone exactly: {exact}")
+    assert exact and abs(net - expected) < 0.02
+
+# %% [markdown]
+# ### With a VAE
+#
+# Two things are new. **The latents are real numbers.** Cut each axis into $K$ bins of equal mass under the prior; in place of $z$ stands the number of its bin, and the decoder is given the bin's median. If the bins have the width $\delta$ and are narrow, the prior pays $-\log_2(p(z)\, \delta)$ and the posterior gives back $-\log_2(q(z \mid x)\, \delta)$: *the width cancels*, and the number of bins hardly matters. **And the bits have to come from somewhere.** For the second image they are the code of the first; the first needs some to begin with.
+
+
+# %%
+BINS = 1024
+quantiles = torch.special.ndtri(torch.arange(1, 2 * BINS).double() / (2 * BINS))
+medians, edges = quantiles[::2], quantiles[1::2]  # of BINS bins with equal mass
+
+
+def bin_table(q):
+    """Slots of the bins of a Gaussian, a row for each of d latents: [d, BINS + 1]."""
+    loc, scale = q.mean.double().T, q.stddev.double().T  # [1, d] -> [d, 1]
+    below = torch.special.ndtr((edges - loc) / scale)  # [d, BINS - 1]
+    ends = torch.zeros_like(loc), torch.ones_like(loc)
+    return slots(torch.cat([ends[0], below, ends[1]], 1).diff(dim=1))
+
+
+def pixel_table(vae, bins_of_z):
+    z = medians[bins_of_z].float()[None]  # [1, d]
+    logits = vae.likelihood(z).logits.flatten()
+    return slots(torch.stack([(-logits).sigmoid(), logits.sigmoid()], 1))  # [784, 3]
+
+
+@torch.no_grad()
+def encode(stack, vae, x):
+    """Push one picture x [1, 28, 28]."""
+    q = bin_table(vae.posterior(x[None]))
+    z = list(stack.pop(q))  # 1. choose z by the bits at hand
+    stack.push(x.flatten().long().tolist(), pixel_table(vae, z))  # 2.
+    stack.push(z, bin_table(vae.prior.distribution(torch.zeros(1, 1))))  # 3.
+
+
+@torch.no_grad()
+def decode(stack, vae):
+    """Pop one picture."""
+    z = list(stack.pop(bin_table(vae.prior.distribution(torch.zeros(1, 1)))))
+    x = torch.tensor(np.array(stack.pop(pixel_table(vae, z)))).float().view(1, 28, 28)
+    stack.push(z, bin_table(vae.posterior(x[None])))
+    return x
+
+
+# %% tolerance={"rtol": 0.01}
+vae = vae_mnist()  # 784-200-200-50, from chapter 8
+load_checkpoint(vae, "vae_mnist")
+hundred = test_bits.x[:100]
+initial = np.random.default_rng(0).bytes(150) + b"\1"  # 1,200 random bits
+stack = HandStack(initial)
+for x in hundred:
+    encode(stack, vae, x)
+hand_net = (stack.bits - 1200) / 100
+by_library = bits_back_encode(vae, hundred, bins=BINS, initial=initial)
+with torch.no_grad():
+    elbo_bits = -vae.log_weights(hundred, k=200).mean() / math.log(2)
+print(f"by hand: {hand_net:.2f} bits a digit; -ELBO {elbo_bits:.2f}")
+backwards = [decode(stack, vae) for _ in hundred]
+exact = torch.equal(torch.stack(backwards[::-1]), hundred)
+print(f"decoded exactly: {exact}; the {8 * 150} bits are back:", end=" ")
+print(stack.s == int.from_bytes(initial, "little"))
+assert exact and abs(hand_net / elbo_bits - 1) < 0.02
+
+# %% [markdown]
+# `lvmlib.compression.bits_back_encode` does these steps on a faster stack of 32-bit words (that of the package `constriction`), writes the number of images in front and a seal of seven bits at the end. On *its* stack our `encode` must leave the same bytes:
+
+# %%
+fast = Stack(initial)
+for x in hundred:
+    encode(fast, vae, x)
+inside = Stack(by_library[2:])  # behind the number of images
+inside.pop(slots(np.full(128, 1 / 128)))  # the seal
+print(f"{len(by_library):,} bytes; the same but for number and seal:", end=" ")
+print(inside.to_bytes() == fast.to_bytes())
+pictures, returned = bits_back_decode(vae, by_library, bins=BINS)
+assert torch.equal(pictures, hundred) and returned == initial
+assert inside.to_bytes() == fast.to_bytes()
+
+# %% [markdown]
+# How much of this survives coarse bins, and a second layer? {numref}`fig-dc-bits` uses the record of `python -m lvmlib.experiments.bits_on_disk`, with the same VAE and one of two layers, 784-50-20.
+#
+# **Predict, then run.** We cut each of the 50 axes into $K$ bins. How does the *net* length change from $K = 4$ to 4,096? And the number of initial bits?
+
+# %% mystnb={"figure": {"caption": "One hundred test digits by bits-back coding: length of the file for each digit, without (solid) and with (dashed) the bits that it was started with, against the number of bins for each latent. Horizontal lines: minus the ELBO. Left: the VAE of chapter 8; right: a VAE of two stochastic layers.", "name": "fig-dc-bits"}, "image": {"alt": "Two panels of bits a digit against the number of bins on a logarithmic axis. The solid line falls from far above to the horizontal line and stays on it from a few dozen bins on; the dashed line lies a few bits above it and rises slowly."}} tags=["hide-input"]
+coded = record("bits_on_disk")
+fig, axes = plt.subplots(1, 2, figsize=(7.2, 3), sharey=True)
+for ax, (name, runs) in zip(axes, coded["runs"].items()):
+    sweep = sorted(
+        (run for run in runs if run["images"] == 100 and run["rows"] == 1),
+        key=lambda run: run["bins"],
+    )
+    at = [run["bins"] for run in sweep]
+    ax.plot(at, [run["net_bits"] for run in sweep], "o-", color=blue, label="net")
+    ax.plot(at, [run["bits"] for run in sweep], "s--", color=orange, label="file")
+    ax.axhline(sweep[0]["elbo_bits"], color=black, lw=1.2, label="$-$ELBO")
+    title = {"vae_mnist": "one layer", "two_layers_mnist": "two layers"}[name]
+    ax.set(xscale="log", xlabel="bins for each latent", title=title)
+axes[0].set_ylabel("bits a digit")
+axes[0].legend(fontsize=9)
+plt.show()
+
+# %% tags=["hide-input"]
+print(f"{'':18}images bins  rows   file   net   -ELBO   started with   exact")
+for name, runs in coded["runs"].items():
+    for run in (r for r in runs if r["bins"] in (16, 1024)):
+        line = f"{name:18}{run['images']:6}{run['bins']:5}{run['rows']:6}"
+        line += f"{run['bits']:8.1f}"
+        line += (
+            f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}{run['initial_bits']:9} bits"
+        )
+        print(line + f"{run['exact']!s:>9}")
+print(
+    "1,000 digits by others:", ", ".join(f"{k} {v}" for k, v in coded["others"].items())
+)
+
+# %% [markdown]
+# TEXT-BITS
+#
+# :::{admonition} Watch out: "the initial bits come back, so they cost nothing"
+# :class: pitfall
+# They come back to the *receiver*, who had not asked for them. Unless you have other data to send, they are part of the file: the first digit alone needs hundreds of bits before it can be written, and the cell below prints what a file of 1, 10 and 100 digits weighs. The cost is paid once a file, not once a digit. Nor are the bits on the stack free coins by themselves. What the next $z$ is drawn with is the code of earlier digits, or whatever stood in the file's beginning. If these bits are not fair (*dirty bits* {cite:p}`townsend2019`), $z$ is not a draw from $q$, and the length is not $-\mathcal{L}$ on average, though decoding is as exact as ever. The cell starts each of 50 digits on zeros in place of random bits.
+# :::
+
+# %% tolerance={"rtol": 0.03}
+for n in (1, 10, 100):
+    whole = bits_back_encode(vae, hundred[:n], bins=BINS)
+    print(f"{n:3} digits: {8 * len(whole) / n:6.1f} bits a digit, all counted")
+lengths = {"random bits": [], "zeros": []}
+for x in hundred[:50]:
+    for name, kind in (("random bits", initial), ("zeros", bytes(150) + b"\1")):
+        single = Stack(kind)
+        encode(single, vae, x)
+        lengths[name].append(single.bits - 1200)
+with torch.no_grad():
+    fifty_elbo = -vae.log_weights(hundred[:50], k=200).mean(0) / math.log(2)
+for name, bits in lengths.items():
+    gap = torch.tensor(bits) - fifty_elbo
+    error = gap.std() / 50**0.5
+    print(f"started on {name}: {gap.mean():.1f} +- {error:.1f} bits above -ELBO")
+
+# %% [markdown]
+# (sec-dc-disk)=
+# ### What discrete codes need
+#
+# A VQ-VAE can be written with the same function. Its $q$ is certain: step 1 pops nothing, there are no initial bits, and there are none to get back. What stands in the file is {eq}`eq-dc-two-part` with $z = c(x)$, the bound of {prf:ref}`thm-dc-bound` in bits.
+
+# %% tolerance={"rtol": 0.02}
+twenty = test_bits.x[:20]
+on_disk = bits_back_encode(vqvae, twenty, rows=20)
+again, none = bits_back_decode(vqvae, on_disk, rows=20)
+with torch.no_grad():
+    vq_bits = -elbo(vqvae, twenty).sum() / math.log(2)
+print(f"20 digits: {8 * len(on_disk)} bits on disk, bound {vq_bits:.0f};", end=" ")
+print(f"decoded exactly: {torch.equal(again, twenty)}; initial bytes: {len(none)}")
+assert torch.equal(again, twenty) and abs(8 * len(on_disk) - vq_bits) < 40
+
+# %% [markdown]
+# ### Exercises of Part 4
+#
+# :::{exercise} ★ Push and pop
+# :label: ex-dc-ans
+# Fill the gap: the inverse of a push. Let a symbol own `size` of $2^{24}$ slots from `start` on. Given $s' = 2^{24} \lfloor s / \text{size} \rfloor + \text{start} + (s \bmod \text{size})$, return $s$.
+# :::
+
+
+# %%
+def pop_number(s, start, size):
+    """Undo a push of the symbol that owns slots start to start + size - 1."""
+    before = ...  # your code; the slot is s % 2**24
+    return None if before is ... else before
+
+
+# %% [markdown]
+# :::{solution} ex-dc-ans
+# :class: dropdown
+# `before = (s >> 24) * size + s % 2**24 - start`: the quotient by `size` is `s >> 24`, and the remainder is how far the slot lies behind `start`.
+# :::
+
+# %% tags=["hide-cell"]
+pushed = (123_456_789 // 1000 << 24) + 500 + 123_456_789 % 1000
+answer = (pushed >> 24) * 1000 + pushed % 2**24 - 500
+attempt = pop_number(pushed, 500, 1000)
+print(answer)
+assert answer == 123_456_789 and attempt in (None, answer)  # your solution
+
+# %% [markdown]
+# :::{exercise} ★★ Without bits back
+# :label: ex-dc-without
+# What would a digit cost if the sender drew $z$ from $q(z \mid x)$ with a coin of its own and got nothing back? Compute it for 1,024 and for 4,096 bins, and explain the difference between the two. What if the sender took the bin of the posterior mean?
+# :::
+#
+# :::{solution} ex-dc-without
+# :class: dropdown
+# $-\mathcal{L} + H(q)$, where $H(q)$ is the entropy of the *bins*. It grows by $\log_2 4 = 2$ bits for each of the 50 latents when the bins become four times as fine: without bits back one pays for digits of $z$ that nobody needs, 16 active latents as much as 34 idle ones. The bin of the mean costs the same order, $-\log_2 p(z)$ of a bin.
+# :::
+
+# %% tags=["hide-cell"] tolerance={"rtol": 0.02}
+with torch.no_grad():
+    q = vae.posterior(hundred)
+    entropy = (q.stddev.log() + 0.5 * math.log(2 * math.pi * math.e)).sum(1)  # nats
+    density = vae.prior.distribution(torch.zeros(100, 1)).log_prob(q.sample((50,)))
+    for bins in (1024, 4096):
+        # narrow bins: H(q) of the bins is the cross-entropy of their count and density
+        width = math.log(bins) * 50 + density.mean(
+            0
+        )  # sum over latents of log(1 / delta)
+        extra = (entropy + width).mean() / math.log(2)
+        print(
+            f"{bins} bins: {elbo_bits + extra:.0f} bits a digit, {elbo_bits:.0f} with"
+        )
+
+# %% [markdown]
+# :::{exercise} ★★★ Initial bits of two layers
+# :label: ex-dc-swap
+# With two layers one might pop both latents first ($z_1$, then $z_2$) and push afterwards ($x$, $z_1$, $z_2$). The net length is the same. Which number changes, and by how much? Use {eq}`eq-dc-net` and the table above.
+# :::
+#
+# :::{solution} ex-dc-swap
+# :class: dropdown
+# The initial bits. Popping both first asks for $-\log_2 q(z_1 \mid x) - \log_2 q(z_2 \mid z_1)$ bits before anything has been pushed; in the order of the theorem (Bit-Swap {cite:p}`kingma2019swap`) the pushed $x$ already lies on the stack when $z_2$ is popped, so only the first term must be there. With 20 latents of 1,024 bins and posteriors of a few bins' entropy that saves some $20 \times 8$ bits here, and with dozens of layers nearly everything.
+# :::
+
+# %% [markdown]
+# (sec-dc-summary)=
+# ## Summary
+#
+# :::{list-table} What was shown, and where it lives in `lvmlib`.
+# :header-rows: 1
+# :name: tab-dc-summary
+#
+# * - Result
+#   - In one line
+#   - In `lvmlib`
+# * - {prf:ref}`thm-dc-ema`
+#   - running means are gradient steps with a rate for each code
+#   - `Codebook`
+# * - {prf:ref}`thm-dc-bound`
+#   - no draw, no gain from $k$; uniform prior $D \log K$, best prior $H(P)$
+#   - `VQVAE`, `elbo`
+# * - {numref}`fig-dc-dead`
+#   - codes die unless they are restarted
+#   - `Codebook(restart=...)`, `perplexity`
+# * - {numref}`fig-dc-classes`
+#   - two levels of codes, a prior for each, told the class
+#   - `VQVAE2`, `TwoLevelPrior`, `CodeMap`
+# * - {numref}`fig-dc-pixelvae`
+#   - what the decoder sees for itself, the code leaves out
+#   - `PixelVAE`
+# * - {prf:ref}`thm-dc-draw`
+#   - a calibrated draw has twice the squared error of the mean
+#   - `DensityAutoencoder`
+# * - {prf:ref}`thm-dc-bits-back`
+#   - pop $z$, push $x$, push $z$: net length minus the ELBO
+#   - `bits_back_encode`, `Stack`
+# :::
+#
+# (sec-dc-course)=
+# ## The course in two pages
+#
+# Twelve chapters had one question: *what is $\log p_\theta(x)$, and what does it take to know it?* Four answers came out.
+#
+# - **All of it, one variable at a time** (chapters 3 and 4). The chain rule costs nothing in accuracy. The price is paid in drawing: one step for each variable, and no code.
+# - **All of it, by a change of variables** (chapters 5 and 6). Exact too, and one step to draw; but every layer must be a bijection, and $z$ is as large as $x$.
+# - **A bound, by a latent variable** (chapters 7 to 11). Any networks, a short code, a cheap draw; in exchange an integral that one only bounds. Half of the book was about the three places where something is lost between the bound and the data: the encoder's family, the prior, the decoder.
+# - **A mixture of these** (this chapter). The layers of the library's one class, `Flow`, can be of each kind, and most of what is in use today is such a mixture: a code, a strong model of the code, a decoder for what is left.
+#
+# Behind all four stands {doc}`chapter 1 <01_information_theory>`: a model that is $\operatorname{KL}(p_{\mathrm{d}} \Vert p_\theta)$ nats away from the data wastes that many nats *in a file*, and in Part 4 the bound, too, became a file of its length.
+#
+# The wishes of {doc}`chapter 2 <02_generative_modelling>` ({numref}`tab-desiderata`), filled in from the records of this book for binary MNIST. All numbers are test nats a digit; times and more columns are on the page of {doc}`results <../book/results>`.
+
+# %% tags=["hide-input"]
+lines = [
+    ("MADE", "made_mnist", "exact", "784", "none"),
+    ("RNN", "rnn_mnist", "exact", "784", "none"),
+    ("Transformer", "transformer_mnist", "exact", "784", "none"),
+    ("Gated PixelCNN", "gated_pixelcnn_mnist", "exact", "784", "none"),
+    ("PixelCNN++", "pixelcnnpp_mnist", "exact", "784", "none"),
+    ("VAE, 50 latents", "vae_mnist", "5000 draws", "1", "50 numbers"),
+    ("VAE, two layers", "two_layers_mnist", "ELBO", "2", "50 + 20 numbers"),
+    ("PixelVAE *", "decoder_pixel_vae", "ELBO", "1 + 784", "16 numbers"),
+    ("VQ-VAE *", "vqvae_mnist", "bound", "64 + 1", "64 of 64 values"),
+    ("VQ-VAE-2 *", "vqvae2_mnist", "bound", "16 + 64 + 1", "80 of 64 values"),
+]
+print(f"{'':17}{'nats':>6}   {'how known':12}{'steps a draw':14}{'code':17}parameters")
+for name, stored, how, steps, code in lines:
+    found = record(stored)
+    line = f"{name:17}{found['test_nll_nats']:6.1f}   {how:12}{steps:14}{code:17}"
+    print(line + f"{found['parameters']:10,}")
+print("* a few minutes of training, not converged")
+
+# %% [markdown]
+# Read it with the caution that the book has asked for all along: the trainings differ in length, a bound that is loose says little about $p_\theta$, and no row is best in every column. For what is not a number:
+#
+# :::{list-table} The families of this book, by what they give and what they ask.
+# :header-rows: 1
+# :name: tab-dc-families
+#
+# * -
+#   - autoregressive
+#   - flow
+#   - VAE
+#   - discrete codes
+# * - $\log p(x)$
+#   - exact
+#   - exact (discrete $x$: a bound)
+#   - a bound
+#   - a bound
+# * - drawing
+#   - $D$ steps
+#   - one pass (MAF: $D$ steps)
+#   - one pass
+#   - as many steps as codes, then one pass
+# * - code
+#   - none
+#   - as large as $x$, invertible
+#   - short, with doubt
+#   - short, certain, names
+# * - asks of the networks
+#   - an order, masks
+#   - bijections with a cheap determinant
+#   - nothing
+#   - a rounding that learns
+# * - compresses by
+#   - arithmetic coding
+#   - both, after dequantization
+#   - bits-back coding
+#   - arithmetic coding of the codes, then of the pixels
+# * - typical failure
+#   - slow; loses the plan
+#   - large shapes come out wrong
+#   - blur; unused code
+#   - dead codes; a loose bound
+# * - chapters
+#   - 3, 4
+#   - 5, 6
+#   - 7 to 11
+#   - 12
+# :::
+#
+# **Where to read on.** *Diffusion models* {cite:p}`ho2020` are VAEs with a fixed encoder of many layers ({ref}`sec-epilogue`), and their samples are sharp because no single step has to guess much. *Latent diffusion* {cite:p}`rombach2022` puts one on the codes of an autoencoder: Part 2 of this chapter with another prior. *Transformers over discrete codes* of images {cite:p}`esser2021` and sound {cite:p}`dhariwal2020` are Part 2 with a larger one. *Very deep VAEs* {cite:p}`child2021` stack dozens of stochastic layers, and overtake pixel models in likelihood. *Flow matching* {cite:p}`lipman2023` trains continuous flows without solving an equation. What all of them share you can now read in any paper: which distribution, which bound, how many steps, how many bits.
+#
+# ## Further reading
+#
+# - {cite:t}`vandenoord2017` on the VQ-VAE, {cite:t}`razavi2019` on two levels; {cite:t}`dhariwal2020` on restarts, for music.
+# - {cite:t}`vandenoord2016gated`, sections 2.4 and 3.4, on PixelCNN autoencoders; {cite:t}`gulrajani2017` and {cite:t}`chen2017` on pixel models as decoders.
+# - {cite:t}`wallace1990` and {cite:t}`hinton1993` for the argument of bits back; {cite:t}`frey1997` for a first coder; {cite:t}`townsend2019` for ANS and dirty bits, {cite:t}`kingma2019swap` for chains.
+# - {cite:t}`duda2009` on ANS.
