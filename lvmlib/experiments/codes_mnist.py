@@ -113,10 +113,9 @@ def code_loss(prior: Density, batch: Any) -> Tensor:
     return -prior.log_prob(*batch) if isinstance(batch, tuple) else -prior.log_prob(batch)
 
 
-def without_class(prior: Density, codes: Tensor) -> Tensor:
-    r"""Log of :math:`\frac1{10} \sum_y p(z \mid y)`: what the codes cost where nobody says the class, [B]."""
-    each = [prior.log_prob(codes, torch.full((len(codes),), y)) for y in range(10)]
-    return torch.stack(each).logsumexp(0) - math.log(10)
+def by_class(prior: Density, z: Tensor) -> Tensor:
+    """Log-probabilities of codes under each of ten classes, [10, B]; their mean probability is that without a class."""
+    return torch.stack([prior.log_prob(z, torch.full((len(z),), y)) for y in range(10)])
 
 
 @torch.no_grad()
@@ -129,7 +128,7 @@ def price(model: CodeModel, data: Data) -> dict[str, float]:
         sums["distortion"] -= model.quantizer.likelihood(z).log_prob(x).sum().item()
         if labelled and fixed.y is not None:
             y = fixed.y[rows]
-            each = torch.stack([model.prior.log_prob(z, torch.full_like(y, c)) for c in range(10)])  # [10, B]
+            each = by_class(model.prior, z)
             sums["rate"] -= (each.logsumexp(0) - math.log(10)).sum().item()
             sums["rate_given_class"] -= each.gather(0, y[None]).sum().item()
             sums["classes_right"] += (each.argmax(0) == y).sum().item()
