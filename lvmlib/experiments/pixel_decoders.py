@@ -49,7 +49,7 @@ def trunk(inputs: int) -> nn.Sequential:
 def pixels(levels: int, told: bool = True) -> PixelCNN:
     """The pixel model; it sees five rows up."""
     context = (MAP, 28, 28) if told else None
-    return PixelCNN(SHAPE, channels=16, layers=3, kernel=5, positions=True, levels=levels, context=context)
+    return PixelCNN(SHAPE, channels=16, layers=2, kernel=7, positions=True, levels=levels, context=context)
 
 
 def encoder() -> ConditionalNormal:
@@ -148,7 +148,7 @@ def of_bound(model: Any, test: Data) -> dict[str, Any]:
 
 def main() -> None:
     """Train, evaluate and save, unless the record is there."""
-    parser = options(__doc__, passes=2, batch_size=50, lr=2e-3)
+    parser = options(__doc__, passes=1, batch_size=32, lr=3e-3)
     parser.add_argument("model", choices=MODELS)
     args = parser.parse_args()
     name = f"decoder_{args.model}"
