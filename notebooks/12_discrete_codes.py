@@ -36,7 +36,7 @@ from lvmlib.checkpoints import load_checkpoint
 from lvmlib.compression import Stack, bits_back_decode, bits_back_encode, slots
 from lvmlib.data import load
 from lvmlib.distributions import ConditionalBernoulli, FactorisedCodes
-from lvmlib.experiments import codes_mnist, pixel_decoders
+from lvmlib.experiments import bits_on_disk, codes_mnist, pixel_decoders
 from lvmlib.experiments.records import record
 from lvmlib.experiments.vae_mnist import vae_mnist
 from lvmlib.latent import VQVAE, Codebook, perplexity
@@ -137,7 +137,7 @@ plt.show()
 # For $\gamma = 0$ this is $S_k / n_k$.
 # :::
 #
-# So each vector has a step size of its own, small where the code is used often. What differs from the codebook loss in practice is that rate, and that an optimiser such as Adam adds its own scaling, which the running means do without. (A code that nobody chose has $S_k = n_k = 0$: it stays where it is, by either way.)
+# So each vector has a step size of its own. In a steady state $N_k' \approx n_k$, and every vector goes the share $1 - \gamma$ of the way to the mean of its features, however often it is used. What differs from the codebook loss in practice is that rate, and that an optimiser such as Adam adds its own scaling, which the running means do without. (A code that nobody chose has $S_k = n_k = 0$: it stays where it is, by either way.)
 #
 # ### The quantiser in thirty lines
 
@@ -888,7 +888,7 @@ print("pushed back:", stack.s.to_bytes(24, "little")[:-1].decode())
 #
 # :::{prf:theorem} Bits-back coding costs minus the ELBO
 # :label: thm-dc-bits-back
-# Let $z$ be discrete, and let the stack be ideal: pushing (popping) a symbol of probability $p$ makes it $-\log_2 p$ bits longer (shorter), popping undoes pushing, and from bits that are independent fair coins popping under $q$ gives a draw from $q$. Let $q(z \mid x) > 0$ only where $p(z)\, p_\theta(x \mid z) > 0$. Then the three steps can be undone, and coding $x$ lengthens the stack by
+# Let $z$ be discrete, and let the stack be ideal: pushing (popping) a symbol of probability $p$ makes it $-\log_2 p$ bits longer (shorter), and each undoes the other. Let the bits that a pop reads be *fair coins*, independent of $x$ and of what was popped before, so that popping under $q$ is a draw from $q$. Let $q(z \mid x) > 0$ only where $p(z)\, p_\theta(x \mid z) > 0$. Then the three steps can be undone, and coding $x$ lengthens the stack by
 #
 # $$ \Delta(x, z) = \log_2 q(z \mid x) - \log_2 p_\theta(x \mid z) - \log_2 p(z) \text{ bits}, \qquad \mathbb{E}_{q(z \mid x)}[\Delta(x, z)] = - \frac{\mathcal{L}(x)}{\ln 2} . $$ (eq-dc-net)
 #
@@ -899,48 +899,70 @@ print("pushed back:", stack.s.to_bytes(24, "little")[:-1].decode())
 # The lengths of the three steps add up to $\Delta$, the logarithm of $q(z \mid x) / p_\theta(x, z)$; its mean under $q$ is minus the ELBO, in bits. After popping $z$ and $x$ the receiver knows $x$, so can form $q(z \mid x)$; pushing $z$ under it undoes the sender's pop. For the chain the steps are those of the one-layer scheme with $(z_{\ell-1}, z_\ell)$ in the place of $(x, z)$, layer by layer, and $\Delta = \log_2 q(z_1, \dots, z_L \mid x) - \log_2 p(x, z_1, \dots, z_L)$. Undoing all steps in reverse order needs at each step only what has been recovered: $z_L$ from the prior, then $z_{L-1}$ from $p(z_{L-1} \mid z_L)$, after which $z_L$ can be pushed under $q(z_L \mid z_{L-1})$, and so on down to $x$.
 # :::
 #
-# Real coders come close to the ideal one: rounding to slots costs less than $10^{-3}$ bits for each symbol here. The assumption to watch is the one on *fair coins*, to which we come back. First the check: three codes, five values of $x$, everything enumerated, the hand-made stack, one and two layers.
+# Real coders come close to the ideal one: rounding to slots costs less than $10^{-4}$ bits for each symbol here. The assumption to watch is the one on fair coins. In the check a lender sees to it: before every pop somebody else's 24 random bits are put on the stack, and they are not counted as ours. Three codes, five values of $x$, everything enumerated, the hand-made stack, one layer and two. Then the same without the lender.
 
-# %% tags=["check:thm-dc-bits-back"]
+# %%
 random = np.random.default_rng(0)
 simplex = lambda *shape: random.dirichlet(np.ones(shape[-1]), shape[:-1])
 p_x_z, q_z_x, p_data = simplex(3, 5), simplex(5, 3), simplex(1, 5)[0]
 p_z_w, q_w_z, p_w = simplex(2, 3), simplex(3, 2), simplex(1, 2)[0]  # a second layer
 p_z = p_w @ p_z_w
-log_w = np.log2(q_z_x.T) - np.log2(p_x_z) - np.log2(p_z)[:, None]  # [z, x]
-one_layer = (p_data * (q_z_x.T * log_w).sum(0)).sum()  # minus the ELBO, bits
-q_zw = q_z_x[:, :, None] * q_w_z  # [x, z, w]
-p_xzw = p_x_z.T[:, :, None] * (p_z_w.T * p_w)
-two_layers_bits = (p_data * (q_zw * np.log2(q_zw / p_xzw)).sum((1, 2))).sum()
-tables = [slots(p) for p in (p_x_z, q_z_x, p_z_w, q_w_z, p_z[None], p_w[None])]
-X_Z, Z_X, Z_W, W_Z, Z, W = tables
-message, start = random.choice(5, 20_000, p=p_data), random.bytes(40) + b"\1"
-for expected, layers in ((one_layer, 1), (two_layers_bits, 2)):
-    stack = HandStack(start)
-    before = stack.bits
+toy_tables = [slots(p) for p in (p_x_z, q_z_x, p_z_w, q_w_z, p_z[None], p_w[None])]
+X_Z, Z_X, Z_W, W_Z, Z, W = toy_tables  # X_Z[z] is the table of p(x|z)
+toy_start = random.bytes(40) + b"\1"
+
+
+def there_and_back(message, layers, fair):
+    """Push all symbols and pop them again: net bits a symbol, and whether all is undone."""
+    stack, lent = HandStack(toy_start), 0
     for x_i in message:
-        z_i = stack.pop(Z_X[[x_i]])  # choose z by the bits at hand
-        stack.push([x_i], X_Z[z_i])
-        w_i = stack.pop(W_Z[z_i]) if layers == 2 else None
-        stack.push(z_i, Z if w_i is None else Z_W[w_i])
-        if w_i is not None:
+        for layer in range(layers):
+            if fair:  # a lender's bits
+                stack.s, lent = (stack.s << 24) + int(random.integers(2**24)), lent + 24
+            if layer == 0:
+                z_i = stack.pop(Z_X[[x_i]])  # choose z by the bits at hand
+                stack.push([x_i], X_Z[z_i])
+            else:
+                w_i = stack.pop(W_Z[z_i])
+        stack.push(z_i, Z_W[w_i] if layers == 2 else Z)
+        if layers == 2:
             stack.push(w_i, W)
-    net = (stack.bits - before) / len(message)
+    net = (stack.bits - HandStack(toy_start).bits - lent) / len(message)
     back = []
     for _ in message:
         w_i = stack.pop(W) if layers == 2 else None
-        z_i = stack.pop(Z if w_i is None else Z_W[w_i])
-        if w_i is not None:
+        z_i = stack.pop(Z_W[w_i] if layers == 2 else Z)
+        if layers == 2:
             stack.push(w_i, W_Z[z_i])
-        (x_i,) = stack.pop(X_Z[z_i])
-        stack.push(z_i, Z_X[[x_i]])
-        back.append(x_i)
-    exact = back[::-1] == message.tolist() and stack.s == int.from_bytes(
-        start, "little"
+            stack.s >>= 24 * fair
+        back += stack.pop(X_Z[z_i])
+        stack.push(z_i, Z_X[back[-1:]])
+        stack.s >>= 24 * fair
+    undone = back[::-1] == list(message) and stack.s == HandStack(toy_start).s
+    return net, undone
+
+
+# %% tags=["check:thm-dc-bits-back"]
+message = random.choice(5, 6000, p=p_data).tolist()
+share = np.bincount(message) / len(message)  # of each x
+q_one = share[:, None] * q_z_x  # [x, z]
+q_two = q_one[:, :, None] * q_w_z  # [x, z, w]
+delta_one = np.log2(q_z_x / (p_x_z * p_z[:, None]).T)
+p_two = p_x_z.T[:, :, None] * (p_z_w.T * p_w)
+delta_two = np.log2(q_two / share[:, None, None] / p_two)
+for layers, q, delta in ((1, q_one, delta_one), (2, q_two, delta_two)):
+    cost = (q * delta).sum()  # minus the ELBO of the message, bits
+    error = ((q * (delta - cost) ** 2).sum() / len(message)) ** 0.5
+    net, undone = there_and_back(message, layers, fair=True)
+    dirty, undone_too = there_and_back(message, layers, fair=False)
+    print(f"{layers} layer(s): -ELBO {cost:.2f} bits; fair coins {net:.2f}", end=" ")
+    print(
+        f"+- {error:.2f}, what lies there {dirty:.2f}; undone {undone and undone_too}"
     )
-    print(f"{layers} layer(s): {net:.3f} bits, -ELBO {expected:.3f};", end=" ")
-    print(f"undone exactly: {exact}")
-    assert exact and abs(net - expected) < 0.02
+    assert undone and undone_too and abs(net - cost) < 4 * error
+
+# %% [markdown]
+# With fair coins the lengths are right. Without them decoding is as exact as ever, and the length is *another one*. Why are the bits not fair? What the next $z$ is drawn with is what was pushed last, the code of the previous $z$ under $p(z)$. An arithmetic or ANS code looks like fair coins if and only if what it encodes was drawn from the distribution that it was encoded with. The $z$ that are pushed come from the **aggregated posterior** $q(z) = \mathbb{E}_x[q(z \mid x)]$, so the coins are fair when the aggregated posterior is the prior. That is the marginal KL term of chapter 11 in the guise of a compressor, and random tables are a bad case of it. {cite:t}`townsend2019` call such bits *dirty*. For a trained VAE we measure what they do.
 
 # %% [markdown]
 # ### With a VAE
@@ -1062,7 +1084,7 @@ print(
 #
 # :::{admonition} Watch out: "the initial bits come back, so they cost nothing"
 # :class: pitfall
-# They come back to the *receiver*, who had not asked for them. Unless you have other data to send, they are part of the file: the first digit alone needs hundreds of bits before it can be written, and the cell below prints what a file of 1, 10 and 100 digits weighs. The cost is paid once a file, not once a digit. Nor are the bits on the stack free coins by themselves. What the next $z$ is drawn with is the code of earlier digits, or whatever stood in the file's beginning. If these bits are not fair (*dirty bits* {cite:p}`townsend2019`), $z$ is not a draw from $q$, and the length is not $-\mathcal{L}$ on average, though decoding is as exact as ever. The cell starts each of 50 digits on zeros in place of random bits.
+# They come back to the *receiver*, who had not asked for them. Unless you have other data to send, they are part of the file: the first digit alone needs hundreds of bits before it can be written, and the cell below prints what a file of 1, 10 and 100 digits weighs. The cost is paid once a file, not once a digit. And if bits that nobody made random stand there in the beginning, such as zeros, then $z$ is no draw from $q$: the cell starts each of 50 digits on zeros in place of random bits.
 # :::
 
 # %% tolerance={"rtol": 0.03}
@@ -1161,8 +1183,17 @@ with torch.no_grad():
 #
 # :::{solution} ex-dc-swap
 # :class: dropdown
-# The initial bits. Popping both first asks for $-\log_2 q(z_1 \mid x) - \log_2 q(z_2 \mid z_1)$ bits before anything has been pushed; in the order of the theorem (Bit-Swap {cite:p}`kingma2019swap`) the pushed $x$ already lies on the stack when $z_2$ is popped, so only the first term must be there. With 20 latents of 1,024 bins and posteriors of a few bins' entropy that saves some $20 \times 8$ bits here, and with dozens of layers nearly everything.
+# The initial bits. Popping both first asks for $-\log_2 q(z_1 \mid x) - \log_2 q(z_2 \mid z_1)$ bits before anything has been pushed; in the order of the theorem (Bit-Swap {cite:p}`kingma2019swap`) the pushed $x$ already lies on the stack when $z_2$ is popped, and only the first term must be there. The cell computes the second, the entropy of the bins of $z_2$: with bins of mass $1 / K$ under the prior a bin is $1 / (K\, p(z))$ wide, so it is $\mathbb{E}[\log_2 p(z_2) - \log_2 q(z_2 \mid z_1)] + d \log_2 K$.
 # :::
+
+# %% tags=["hide-cell"] tolerance={"rtol": 0.02}
+deep = bits_on_disk.two_layers()
+load_checkpoint(deep, "two_layers_mnist")
+torch.manual_seed(0)
+with torch.no_grad():
+    trace = deep.trace(hundred, k=20)
+ratio = (trace.log_base - trace.steps[1].log_q).mean() / math.log(2)
+print(f"saved: {20 * math.log2(1024) + ratio:.0f} bits at the start of a file")
 
 # %% [markdown]
 # (sec-dc-summary)=
