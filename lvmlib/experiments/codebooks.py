@@ -25,7 +25,7 @@ from lvmlib.experiments.codes_mnist import WIDTH, decoder, features
 from lvmlib.latent import VQVAE, perplexity
 from lvmlib.training import cosine, fit
 
-LEVELS, STEPS, BATCH, EVERY = 512, 600, 64, 50
+LEVELS, STEPS, BATCH, EVERY = 512, 500, 64, 50
 RATES, SEEDS = (1e-3, 3e-3), (0, 1, 2)
 WAYS: dict[str, dict[str, Any]] = {
     "gradient": {"decay": None},

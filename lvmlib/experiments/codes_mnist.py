@@ -1,4 +1,4 @@
-"""VQ-VAEs of binary MNIST behind chapter 12: books of several sizes, and codes on two levels.
+"""VQ-VAEs of binary MNIST behind chapter 12: codes on one level and on two.
 
     python -m lvmlib.experiments.codes_mnist 64
     python -m lvmlib.experiments.codes_mnist two-levels
@@ -82,14 +82,12 @@ def vqvae2_mnist(levels: int = LEVELS) -> VQVAE2:
 
 
 MODELS: dict[str, Callable[[], CodeModel]] = {
-    "8": lambda: vqvae_mnist(8),
     "64": vqvae_mnist,
-    "512": lambda: vqvae_mnist(512),
     "64-classes": lambda: vqvae_mnist(classes=10),
     "two-levels": vqvae2_mnist,
 }
 SHIPPED_AS = {"64": "vqvae_mnist", "two-levels": "vqvae2_mnist"}
-"""The others leave their record alone, as ``codes_<name>``."""
+"""The other one leaves its record alone, as ``codes_64-classes``."""
 
 
 class Codes:
