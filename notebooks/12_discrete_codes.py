@@ -401,11 +401,11 @@ assert torch.allclose(once, fifty, atol=1e-3)
 #
 # A vector moves only if some feature chooses it. Vectors that lie far from all features are chosen by none, do not move, and are chosen by none in the next batch. So a book of 512 may become a book of five. How many codes are in use, evenly counted, says the {term}`perplexity` of their shares $f_k$, $\exp(-\sum_k f_k \log f_k)$: the size of a book whose codes are all used equally often and that has the same entropy.
 #
-# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in five ways: the book by gradient (codebook loss) or as running means, from vectors $e_k \sim \mathcal{N}(0, I)$; running means that start on features of the first batch; and both of the first two with **restarts** {cite:p}`dhariwal2020`: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way had the better of two learning rates, and there are three seeds.
+# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in five ways: the book by gradient (codebook loss) or as running means, from vectors $e_k \sim \mathcal{N}(0, I)$; running means that start on features of the first batch; and both of the first two with **restarts** {cite:p}`dhariwal2020`: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way had the better of two learning rates, and there are two seeds.
 #
 # **Predict, then run.** Rank the five by the number of codes in use after 800 steps, and guess the number for the two without help.
 
-# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; three seeds for each way. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, five groups of three curves. The ways without restarts stay low; the ways with restarts climb after about two hundred steps and end highest."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; two seeds for each way. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, five pairs of curves. The ways without restarts stay low; the ways with restarts climb after about two hundred steps and end highest."}} tags=["hide-input"]
 books = record("codebooks")
 ways, looks = {}, {}
 for key, run in books["runs"].items():

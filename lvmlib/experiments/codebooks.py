@@ -26,7 +26,7 @@ from lvmlib.latent import VQVAE, perplexity
 from lvmlib.training import cosine, fit
 
 LEVELS, STEPS, BATCH, EVERY = 512, 500, 64, 50
-RATES, SEEDS = (1e-3, 3e-3), (0, 1, 2)
+RATES, SEEDS = (1e-3, 3e-3), (0, 1)
 WAYS: dict[str, dict[str, Any]] = {
     "gradient": {"decay": None},
     "running means": {},
@@ -92,7 +92,7 @@ def save(runs: dict[str, Any]) -> None:
         provenance(seed=list(SEEDS)),
         data="MNIST, 50,000 training images, fresh binarization at each use",
         protocol=f"{STEPS} steps of {BATCH} images, Adam with cosine decay, {LEVELS} vectors of {WIDTH} entries for "
-        "8x8 places; not converged. Rates of 1e-3 and 3e-3 with seed 0, the better one for seeds 1 and 2",
+        "8x8 places; not converged. Rates of 1e-3 and 3e-3 with seed 0, the better one for seed 1",
         test_protocol="the first 2,000 test images, one binary draw of seed 0; nats and perplexity",
         training_minutes=round(sum(entry["processor_seconds"] for entry in runs.values()) / 60, 1),
         clock="processor time",
