@@ -66,16 +66,11 @@ some_codes = vqvae.codes(some)  # [10, 1, 8, 8], numbers 0 to 63
 with torch.no_grad():
     some_means = vqvae.reconstruct(some)
 
-
 # %% mystnb={"figure": {"caption": "Binary test digits (*above*), their codes (*middle*) and the mean of $p_\\theta(x \\mid z)$ given the codes alone (*below*). A code map is an 8x8 picture whose pixels are names: equal colours are equal codes, and neighbouring colours mean nothing.", "name": "fig-dc-first"}, "image": {"alt": "Three rows of ten pictures. Above, speckled binary digits. In the middle, eight by eight mosaics of many colours in which the paper around each digit has few colours and the strokes have many. Below, smooth reconstructions of the same digits."}} tags=["hide-input"] tolerance={"figure": 0.1}
 colours = plt.get_cmap("tab20b")(np.linspace(0, 1, 20))[:, :3]
-colours = np.concatenate(
-    [colours, plt.get_cmap("tab20c")(np.linspace(0, 1, 20))[:, :3]]
-)
+colours = np.concatenate([colours, plt.get_cmap("tab20c")(np.linspace(0, 1, 20))[:, :3]])
 colours = np.concatenate([colours, plt.get_cmap("Set3")(np.linspace(0, 1, 24))[:, :3]])
-by_use = torch.bincount(some_codes.flatten().long(), minlength=64).argsort(
-    descending=True
-)
+by_use = torch.bincount(some_codes.flatten().long(), minlength=64).argsort(descending=True)
 rank = by_use.argsort()  # the code used most gets the first colour
 
 
@@ -89,6 +84,7 @@ above, below = (1 - x.expand(-1, 3, -1, -1) for x in (some, some_means))
 three = torch.cat([above, painted(some_codes), below])
 image_grid(three, columns=10, row_labels=["digit", "codes", "mean"])
 plt.show()
+
 
 # %% [markdown]
 # The goal in symbols. Given an encoder that *chooses* a code, $z = c_\phi(x)$, find a decoder and a prior for
@@ -260,9 +256,7 @@ decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, hand_steps)
 
 def pixel_nats(logits, x):
     """-log p(x|z) of coins, [B]."""
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(
-        (1, 2, 3)
-    )
+    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2, 3))
 
 
 for _ in range(hand_steps):
@@ -294,7 +288,6 @@ with torch.no_grad():
     code_maps = torch.cat(parts)[:, None].float()  # [10000, 1, 8, 8]
 options = {"batch_size": 64, "lr": cosine(5e-3, 500 * SCALE, warmup=50)}
 fit(hand_prior, code_maps, steps=500 * SCALE, progress=False, **options)
-
 
 # %% mystnb={"figure": {"caption": "What some fifteen seconds buy. Left: test digits. Right: draws from our own model, none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged*: strokes are there, and some whole digits.", "name": "fig-dc-hand"}, "image": {"alt": "Two grids of six rows of eight speckled pictures. On the left binary digits; on the right strokes and loops, some of which form digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
 torch.manual_seed(0)
@@ -354,9 +347,7 @@ z = torch.cartesian_prod(*[torch.arange(K)] * places).double().view(-1, 1, 1, 2)
 with torch.no_grad():
     tiny.codebook.vectors.mul_(0.3), tiny.prior.logits.copy_(torch.randn(1, 1, 2, K))
     given = torch.stack([tiny.quantizer.likelihood(c[None]).log_prob(x) for c in z])
-    joint = (
-        tiny.prior.log_prob(z)[:, None] + given
-    )  # log p(x, z), [9 codes, 256 pictures]
+    joint = tiny.prior.log_prob(z)[:, None] + given  # log p(x, z), [9 codes, 256 pictures]
     log_px, bound = joint.logsumexp(0), elbo(tiny, x)
     chosen = (tiny.codes(x).flatten(1) @ torch.tensor([3.0, 1.0]).double()).long()
     missed = -joint.log_softmax(0).gather(0, chosen[None])[0]  # -log p(c(x)|x)
@@ -369,9 +360,7 @@ with torch.no_grad():
     assert torch.allclose(log_px - bound, missed) and (missed > 0).all()
     assert torch.allclose(rate, H + divergence) and (P > 0).sum() > 2
     tiny.prior.logits.zero_()  # uniform
-    assert torch.allclose(
-        elbo(tiny, x) + places * math.log(K), given[chosen, range(256)]
-    )
+    assert torch.allclose(elbo(tiny, x) + places * math.log(K), given[chosen, range(256)])
 print(f"mean of log p(x) {data @ log_px:.3f}, of the bound {data @ bound:.3f} nats")
 most = places * math.log(K)
 print(f"rate {rate:.3f} = H(P) {H:.3f} + KL {divergence:.3f}; at most {most:.3f}")
@@ -432,6 +421,7 @@ for way, rates in ways.items():
     nats = " ".join(f"{run['test_distortion']:6.2f}" for run in rates[tried])
     print(f"{way:32}{tried:>6}   {used}    {nats}")
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
 # Without help two or three codes of 512 survive, by gradient and by running means alike: {prf:ref}`thm-dc-ema` says that the two are the same kind of step, and neither moves a vector that nobody chooses. A start on features doubles the number and no more, because the features move away while the encoder learns. Restarts bring more than a hundred, by either way.
@@ -488,9 +478,7 @@ convolution = hand_encoder[-1].weight  # the last layer of the encoder
 direction = torch.randn(convolution.shape, generator=torch.Generator().manual_seed(0))
 h = hand_encoder(x)
 _, vectors, _ = hand_quantiser(h)
-(straight,) = torch.autograd.grad(
-    pixel_nats(hand_decoder(vectors), x).mean(), convolution
-)
+(straight,) = torch.autograd.grad(pixel_nats(hand_decoder(vectors), x).mean(), convolution)
 losses, kept = [], convolution.detach().clone()
 with torch.no_grad():
     for size in (0.0, 1e-7):
@@ -523,14 +511,10 @@ patches = chosen.T @ around.reshape(-1, 144) / chosen.sum(0)[:, None]
 patches = patches[by_share].view(64, 1, 12, 12)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
 left.bar(range(64), shares[by_share], color=blue, width=0.9)
-left.set(
-    xlabel="code, most used first", ylabel="share", xlim=(-0.6, 63.6), yscale="log"
-)
+left.set(xlabel="code, most used first", ylabel="share", xlim=(-0.6, 63.6), yscale="log")
 image_grid(patches, columns=8, ax=right)
 plt.show()
-print(
-    f"perplexity {perplexity(z, 64):.1f} of 64; the most used code: {shares.max():.0%}"
-)
+print(f"perplexity {perplexity(z, 64):.1f} of 64; the most used code: {shares.max():.0%}")
 
 # %% [markdown]
 # **What it costs.** The bound of the model of {numref}`fig-dc-first`, beside two acquaintances:
@@ -539,9 +523,7 @@ print(
 found = record("vqvae_mnist")
 on_test, total = found["test"], found["test_nll_nats"]
 print(f"codes {on_test['rate']:.1f} + pixels {on_test['distortion']:.1f}", end=" = ")
-print(
-    f"{total:.1f} nats, a bound ({found['training_minutes']:.1f} minutes of training)"
-)
+print(f"{total:.1f} nats, a bound ({found['training_minutes']:.1f} minutes of training)")
 print(
     "VAE of chapter 8, 5000 draws:",
     f"{record('vae_mnist')['test_nll_nats']:.1f};",
@@ -620,6 +602,7 @@ print(f"not told the class {-unknown.mean():.1f};", end=" ")
 print(f"right class for {(each.argmax(0) == labels).sum()} of 200 digits")
 assert (given - unknown <= math.log(10) + 1e-4).all()
 
+
 # %% [markdown]
 # Here the second level does not pay. The upper codes save the lower ones some 13 nats (78 given these, 91 without them) and cost 31 themselves; the pixels cost what they did. On 28x28 pixels the prior of the fine grid sees the whole digit anyway, and there is no global structure left for the coarse one. {cite:t}`razavi2019` made two levels for pictures of 256x256 pixels, with grids of 32 and 64, where one pixel model cannot see far enough; our digits cannot test that claim. What does carry over is the control: one row, one class. The class itself is worth almost $\log 10 = 2.3$ nats, and the prior of codes recognises most digits that it was never trained to recognise.
 #
@@ -690,9 +673,7 @@ for name in ("plain_vae", "pixels_alone", "pixel_vae"):
     line = f"{name:14}{found['parameters']:10,}{found['test_nll_nats']:13.1f}"
     if "rate_nats" in found:
         line += f"{found['distortion_nats']:9.1f}{found['rate_nats']:8.1f}"
-        line += (
-            f"{found['first_500_iwae_50']:14.1f} (ELBO {found['first_500_elbo']:.1f})"
-        )
+        line += f"{found['first_500_iwae_50']:14.1f} (ELBO {found['first_500_elbo']:.1f})"
     print(line + ("   exact" if name == "pixels_alone" else "   ELBO"))
 
 # %% [markdown]
@@ -707,11 +688,7 @@ torch.manual_seed(0)
 x = test_bits.x[[0, 1, 2, 4, 7]]
 with torch.no_grad():
     z = pixel_vae.posterior(x).sample()
-    again = (
-        pixel_vae.likelihood(z.repeat_interleave(5, 0))
-        .sample(1)[0]
-        .view(5, 5, 1, 28, 28)
-    )
+    again = pixel_vae.likelihood(z.repeat_interleave(5, 0)).sample(1)[0].view(5, 5, 1, 28, 28)
     fresh = pixel_vae.sample(30).view(5, 6, 1, 28, 28)
 image_grid(torch.cat([x[:, None], again, fresh], 1).flatten(0, 1), columns=12)
 plt.show()
@@ -732,9 +709,7 @@ print(f"at two codes {between:.0f}")
 models = {}
 for kind in ("squares", "pixels"):
     for width in (10, 100):
-        models[kind, width] = pixel_decoders.autoencoder(
-            width, by_pixels=kind == "pixels"
-        )
+        models[kind, width] = pixel_decoders.autoencoder(width, by_pixels=kind == "pixels")
         load_checkpoint(models[kind, width], f"decoder_{kind}_{width}")
 grey_test = pixel_decoders.grey(load("mnist", valid=0)[2])
 x = grey_test.x[[2, 3, 8, 18, 33, 61]]
@@ -827,9 +802,8 @@ error_of = lambda y: ((y - x).square().sum((1, 2, 3)).mean() / 49).item()
 averaged = {n: error_of(sixteen[:n].mean(0)) for n in (1, 4, 16)}
 limit = (16 * averaged[16] - averaged[1]) / 15  # removes the term in 1 / n
 print("average of n draws:", *(f"{n}: {error:.2f}" for n, error in averaged.items()))
-print(
-    f"limit {limit:.2f}; by squared error {error_of(models['squares', 10].mean(x)):.2f}"
-)
+print(f"limit {limit:.2f}; by squared error {error_of(models['squares', 10].mean(x)):.2f}")
+
 
 # %% [markdown]
 # (sec-dc-bits)=
@@ -878,9 +852,7 @@ probabilities = [0.7, 0.2, 0.1]
 rows = slots([probabilities] * 6)
 stack = HandStack()
 stack.push([0, 0, 1, 0, 2, 0], rows)
-print(
-    f"pushed six symbols: s = {stack.s:,}, {stack.bits} bits; popped {stack.pop(rows)}"
-)
+print(f"pushed six symbols: s = {stack.s:,}, {stack.bits} bits; popped {stack.pop(rows)}")
 stack = HandStack(b"bits that nobody pushed\1")
 draws = stack.pop(rows)  # reading symbols that were never written
 print(f"popped from text: {draws};", end=" ")
@@ -966,9 +938,7 @@ for layers, q, delta in ((1, q_one, delta_one), (2, q_two, delta_two)):
     net, undone = there_and_back(message, layers, fair=True)
     dirty, undone_too = there_and_back(message, layers, fair=False)
     print(f"{layers} layer(s): -ELBO {cost:.2f} bits; fair coins {net:.2f}", end=" ")
-    print(
-        f"+- {error:.2f}, what lies there {dirty:.2f}; undone {undone and undone_too}"
-    )
+    print(f"+- {error:.2f}, what lies there {dirty:.2f}; undone {undone and undone_too}")
     assert undone and undone_too and abs(net - cost) < 4 * error
 
 # %% [markdown]
@@ -978,7 +948,6 @@ for layers, q, delta in ((1, q_one, delta_one), (2, q_two, delta_two)):
 # ### With a VAE
 #
 # Two things are new. **The latents are real numbers.** Cut each axis into $K$ bins of equal mass under the prior; in place of $z$ stands the number of its bin, and the decoder is given the bin's median. If the bins have the width $\delta$ and are narrow, the prior pays $-\log_2(p(z)\, \delta)$ and the posterior gives back $-\log_2(q(z \mid x)\, \delta)$: *the width cancels*, and the number of bins hardly matters. **And the bits have to come from somewhere.** For the second image they are the code of the first; the first needs some to begin with.
-
 
 # %%
 BINS = 1024
@@ -1081,13 +1050,9 @@ for name, runs in coded["runs"].items():
     for run in (r for r in runs if r["bins"] in (16, 1024)):
         line = f"{name:18}{run['images']:6}{run['bins']:5}{run['rows']:6}"
         line += f"{run['bits']:8.1f}"
-        line += (
-            f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}{run['initial_bits']:9} bits"
-        )
+        line += f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}{run['initial_bits']:9} bits"
         print(line + f"{run['exact']!s:>9}")
-print(
-    "1,000 digits by others:", ", ".join(f"{k} {v}" for k, v in coded["others"].items())
-)
+print("1,000 digits by others:", ", ".join(f"{k} {v}" for k, v in coded["others"].items()))
 
 # %% [markdown]
 # :::{dropdown} What to expect
@@ -1137,6 +1102,7 @@ print(f"20 digits: {8 * len(on_disk)} bits on disk, bound {vq_bits:.0f};", end="
 print(f"decoded exactly: {torch.equal(again, twenty)}; initial bytes: {len(none)}")
 assert torch.equal(again, twenty) and abs(8 * len(on_disk) - vq_bits) < 40
 
+
 # %% [markdown]
 # ### Exercises of Part 4
 #
@@ -1184,13 +1150,9 @@ with torch.no_grad():
     density = vae.prior.distribution(torch.zeros(100, 1)).log_prob(q.sample((50,)))
     for bins in (1024, 4096):
         # narrow bins: H(q) of the bins is the cross-entropy of their count and density
-        width = math.log(bins) * 50 + density.mean(
-            0
-        )  # sum over latents of log(1 / delta)
+        width = math.log(bins) * 50 + density.mean(0)  # sum over latents of log(1 / delta)
         extra = (entropy + width).mean() / math.log(2)
-        print(
-            f"{bins} bins: {elbo_bits + extra:.0f} bits a digit, {elbo_bits:.0f} with"
-        )
+        print(f"{bins} bins: {elbo_bits + extra:.0f} bits a digit, {elbo_bits:.0f} with")
 
 # %% [markdown]
 # :::{exercise} ★★★ Initial bits of two layers
