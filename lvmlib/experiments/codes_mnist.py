@@ -13,6 +13,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,6 +160,21 @@ def stage(model: nn.Module, source: Any, loss: Any, steps: int, rate: float, ave
     return (time.process_time() - start) / 60
 
 
+def two_stages(model: CodeModel, train: Data, steps: int, prior_steps: int, out: Path) -> tuple[float, float]:
+    """Encoder, decoder and book, then the prior, all rounded to bfloat16 in the end; minutes of both stages."""
+    first, second = out.with_suffix(".codes"), out.with_suffix(".prior")
+    model.start_from(train.batch(range(500)))
+    minutes = stage(model, train, type(model).loss, steps, 2e-3, None, first)
+    model.bfloat16().float()  # the codes that the prior learns are those of the stored encoder
+    codes = Codes(model, train, model.prior.context_shape is not None)
+    prior_minutes = stage(model.prior, codes, code_loss, prior_steps, 3e-3, 0.995, second)
+    forget_masked(model)
+    model.bfloat16().float()  # what is evaluated is what is stored
+    for part in (first, second):
+        remove_run(part)
+    return minutes, prior_minutes
+
+
 def main() -> None:
     """Train both stages of one model, evaluate, and save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -174,14 +190,7 @@ def main() -> None:
     train, _, test = load("mnist", binarize="stochastic", valid=0)
     seed_everything(0)
     model = MODELS[args.model]()
-    first, second = out.with_suffix(".codes"), out.with_suffix(".prior")
-    model.start_from(train.batch(range(500)))
-    minutes = stage(model, train, type(model).loss, args.steps, 2e-3, None, first)
-    model.bfloat16().float()  # the codes that the prior learns are those of the stored encoder
-    codes = Codes(model, train, model.prior.context_shape is not None)
-    prior_minutes = stage(model.prior, codes, code_loss, args.prior_steps, 3e-3, 0.995, second)
-    forget_masked(model)
-    model.bfloat16().float()  # what is evaluated is what is stored
+    minutes, prior_minutes = two_stages(model, train, args.steps, args.prior_steps, out)
     on_test, on_train = (price(model, data.subset(min(TEST, len(data)))) for data in (test, train))
     record = dict(
         origin,
@@ -201,8 +210,6 @@ def main() -> None:
         train_protocol=f"bound, the first {TEST:,} training images, one binary draw of seed 0",
     )
     save_checkpoint(model, out, record, half=True)
-    for part in (first, second):
-        remove_run(part)
     print(args.model, record["test"], record["perplexity"], record["training_minutes"], flush=True)
 
 
