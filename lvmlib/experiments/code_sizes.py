@@ -129,7 +129,7 @@ def save(runs: dict[str, Any]) -> None:
         data="MNIST, 60,000 training images, fresh binarization at each use",
         protocol=f"VQ-VAE: {STEPS} steps for encoder, decoder and book, then {PRIOR_STEPS} for the prior; VAE: their "
         f"sum; batches of {BATCH}, Adam with cosine decay from 2e-3 (prior 3e-3), no rate tuned; not converged",
-        test_protocol=f"bounds, the first {TEST:,} test images, one binary draw of seed 0; in doubt, the first {FEW}",
+        evaluated=f"bounds, the first {TEST:,} test images, one binary draw of seed 0; in doubt, the first {FEW}",
         clock="processor time",
         runs=runs,
     )

@@ -93,7 +93,7 @@ def save(runs: dict[str, Any]) -> None:
         data="MNIST, 50,000 training images, fresh binarization at each use",
         protocol=f"{STEPS} steps of {BATCH} images, Adam with cosine decay, {LEVELS} vectors of {WIDTH} entries for "
         "8x8 places; not converged. Rates of 1e-3 and 3e-3 with seed 0, the better one for seed 1",
-        test_protocol="the first 2,000 test images, one binary draw of seed 0; nats and perplexity",
+        evaluated="the first 2,000 test images, one binary draw of seed 0; nats and perplexity",
         training_minutes=round(sum(entry["processor_seconds"] for entry in runs.values()) / 60, 1),
         clock="processor time",
         steps_between=EVERY,
