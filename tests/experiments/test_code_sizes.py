@@ -1,0 +1,70 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from lvmlib.data import Data
+from lvmlib.distributions import ConditionalBernoulli, FactorisedCodes
+from lvmlib.experiments import code_sizes
+from lvmlib.latent import VQVAE
+
+
+@pytest.fixture
+def tiny():
+    """Pictures of 2x4 pixels, two codes of three values: all 9 codes and all sums can be written down."""
+    torch.manual_seed(0)
+    decoder = ConditionalBernoulli((1, 2, 4), nn.ConvTranspose2d(4, 1, 2, 2))
+    model = VQVAE(nn.Conv2d(1, 4, 2, 2), decoder, FactorisedCodes((1, 1, 2), levels=3), width=4)
+    with torch.no_grad():
+        model.codebook.vectors.mul_(0.5)
+        model.prior.logits.copy_(torch.randn(1, 1, 2, 3))
+    return model.eval()
+
+
+def test_codes_in_doubt_estimate_the_likelihood_without_bias(tiny):
+    x = torch.randint(2, (3, 1, 2, 4)).float()
+    z = torch.cartesian_prod(torch.arange(3), torch.arange(3)).float().view(9, 1, 1, 2)
+    with torch.no_grad():
+        exact = (
+            torch.stack([tiny.quantizer.likelihood(c[None]).log_prob(x) for c in z]) + tiny.prior.log_prob(z)[:, None]
+        )
+        many = x.repeat_interleave(20_000, 0)
+        codes, log_q = code_sizes.doubting(tiny, many, doubt=1.5)
+        log_w = tiny.quantizer.likelihood(codes).log_prob(many) + tiny.prior.log_prob(codes) - log_q
+    w = log_w.exp().view(3, -1).double()
+    error = w.std(1) / 20_000**0.5
+    assert ((w.mean(1) - exact.logsumexp(0).exp()).abs() < 4 * error).all() and (error < 0.02 * w.mean(1)).all()
+    assert len(codes[:20_000].unique(dim=0)) == 9  # it does doubt
+
+
+def test_without_doubt_the_bound_is_that_of_the_certain_code(tiny, monkeypatch):
+    x = torch.randint(2, (50, 1, 2, 4)).float()
+    codes, log_q = code_sizes.doubting(tiny, x, doubt=1e-6)
+    assert torch.equal(codes, tiny.codes(x)) and log_q.abs().max() < 1e-6
+    monkeypatch.setattr(code_sizes, "DOUBTS", (1e-6, 3.0))
+    found = code_sizes.bounds_in_doubt(tiny, x)
+    certain = -tiny.log_prob(x).mean().item()
+    assert found["0"] == pytest.approx(certain, abs=1e-3) and found["1e-06"] == pytest.approx(certain, abs=1e-3)
+    assert abs(found["3"] - certain) > 0.05
+
+
+def test_runs_of_both_kinds(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    few = Data(torch.randint(256, (500, 1, 28, 28), dtype=torch.uint8), None, "few", "stochastic")
+    for name, value in (("STEPS", 3), ("PRIOR_STEPS", 3), ("OUT", tmp_path / "code_sizes.json"), ("FEW", 5)):
+        monkeypatch.setattr(code_sizes, name, value)
+    codes = code_sizes.run("vqvae 4", few, few)
+    assert codes["uniform_rate"] == pytest.approx(64 * math.log(4), abs=1e-3) and codes["perplexity"] <= 4
+    assert codes["rate"] < 1.1 * codes["uniform_rate"] and list(codes["in_doubt"]) == [
+        "0",
+        *map(str, code_sizes.DOUBTS),
+    ]
+    steps = []
+    monkeypatch.setattr(code_sizes, "stage", lambda model, source, loss, n, *rest: steps.append(n) or 0)
+    monkeypatch.setattr(code_sizes, "remove_run", lambda out: None)
+    found = code_sizes.run("vae x3", few, few)
+    assert steps == [3 * 6] and found["distortion"] > 300 and found["rate"] > 0
+    same = code_sizes.same_vae(), code_sizes.vqvae_mnist(4)
+    sizes = [sum(p.numel() for p in model.layers[0].decoder.parameters()) for model in same]
+    assert sizes[0] == sizes[1]
