@@ -4,8 +4,8 @@
 
 The VQ-VAE of `codes_mnist` with 512 vectors and the prior left out. Every way gets the same networks, data and steps,
 and the better of two learning rates by its validation loss. The vectors start as draws from N(0, I), which lie far from
-all features, or on features of the first batch. Each run is one entry of codebooks.json; runs that are there are not
-made again.
+all features; small, with entries uniform on [-1/K, 1/K]; or on features of the first batch. Each run is one entry of
+codebooks.json; runs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lvmlib.checkpoints import SHIPPED, provenance
 from lvmlib.data import Data, load
 from lvmlib.distributions import FactorisedCodes
 from lvmlib.experiments.codes_mnist import WIDTH, decoder, features
-from lvmlib.latent import VQVAE, perplexity
+from lvmlib.latent import VQVAE, Codebook, perplexity
 from lvmlib.training import cosine, fit
 
 LEVELS, STEPS, BATCH, EVERY = 512, 500, 64, 50
@@ -30,6 +30,8 @@ RATES, SEEDS = (1e-3, 3e-3), (0, 1)
 WAYS: dict[str, dict[str, Any]] = {
     "gradient": {"decay": None},
     "running means": {},
+    "gradient, small start": {"decay": None, "small": True},
+    "running means, small start": {"small": True},
     "running means, start on features": {"start": True},
     "gradient, restarts": {"decay": None, "restart": 0.1},
     "running means, restarts": {"restart": 0.1},
@@ -45,6 +47,14 @@ def model(decay: float | None = 0.99, restart: float = 0.0) -> VQVAE:
 
 
 @torch.no_grad()
+def make_small(book: Codebook) -> None:
+    """Draw the vectors anew, uniformly between -1/K and 1/K."""
+    book.vectors.uniform_(-1 / book.size, 1 / book.size)
+    if book.decay is not None:
+        book.sums.copy_(book.vectors)
+
+
+@torch.no_grad()
 def measure(vqvae: VQVAE, x: Tensor) -> tuple[float, float]:
     """Mean distortion of images, nats, and the perplexity of their codes."""
     z = vqvae.codes(x)
@@ -54,9 +64,11 @@ def measure(vqvae: VQVAE, x: Tensor) -> tuple[float, float]:
 
 def run(way: dict[str, Any], rate: float, seed: int, train: Data, valid: Tensor, test: Tensor) -> dict[str, Any]:
     """Train once; the perplexity on the way, and distortion and perplexity at the end."""
-    options = {key: value for key, value in way.items() if key != "start"}
+    options = {key: value for key, value in way.items() if key not in ("start", "small")}
     seed_everything(seed)
     vqvae, begin = model(**options), time.process_time()
+    if way.get("small"):
+        make_small(vqvae.codebook)
     if way.get("start"):
         vqvae.start_from(train.batch(range(BATCH)))
     on_the_way: list[float] = []

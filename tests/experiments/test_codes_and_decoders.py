@@ -58,6 +58,11 @@ def test_a_run_of_a_book_and_the_better_rate(few, monkeypatch):
     x = few.fixed(seed=0).x
     found = codebooks.run(codebooks.WAYS["running means, start on features"], 1e-3, 0, few, x, x)
     assert len(found["perplexity_of_200"]) == 2 and found["valid_distortion"] == found["test_distortion"] < 600
+    small = codebooks.model()
+    codebooks.make_small(small.codebook)
+    assert 1 / 600 < small.codebook.vectors.abs().max() <= 1 / 512 and torch.equal(
+        small.codebook.sums, small.codebook.vectors
+    )
     runs = {"a; 0.001; 0": {"valid_distortion": 2.0}, "a; 0.003; 0": {"valid_distortion": 1.0}}
     assert codebooks.best_rate(runs, "a") == 3e-3
     gradient, means = (codebooks.model(**codebooks.WAYS[way]) for way in ("gradient", "running means"))
