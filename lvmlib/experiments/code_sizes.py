@@ -5,12 +5,14 @@
 The VQ-VAE of `codes_mnist` with books of 2 to 64 vectors, and a VAE with the same encoder and decoder, whose code is a
 Gaussian vector in place of a rounded one. The VAE takes as many steps as both stages of the VQ-VAE; "x3" means three
 times as many. Of each VQ-VAE also the bound with an encoder that doubts, which gives codes near a feature a share too.
+"lower codes" is a prior of the lower codes of the stored `vqvae2_mnist` that is not told the upper ones.
 Each run is an entry of code_sizes.json; runs that are there are not made again.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import math
 import time
@@ -22,7 +24,7 @@ from torch.distributions import Categorical
 
 from lvmlib.base import seed_everything
 from lvmlib.bounds import distortion_and_rate
-from lvmlib.checkpoints import SHIPPED, provenance
+from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance
 from lvmlib.data import Data, load
 from lvmlib.distributions import ConditionalNormal, StandardNormal
 from lvmlib.experiments.codes_mnist import (
@@ -31,12 +33,17 @@ from lvmlib.experiments.codes_mnist import (
     STEPS,
     TEST,
     WIDTH,
+    Codes,
+    by_class,
+    code_loss,
     decoder,
     features,
+    grid_prior,
     price,
     stage,
     two_stages,
     usage,
+    vqvae2_mnist,
     vqvae_mnist,
 )
 from lvmlib.latent import VAE, VQVAE
@@ -45,7 +52,7 @@ from lvmlib.runs import remove_run
 OUT, FEW = SHIPPED / "code_sizes.json", 500
 DOUBTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)  # in units of the mean squared distance of features and their vectors
 KINDS = ("vqvae 2", "vqvae 4", "vqvae 16", "vqvae 64", "vae")
-NAMES = (*KINDS, *(f"{kind} x3" for kind in KINDS))
+NAMES = (*KINDS, *(f"{kind} x3" for kind in KINDS), "lower codes")
 
 
 def same_vae() -> VAE:
@@ -98,6 +105,33 @@ def price_of_vae(model: VAE, test: Data) -> dict[str, float]:
     return {"distortion": round(distortion, 3), "rate": round(rate, 3)}
 
 
+class LowerCodes(Codes):
+    """Lower codes of a VQ-VAE of two levels."""
+
+    def batch(self, index: Tensor) -> Tensor:
+        """[B, 1, 8, 8]."""
+        lower: Tensor = self.model.prior.split(self.model.codes(self.data.batch(index)))[1]
+        return lower
+
+
+def lower_codes(train: Data, test: Data) -> dict[str, Any]:
+    """What the lower codes cost without the upper ones, and the upper ones; no class is told or known."""
+    model, out = vqvae2_mnist(), OUT.with_name("code_sizes_lower")
+    load_checkpoint(model, "vqvae2_mnist")
+    seed_everything(0)
+    alone = grid_prior(8, model.codebooks[1].size)
+    minutes = stage(alone, LowerCodes(model, train, False), code_loss, PRIOR_STEPS, 3e-3, 0.995, out)
+    remove_run(out)
+    with torch.no_grad():
+        z = model.codes(test.fixed(seed=0).x)
+        upper, lower = model.prior.split(z)
+        both = by_class(model.prior, z).logsumexp(0).mean().item() - math.log(10)
+        first = by_class(model.prior.top, upper).logsumexp(0).mean().item() - math.log(10)
+        rate = -alone.eval().log_prob(lower).mean().item()
+    found = {"lower_alone": rate, "upper": -first, "lower_given_upper": first - both}
+    return {key: round(value, 3) for key, value in found.items()} | {"training_minutes": round(minutes, 1)}
+
+
 def run(name: str, train: Data, test: Data) -> dict[str, Any]:
     """Train one model, and say what codes and pixels of the test images cost."""
     kind, *length = name.split(" x")
@@ -146,7 +180,8 @@ def main() -> None:
     for name in names:
         runs = json.loads(OUT.read_text(encoding="utf-8"))["runs"] if OUT.exists() else {}
         if name not in runs:
-            save(runs | {name: run(name, train, test.subset(TEST))})
+            make = lower_codes if name == "lower codes" else functools.partial(run, name)
+            save(runs | {name: make(train, test.subset(TEST))})
 
 
 if __name__ == "__main__":

@@ -22,13 +22,17 @@ def tiny():
     return model.eval()
 
 
+def joint(model, x):
+    """log p(x, z) of all nine codes, [9, B]."""
+    z = torch.cartesian_prod(torch.arange(3), torch.arange(3)).float().view(9, 1, 1, 2)
+    given = torch.stack([model.quantizer.likelihood(c[None]).log_prob(x) for c in z])
+    return given + model.prior.log_prob(z)[:, None]
+
+
 def test_codes_in_doubt_estimate_the_likelihood_without_bias(tiny):
     x = torch.randint(2, (3, 1, 2, 4)).float()
-    z = torch.cartesian_prod(torch.arange(3), torch.arange(3)).float().view(9, 1, 1, 2)
     with torch.no_grad():
-        exact = (
-            torch.stack([tiny.quantizer.likelihood(c[None]).log_prob(x) for c in z]) + tiny.prior.log_prob(z)[:, None]
-        )
+        exact = joint(tiny, x)
         many = x.repeat_interleave(20_000, 0)
         codes, log_q = code_sizes.doubting(tiny, many, doubt=1.5)
         log_w = tiny.quantizer.likelihood(codes).log_prob(many) + tiny.prior.log_prob(codes) - log_q
@@ -47,7 +51,13 @@ def test_without_doubt_the_bound_is_that_of_the_certain_code(tiny, monkeypatch):
     with torch.no_grad():
         certain = -tiny.log_prob(x).mean().item()
     assert found["0"] == pytest.approx(certain, abs=1e-3) and found["1e-06"] == pytest.approx(certain, abs=1e-3)
-    assert abs(found["3"] - certain) > 0.05
+    with torch.no_grad():
+        squares = torch.cdist(tiny.quantizer.encoder(x)[:, :, 0].mT, tiny.codebook.vectors).square()  # [50, 2, 3]
+        q = (-squares / (3 * squares.amin(2).mean())).softmax(2)
+        q = (q[:, 0, :, None] * q[:, 1, None, :]).flatten(1).T  # of all nine codes, [9, 50]
+        exact = (q * (q.log() - joint(tiny, x))).sum(0).mean().item()
+    many = code_sizes.bounds_in_doubt(tiny, x.repeat(400, 1, 1, 1))
+    assert many["3"] == pytest.approx(exact, abs=0.05) and abs(exact - certain) > 0.2
 
 
 def test_runs_of_both_kinds(monkeypatch, tmp_path):
@@ -69,3 +79,24 @@ def test_runs_of_both_kinds(monkeypatch, tmp_path):
     same = code_sizes.same_vae(), code_sizes.vqvae_mnist(4)
     sizes = [sum(p.numel() for p in model.layers[0].decoder.parameters()) for model in same]
     assert sizes[0] == sizes[1]
+
+
+def test_upper_and_lower_codes_cost_what_both_do(monkeypatch, tmp_path):
+    torch.manual_seed(0)
+    few = Data(torch.randint(256, (64, 1, 28, 28), dtype=torch.uint8), torch.arange(64) % 10, "few", "stochastic")
+    monkeypatch.setattr(code_sizes, "PRIOR_STEPS", 2)
+    monkeypatch.setattr(code_sizes, "OUT", tmp_path / "code_sizes.json")
+    found = code_sizes.lower_codes(few, few)
+    model = code_sizes.vqvae2_mnist()
+    code_sizes.load_checkpoint(model, "vqvae2_mnist")
+    with torch.no_grad():
+        z = model.codes(few.fixed(seed=0).x)
+        each = torch.stack([model.prior.log_prob(z, torch.full((64,), y)).double() for y in range(10)])
+        top = z[:, :16].view(-1, 1, 4, 4)
+        tops = torch.stack([model.prior.top.log_prob(top, torch.full((64,), y)) for y in range(10)])
+    both = -(each.exp().mean(0)).log().mean().item()
+    assert found["upper"] + found["lower_given_upper"] == pytest.approx(both, abs=0.01)
+    assert found["upper"] == pytest.approx(-(tops.double().exp().mean(0)).log().mean().item(), abs=0.01)
+    assert 0.8 < found["lower_alone"] / (64 * math.log(64)) < 1.2  # hardly trained
+    lower = code_sizes.LowerCodes(model, few, False).batch(torch.arange(5))
+    assert lower.shape == (5, 1, 8, 8)
