@@ -390,18 +390,20 @@ assert torch.allclose(once, fifty, atol=1e-3)
 #
 # A vector moves only if some feature chooses it. Vectors that lie far from all features are chosen by none, do not move, and are chosen by none in the next batch. So a book of 512 may become a book of five. The number of codes in use is measured by the {term}`perplexity` of their shares $f_k$, $\exp(-\sum_k f_k \log f_k)$: the size of a book of the same entropy whose codes are all used equally often.
 #
-# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in five ways: the book by gradient (codebook loss) or as running means, from vectors $e_k \sim \mathcal{N}(0, I)$; running means that start on features of the first batch; and both of the first two with **restarts** {cite:p}`dhariwal2020`: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way had the better of two learning rates, and there are two seeds.
+# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in seven ways. The book learns by gradient (codebook loss) or as running means, and starts from vectors $e_k \sim \mathcal{N}(0, I)$ or from *small* ones with entries uniform on $[-1/K, 1/K]$; running means may also start on features of the first batch. The first two are tried with **restarts** {cite:p}`dhariwal2020` as well: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way had the better of two learning rates, and there are two seeds.
 #
-# **Predict, then run.** Rank the five by the number of codes in use after 500 steps, and guess the number for the two without help.
+# **Predict, then run.** Rank the seven by the number of codes in use after 500 steps, and guess that number for the ways without restarts.
 
-# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; two seeds for each way. A count that starts at 1 and is never added to falls below 0.1 after 230 batches: there the restarts set in. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, five pairs of curves. Without restarts they stay near three; the start on features falls from eighty to three and ends near five; with restarts they jump from three to about ninety between steps 200 and 250, when the running counts of unused codes have fallen to 0.1."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; two seeds for each way; the axis ends at 512, all codes. A count that starts at 1 and is never added to falls below 0.1 after 230 batches: there the restarts set in. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, seven pairs of curves. Without restarts they stay between two and seven; the start on features falls from eighty to three and ends near five; with restarts they jump from three to about ninety between steps 200 and 250, when the running counts of unused codes have fallen to 0.1."}} tags=["hide-input"]
 books = record("codebooks")
-ways, looks = {}, {}
+ways = {}
 for key, run in books["runs"].items():
     way, rate_tried, seed = key.split("; ")
     ways.setdefault(way, {}).setdefault(rate_tried, []).append(run)
 best = {way: max(rates.values(), key=len) for way, rates in ways.items()}
-styles = zip(best, (red, orange, sky, green, blue), (":", "--", "-.", "-", (0, (6, 1))))
+colours_of_ways = (red, orange, sky, green, blue, red, orange)
+lines_of_ways = (":", "--", "-.", "-", (0, (6, 1)), "-", (0, (4, 1, 1, 1)))
+styles = zip(best, colours_of_ways, lines_of_ways)
 fig, ax = plt.subplots(figsize=(6.4, 3.4))
 for way, colour, style in styles:
     for i, run in enumerate(best[way]):
@@ -424,10 +426,10 @@ for way, rates in ways.items():
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Without help two or three codes of 512 survive, by gradient and by running means alike: {prf:ref}`thm-dc-ema` says that the two are the same kind of step, and neither moves a vector that nobody chooses. A start on features doubles the number and no more, because the features move away while the encoder learns. Restarts bring more than a hundred, by either way.
+# Without restarts between two and seven codes of 512 survive, by gradient and by running means alike: {prf:ref}`thm-dc-ema` says that both take the same kind of step, and neither moves a vector that no feature chooses. A start near the features, small or on them, helps little, because the features move away while the encoder learns. With restarts more than a hundred codes are in use, either way.
 # :::
 #
-# A code that nobody uses costs nothing under a trained prior, so dead codes are no harm as such; what they take away is what the decoder is told. By the pixels given the codes, restarts are worth ten to twenty nats at the same number of steps. Between gradient and running means this race decides little: it is short, the higher of the two rates won everywhere, so a still higher one might win, and the running means have a second knob, $\gamma$, that we left at its customary 0.99. Within these limits the gradient with Adam was the faster one. Our models use running means with restarts.
+# A code that nobody uses costs nothing under a trained prior, so dead codes are no harm as such; what they take away is what the decoder is told. Measured by the pixels given the codes, restarts are worth 10 to 22 nats at the same number of steps. Between gradient and running means this race decides little: it is short, the higher of the two rates won everywhere, so a still higher one might win, and the running means have a second knob, $\gamma$, left at its customary 0.99. Within these limits the gradient with Adam was faster. The models below use running means, as is customary, with a start on features and restarts.
 #
 # ### Exercises of Part 1
 #
@@ -1067,13 +1069,15 @@ for name, runs in coded["runs"].items():
         line += f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}{run['initial_bits']:9} bits"
         print(line + f"{run['exact']!s:>9}")
 print("500 digits by others:", ", ".join(f"{k} {v}" for k, v in coded["others"].items()))
+whole_file = coded["runs"]["vae_mnist"][0]["bits"]
+print(f"500 digits by the VAE, all counted: {whole_file / 784:.2f} bits a pixel")
 
 # %% [markdown]
 # :::{dropdown} What to expect
 # Net, almost nothing changes from some 64 bins on: the width cancels. With 4 or 8 bins a bin is coarser than the posterior, and the median is a bad stand-in for the latent. The initial bits grow by one for each latent whenever $K$ doubles: 50 latents, so from 64 to 4,096 bins by some 300.
 # :::
 #
-# Net, the file is as long as the ELBO says: 128.9 bits a digit, and $-\mathcal{L}$ is 128.9 as well, over 500 digits. The dirty bits that ruined the table of random numbers do next to nothing here, since training has brought the aggregated posterior close to the prior. At 0.16 bits a pixel this is half of what gzip needs and well below bz2; {cite:t}`townsend2019` reported 0.19 for a VAE of 40 latents. The two layers agree with *their* ELBO just as well. (It is a worse one, as this model was trained for a minute.)
+# Net, the file is as long as the ELBO says, for both models. The dirty bits that spoiled the table of random numbers do next to nothing here, since training has brought the aggregated posterior close to the prior. With the initial bits the 500 digits take 130 bits each, 0.17 bits a pixel: half of what gzip needs, and well below bz2. {cite:t}`townsend2019` reported 0.19 for a VAE of 40 latents. (The two layers have the worse bound because that model was trained for one minute. *Not converged.*)
 #
 # The rows of 10 and of 100 tell of a limit. Images can go through the networks together, which is faster, and then all their first latents are chosen before any pixel has been pushed: the initial bits grow in proportion. With two layers {eq}`eq-dc-initial` has two terms to compare. In bins as narrow as these the upper latents of a digit ask for more bits than its pixels have brought, so the first layer's bits are not enough. `bits_back_encode` finds the number by a trial run on more bits than it could need. Exercise {ref}`ex-dc-swap` gives it too few, and shows what a dry stack costs.
 #
