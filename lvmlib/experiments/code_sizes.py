@@ -4,9 +4,9 @@
 
 The VQ-VAE of `codes_mnist` with books of 2 to 64 vectors, and a VAE with the same encoder and decoder, whose code is a
 Gaussian vector in place of a rounded one. The VAE takes as many steps as both stages of the VQ-VAE; "short" means a
-third of the steps. Of each VQ-VAE also the bound with an encoder that doubts, which gives codes near a feature a share too.
-"lower codes" is a prior of the lower codes of the stored `vqvae2_mnist` that is not told the upper ones.
-Each run is an entry of code_sizes.json; runs that are there are not made again.
+third of the steps. Of each VQ-VAE also the bound with an encoder that doubts, which gives codes near a feature a share
+too. "lower codes" is a prior of the lower codes of the stored `vqvae2_mnist` that is not told the upper ones. Each run
+is an entry of code_sizes.json; runs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ DOUBTS = (
     1.6,
     3.2,
     6.4,
-)  # in units of the mean squared distance of features and their vectors
+)  # unit: mean squared distance to a vector
 KINDS = ("vqvae 2", "vqvae 4", "vqvae 16", "vqvae 64", "vae")
 NAMES = (*KINDS, *(f"{kind} short" for kind in KINDS), "lower codes")
 
