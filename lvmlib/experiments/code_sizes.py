@@ -50,7 +50,7 @@ from lvmlib.latent import VAE, VQVAE
 from lvmlib.runs import remove_run
 
 OUT, FEW = SHIPPED / "code_sizes.json", 500
-DOUBTS = (
+DOUBTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # unit: mean squared distance to a vector
     0.05,
     0.1,
     0.2,
