@@ -51,15 +51,6 @@ from lvmlib.runs import remove_run
 
 OUT, FEW = SHIPPED / "code_sizes.json", 500
 DOUBTS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # unit: mean squared distance to a vector
-    0.05,
-    0.1,
-    0.2,
-    0.4,
-    0.8,
-    1.6,
-    3.2,
-    6.4,
-)  # unit: mean squared distance to a vector
 KINDS = ("vqvae 2", "vqvae 4", "vqvae 16", "vqvae 64", "vae")
 NAMES = (*KINDS, *(f"{kind} short" for kind in KINDS), "lower codes")
 
