@@ -69,11 +69,11 @@ with torch.no_grad():
     some_means = vqvae.reconstruct(some)
 
 # %% mystnb={"figure": {"caption": "Binary test digits (*above*), their codes (*middle*) and the mean of $p_\\theta(x \\mid z)$ given the codes alone (*below*). A code map is an 8x8 picture whose pixels are names: equal colours are equal codes, and similar colours mean nothing. The rim has codes of its own, since the convolutions pad with zeros there.", "name": "fig-dc-first"}, "image": {"alt": "Three rows of ten pictures. Above, speckled binary digits. In the middle, eight by eight mosaics of many colours in which the paper around each digit has few colours and the strokes have many. Below, smooth reconstructions of the same digits."}} tags=["hide-input"] tolerance={"figure": 0.1}
-colours = plt.get_cmap("tab20b")(np.linspace(0, 1, 20))[:, :3]
-colours = np.concatenate([colours, plt.get_cmap("tab20c")(np.linspace(0, 1, 20))[:, :3]])
-colours = np.concatenate([colours, plt.get_cmap("Set3")(np.linspace(0, 1, 24))[:, :3]])
-by_use = torch.bincount(some_codes.flatten().long(), minlength=64).argsort(descending=True)
-rank = by_use.argsort()  # the code used most gets the first colour
+palettes = {"tab20b": 20, "tab20c": 20, "Set3": 24}
+shades = [plt.get_cmap(name)(np.linspace(0, 1, n)) for name, n in palettes.items()]
+colours = np.concatenate(shades)[:, :3]
+uses = torch.bincount(some_codes.flatten().long(), minlength=64)
+rank = uses.argsort(descending=True).argsort()  # the most used gets the first colour
 
 
 def painted(codes):
@@ -260,7 +260,8 @@ decay = torch.optim.lr_scheduler.CosineAnnealingLR(adam, hand_steps)
 
 def pixel_nats(logits, x):
     """-log p(x|z) of coins, [B]."""
-    return F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum((1, 2, 3))
+    coins = torch.distributions.Bernoulli(logits=logits)
+    return -coins.log_prob(x).sum((1, 2, 3))
 
 
 for _ in range(hand_steps):
@@ -351,7 +352,7 @@ z = torch.cartesian_prod(*[torch.arange(K)] * places).double().view(-1, 1, 1, 2)
 with torch.no_grad():
     tiny.codebook.vectors.mul_(0.3), tiny.prior.logits.copy_(torch.randn(1, 1, 2, K))
     given = torch.stack([tiny.quantizer.likelihood(c[None]).log_prob(x) for c in z])
-    joint = tiny.prior.log_prob(z)[:, None] + given  # log p(x, z), [9 codes, 256 pictures]
+    joint = tiny.prior.log_prob(z)[:, None] + given  # log p(x, z), [9, 256]
     log_px, bound = joint.logsumexp(0), elbo(tiny, x)
     chosen = (tiny.codes(x).flatten(1) @ torch.tensor([3.0, 1.0]).double()).long()
     missed = -joint.log_softmax(0).gather(0, chosen[None])[0]  # -log p(c(x)|x)
@@ -364,7 +365,8 @@ with torch.no_grad():
     assert torch.allclose(log_px - bound, missed) and (missed > 0).all()
     assert torch.allclose(rate, H + divergence) and (P > 0).sum() > 2
     tiny.prior.logits.zero_()  # uniform
-    assert torch.allclose(elbo(tiny, x) + places * math.log(K), given[chosen, range(256)])
+    without_rate = elbo(tiny, x) + places * math.log(K)
+    assert torch.allclose(without_rate, given[chosen, range(256)])
 print(f"mean of log p(x) {data @ log_px:.3f}, of the bound {data @ bound:.3f} nats")
 most = places * math.log(K)
 print(f"rate {rate:.3f} = H(P) {H:.3f} + KL {divergence:.3f}; H(P) <= {most:.3f}")
@@ -482,7 +484,8 @@ assert attempt is None or abs(attempt - by_library) < 1e-5  # your solution
 
 # %% tags=["hide-cell"] tolerance={"rtol": 0.2}
 x = test_bits.x[:64].double()
-exact_nets = [copy.deepcopy(m).double() for m in (hand_encoder, hand_quantiser, hand_decoder)]
+nets = hand_encoder, hand_quantiser, hand_decoder
+exact_nets = [copy.deepcopy(net).double() for net in nets]
 exact_encoder, exact_quantiser, exact_decoder = exact_nets
 convolution = exact_encoder[-1].weight  # the last layer of the encoder
 direction = torch.randn(convolution.shape, generator=torch.Generator().manual_seed(0))
@@ -524,10 +527,12 @@ patches = chosen.T @ around.reshape(-1, 144) / chosen.sum(0)[:, None]
 patches = patches[by_share].view(64, 1, 12, 12)
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.9))
 left.bar(range(64), shares[by_share], color=blue, width=0.9)
-left.set(xlabel="code, most used first", ylabel="share", xlim=(-0.6, 63.6), yscale="log")
+left.set(xlabel="code, most used first", ylabel="share", yscale="log")
+left.set_xlim(-0.6, 63.6)
 image_grid(patches, columns=8, ax=right)
 plt.show()
-print(f"perplexity {perplexity(z, 64):.1f} of 64; the most used code: {shares.max():.0%}")
+print(f"perplexity {perplexity(z, 64):.1f} of 64;", end=" ")
+print(f"the most used code: {shares.max():.0%}")
 
 # %% [markdown]
 # **What it costs.** The bound of the model of {numref}`fig-dc-first`, beside three models from elsewhere in this course:
@@ -573,7 +578,8 @@ for name, run in sizes.items():
         colour = blue if "K" in label else orange
         ax.plot(*at, "o", color=colour, ms=4 if short else 8)
         if not short:
-            ax.annotate(label, at, xytext=(6, 4), textcoords="offset points", fontsize=9)
+            beside_it = {"xytext": (6, 4), "textcoords": "offset points"}
+            ax.annotate(label, at, fontsize=9, **beside_it)
 ax.set(xlabel="codes (nats)", ylabel="pixels (nats)", xlim=(0, 120), ylim=(35, 110))
 plt.show()
 
@@ -772,7 +778,8 @@ for name in ("plain_vae", "pixels_alone", "pixel_vae"):
     line = f"{name:14}{found['parameters']:10,}{found['test_nll_nats']:13.1f}"
     if "rate_nats" in found:
         line += f"{found['distortion_nats']:9.1f}{found['rate_nats']:8.1f}"
-        line += f"{found['first_500_iwae_50']:14.1f} (ELBO {found['first_500_elbo']:.1f})"
+        tight, loose = found["first_500_iwae_50"], found["first_500_elbo"]
+        line += f"{tight:14.1f} (ELBO {loose:.1f})"
     print(line + ("   exact" if name == "pixels_alone" else "   ELBO"))
 saved = record("decoder_pixels_alone")["test_nll_nats"] - found["distortion_nats"]
 print(f"{found['rate_nats']:.1f} nats of code save {saved:.1f} nats of pixels")
@@ -793,6 +800,7 @@ print(f"{found['rate_nats']:.1f} nats of code save {saved:.1f} nats of pixels")
 # %%
 pixel_vae = pixel_decoders.pixel_vae()
 load_checkpoint(pixel_vae, "decoder_pixel_vae")
+torch.manual_seed(0)
 trunk, pixel_cnn = pixel_vae.pair.decoder.network, pixel_vae.pair.decoder.density
 x = test_bits.x[:20]
 with torch.no_grad():
@@ -802,8 +810,8 @@ with torch.no_grad():
     log_p_x = pixel_cnn.log_prob(x, feature_map)  # a PixelCNN, given the map
     log_p_z = torch.distributions.Normal(0, 1).log_prob(z).sum(1)
     bound_by_hand = log_p_x + log_p_z - q.log_prob(z)
-    by_library = pixel_vae.likelihood(z).log_prob(x[None])[0] + pixel_vae.prior.log_prob(z)
-    by_library -= pixel_vae.posterior(x).log_prob(z)
+    by_library = pixel_vae.likelihood(z).log_prob(x[None])[0]
+    by_library += pixel_vae.prior.log_prob(z) - pixel_vae.posterior(x).log_prob(z)
 assert torch.allclose(bound_by_hand, by_library, atol=1e-3)
 print(f"bound of 20 digits: {-bound_by_hand.mean():.1f} nats")
 
@@ -815,16 +823,18 @@ torch.manual_seed(0)
 x = test_bits.x[[0, 1, 2, 4, 7]]
 with torch.no_grad():
     z = pixel_vae.posterior(x).sample()
-    again = pixel_vae.likelihood(z.repeat_interleave(5, 0)).sample(1)[0].view(5, 5, 1, 28, 28)
+    again = pixel_vae.likelihood(z.repeat_interleave(5, 0)).sample(1)
+    again = again.view(5, 5, 1, 28, 28)
     fresh = pixel_vae.sample(30).view(5, 6, 1, 28, 28)
 image_grid(torch.cat([x[:, None], again, fresh], 1).flatten(0, 1), columns=12)
 plt.show()
 x = test_bits.x[:100]
 with torch.no_grad():
     once, twice = pixel_vae.likelihood(pixel_vae.posterior(x).sample()).sample(2)
-pairs = {"at one code": (once, twice), "at codes of two digits": (once, twice.roll(1, 0))}
-for where, (a, b) in pairs.items():
-    apart = (a != b).flatten(1).sum(1).float()
+other = twice.roll(1, 0)  # that of another digit
+pairs = {"at one code": twice, "at codes of two digits": other}
+for where, partner in pairs.items():
+    apart = (once != partner).flatten(1).sum(1).float()
     error = apart.std() / len(apart) ** 0.5
     print(f"pixels that differ, two draws {where}: {apart.mean():.0f} +- {error:.0f}")
 
@@ -840,8 +850,9 @@ for where, (a, b) in pairs.items():
 models = {}
 for kind in ("squares", "pixels"):
     for width in (10, 100):
-        models[kind, width] = pixel_decoders.autoencoder(width, by_pixels=kind == "pixels")
-        load_checkpoint(models[kind, width], f"decoder_{kind}_{width}")
+        coder = pixel_decoders.autoencoder(width, by_pixels=kind == "pixels")
+        load_checkpoint(coder, f"decoder_{kind}_{width}")
+        models[kind, width] = coder
 grey_test = pixel_decoders.grey(load("mnist", valid=0)[2])
 x = grey_test.x[[2, 3, 8, 18, 33, 61]]
 blocks = []
@@ -898,7 +909,7 @@ for name, r in {"right": p_x, "wrong": wrong}.items():
 x = grey_test.x[:400]
 squares_between = lambda a, b: (a - b).square().sum((1, 2, 3)) / 49  # greys in [0, 1]
 torch.manual_seed(0)
-print("squared errors    other net's mean   own mean   draw   draw from draw   difference")
+print("squared errors   other net's mean  own mean  draw  draw from draw  difference")
 for width in (10, 100):
     mean = models["squares", width].mean(x)
     four = models["pixels", width].draws(x, 4)  # [4, 400, 1, 28, 28]
@@ -908,8 +919,8 @@ for width in (10, 100):
     own = to_data - to_draw / 2  # its expectation is that of the draws' mean
     excess, error = (to_draw - to_data).mean(), (to_draw - to_data).std() / 20
     print(f"{width:4} numbers {squares_between(mean, x).mean():17.2f}", end="")
-    print(f"{own.mean():14.2f}{to_data.mean():8.2f}{to_draw.mean():11.2f}", end="")
-    print(f"{excess:15.2f} +- {error:.2f}")
+    print(f"{own.mean():12.2f}{to_data.mean():7.2f}{to_draw.mean():11.2f}", end="")
+    print(f"{excess:12.2f} +- {error:.2f}")
 
 # %% [markdown]
 # With 10 numbers the code leaves much open: which way the stroke of a 5 runs, whether an 8 is closed. The mean shows all possibilities at once, as blur; each draw shows one of them, sharply. A draw is about twice as far from the original as the decoder's own mean (31.7 and 15.0), as the proposition demands. Is the PixelCNN *calibrated*? Nearly: with 10 numbers two draws are $1.7 \pm 0.3$ farther from each other than from the original, of 33.4 in all. They vary a little too much, as the draws of a decoder do that has not finished learning. (The test is necessary, not sufficient: a biased mean and too small a variance could balance.) The other network's mean is closer to the original still, 13.1, because squared error was all that this network was trained for, its code included. With 100 numbers little is left to decide, and the draws agree.
@@ -936,7 +947,8 @@ error_of = lambda y: ((y - x).square().sum((1, 2, 3)).mean() / 49).item()
 averaged = {n: error_of(sixteen[:n].mean(0)) for n in (1, 4, 16)}
 limit = (16 * averaged[16] - averaged[1]) / 15  # removes the term in 1 / n
 print("average of n draws:", *(f"{n}: {error:.2f}" for n, error in averaged.items()))
-print(f"limit {limit:.2f}; by squared error {error_of(models['squares', 10].mean(x)):.2f}")
+other_error = error_of(models["squares", 10].mean(x))
+print(f"limit {limit:.2f}; by squared error {other_error:.2f}")
 
 
 # %% [markdown]
@@ -1039,7 +1051,7 @@ toy_start = random.bytes(40) + b"\1"
 
 
 def there_and_back(message, layers, fair):
-    """Push all symbols and pop them again: net bits a symbol, and whether all is undone."""
+    """Push all, pop all: net bits a symbol, and whether everything is undone."""
     stack, lent = HandStack(toy_start), 0
     for x_i in message:
         for layer in range(layers):
@@ -1082,7 +1094,8 @@ for layers, q, delta in ((1, q_one, delta_one), (2, q_two, delta_two)):
     net, undone = there_and_back(message, layers, fair=True)
     dirty, undone_too = there_and_back(message, layers, fair=False)
     print(f"{layers} layer(s): -ELBO {cost:.2f} bits; fair coins {net:.2f}", end=" ")
-    print(f"+- {error:.2f}, what lies there {dirty:.2f}; undone {undone and undone_too}")
+    both_undone = undone and undone_too
+    print(f"+- {error:.2f}, what lies there {dirty:.2f}; undone {both_undone}")
     assert undone and undone_too and abs(net - cost) < 4 * error
 random_prior, Z = Z, slots((p_data @ q_z_x)[None])  # the aggregated posterior as prior
 cost_aggregated = (q_one * np.log2(q_z_x / (p_x_z * (p_data @ q_z_x)[:, None]).T)).sum()
@@ -1200,13 +1213,14 @@ for name, runs in coded["runs"].items():
     for run in (r for r in runs if r["bins"] in (16, 1024)):
         line = f"{name:18}{run['images']:6}{run['bins']:5}{run['rows']:6}"
         line += f"{run['bits']:8.1f}"
-        line += f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}{run['initial_bits']:9} bits"
+        line += f"{run['net_bits']:7.1f}{run['elbo_bits']:7.1f}"
+        line += f"{run['initial_bits']:9} bits"
         print(line + f"{run['exact']!s:>9}")
-print("500 digits by others:", ", ".join(f"{k} {v}" for k, v in coded["others"].items()))
+print("500 digits by others:", *(f"{k} {v}," for k, v in coded["others"].items()))
 whole_file = coded["runs"]["vae_mnist"][0]["bits"]
-print(f"500 digits by the VAE, all counted: {whole_file / 784:.2f} bits a pixel", end=";")
-weights_kb, files_kb = 2 * record("vae_mnist")["parameters"] / 1e3, whole_file * 500 / 8e3
-print(f" its weights {weights_kb:.0f} kB, these files {files_kb:.0f} kB")
+print(f"by the VAE, all counted: {whole_file / 784:.2f} bits a pixel;", end=" ")
+weights_kb = 2 * record("vae_mnist")["parameters"] / 1e3  # bfloat16
+print(f"the file {whole_file * 500 / 8e3:.0f} kB, its weights {weights_kb:.0f} kB")
 exact = record("gated_pixelcnn_mnist")["test_nll_nats"] / math.log(2)
 print(f"Gated PixelCNN of chapter 4, exact: {exact:.1f} bits a digit (10,000 digits)")
 
@@ -1305,9 +1319,9 @@ with torch.no_grad():
     density = vae.prior.distribution(torch.zeros(100, 1)).log_prob(q.sample((50,)))
     for bins in (1024, 4096):
         # narrow bins: H(q) of the bins is the cross-entropy of their count and density
-        width = math.log(bins) * 50 + density.mean(0)  # sum over latents of log(1 / delta)
+        width = math.log(bins) * 50 + density.mean(0)  # sum of log(1 / delta)
         extra = (entropy + width).mean() / math.log(2)
-        print(f"{bins} bins: {elbo_bits + extra:.0f} bits a digit, {elbo_bits:.0f} with")
+        print(f"{bins} bins: {elbo_bits + extra:.0f} bits, {elbo_bits:.0f} with")
 
 # %% [markdown]
 # :::{exercise} ★★★ Initial bits of two layers
