@@ -46,7 +46,7 @@ from lvmlib.experiments.codes_mnist import (
     vqvae2_mnist,
     vqvae_mnist,
 )
-from lvmlib.latent import VAE, VQVAE
+from lvmlib.latent import VAE, VQVAE, VQVAE2
 from lvmlib.runs import remove_run
 
 OUT, FEW = SHIPPED / "code_sizes.json", 500
@@ -108,10 +108,11 @@ def price_of_vae(model: VAE, test: Data) -> dict[str, float]:
 class LowerCodes(Codes):
     """Lower codes of a VQ-VAE of two levels."""
 
+    model: VQVAE2
+
     def batch(self, index: Tensor) -> Tensor:
         """[B, 1, 8, 8]."""
-        lower: Tensor = self.model.prior.split(self.model.codes(self.data.batch(index)))[1]
-        return lower
+        return self.model.prior.split(self.model.codes(self.data.batch(index)))[1]
 
 
 def lower_codes(train: Data, test: Data) -> dict[str, Any]:

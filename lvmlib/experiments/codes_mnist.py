@@ -134,8 +134,9 @@ def price(model: CodeModel, data: Data) -> dict[str, float]:
 def usage(model: CodeModel, data: Data) -> dict[str, Any]:
     """Perplexity of each level's codes over the first 10,000 images."""
     z = model.codes(data.subset(min(10_000, len(data))).fixed(seed=0).x)
-    if not isinstance(model, VQVAE2):
+    if isinstance(model, VQVAE):
         return {"perplexity": round(perplexity(z, model.codebook.size).item(), 1)}
+    assert isinstance(model, VQVAE2)
     levels = zip(model.prior.split(z), model.codebooks)
     return {"perplexity": [round(perplexity(codes, book.size).item(), 1) for codes, book in levels]}
 

@@ -233,6 +233,11 @@ class VQVAE2(CodeModel):
         super().__init__([TwoLevelQuantizer(encoder, top, bottom, decoder, books, prior, commitment)], prior)
 
     @property
+    def prior(self) -> TwoLevelPrior:
+        """p(z) of the codes of both levels."""
+        return cast(TwoLevelPrior, self.base)
+
+    @property
     def codebooks(self) -> tuple[Codebook, Codebook]:
         """The vectors of the upper and of the lower level."""
         return cast(TwoLevelQuantizer, self.quantizer).books
