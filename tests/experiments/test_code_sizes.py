@@ -69,7 +69,7 @@ def test_runs_of_both_kinds(monkeypatch, tmp_path):
     assert codes["uniform_rate"] == pytest.approx(64 * math.log(4), abs=1e-3) and codes["perplexity"] <= 4
     assert codes["rate"] < 1.1 * codes["uniform_rate"] and list(codes["in_doubt"]) == [
         "0",
-        *map(str, code_sizes.DOUBTS),
+        *map("{:g}".format, code_sizes.DOUBTS),
     ]
     steps = []
     monkeypatch.setattr(code_sizes, "stage", lambda model, source, loss, n, *rest: steps.append(n) or 0)
