@@ -110,7 +110,7 @@ plt.show()
 # (sec-dc-build)=
 # ## Part 1. Build: how do you train a network that rounds?
 #
-# Let $h = f_\phi(x)$ be the features, a vector $h_i \in \mathbb{R}^E$ for each of $D$ places, and $e_1, \dots, e_K$ the vectors of the book. The code, and what the decoder is told of it, are
+# Let $h = f_\phi(x)$ be the features, a vector $h_i \in \mathbb{R}^E$ for each of $D$ places, and $e_1, \dots, e_K$ the vectors of the codebook. The code, and what the decoder receives of it, are
 #
 # $$ z_i = c(h_i) = \arg\min_k \lVert h_i - e_k \rVert , \qquad p_\theta(x \mid z) = p_\theta(x \mid e_{z_1}, \dots, e_{z_D}) . $$ (eq-dc-quantise)
 #
@@ -120,7 +120,7 @@ plt.show()
 #
 # The {term}`commitment` term pulls the features towards their vectors, with $\beta = \frac14$ by custom. It keeps the pretence harmless: the gradient was computed at $e$ and is applied at $h$, so the two had better be close.
 #
-# And the book? No gradient of the likelihood reaches it, since $\tilde e$ passes its gradient to $h$. It needs a pull of its own, towards the features. One can add $\lVert \operatorname{stop}(h) - e_{c(h)} \rVert^2$, the **codebook loss**. Or one can do as $k$-means does and put each vector at the mean of the features that chose it, here a running mean over batches: with counts $n_k$ and sums $S_k$ of the features of a batch with code $k$ {cite:p}`vandenoord2017` (appendix A.1),
+# And the codebook? No gradient of the likelihood reaches it, since $\tilde e$ passes its gradient to $h$. It needs a pull of its own, towards the features. One can add $\lVert \operatorname{stop}(h) - e_{c(h)} \rVert^2$, the **codebook loss**. Or one can do as $k$-means does and put each vector at the mean of the features that chose it, here a running mean over batches: with counts $n_k$ and sums $S_k$ of the features of a batch with code $k$ {cite:p}`vandenoord2017` (appendix A.1),
 #
 # $$ N_k \leftarrow \gamma N_k + (1 - \gamma)\, n_k , \qquad m_k \leftarrow \gamma m_k + (1 - \gamma)\, S_k , \qquad e_k \leftarrow m_k / N_k . $$ (eq-dc-ema)
 #
@@ -237,7 +237,7 @@ assert restarts >= 10
 # %% [markdown]
 # ### Train it, and draw from it
 #
-# The data are binary digits; the grid has 8x8 places (the digit is padded to 32x32 and halved twice); the book has 64 vectors of 16 numbers. Everything is written out, and the line marked `the loss above` is {eq}`eq-dc-loss`.
+# The data are binary digits; the grid has 8x8 places (the digit is padded to 32x32 and halved twice); the codebook has 64 vectors of 16 numbers. Everything is written out, and the line marked `the loss above` is {eq}`eq-dc-loss`.
 
 # %%
 seed_everything(0)
@@ -333,7 +333,7 @@ print(f"ink of a draw {ink[0]} pixels, of a test digit {ink[1]}")
 #
 # How far the bound falls short is known from {doc}`chapter 4 <04_pixel_models>` ({prf:ref}`thm-pix-codes`): $\log p(x) - \mathcal{L}(x) = -\log p(c(x) \mid x)$, the surprise of the chosen code under the model's own posterior. Importance weighting ({doc}`chapter 9 <09_iwae>`) with this $q$ cannot reduce it.
 #
-# So the first stage is aimed at the ELBO under the uniform prior, *up to its constant*, less the penalty. The penalty belongs to no bound: it serves the gradient. Nor is the gradient that of the ELBO, which is 0 in the encoder almost everywhere. What is guaranteed is this: whatever encoder, decoder and book come out of stage one, and whatever prior out of stage two, **{eq}`eq-dc-goal` evaluated at them is a bound on $\log p(x)$**.
+# So the first stage is aimed at the ELBO under the uniform prior, *up to its constant*, less the penalty. The penalty belongs to no bound: it serves the gradient. Nor is the gradient that of the ELBO, which is 0 in the encoder almost everywhere. What is guaranteed is this: whatever encoder, decoder and codebook come out of stage one, and whatever prior out of stage two, **{eq}`eq-dc-goal` evaluated at them is a bound on $\log p(x)$**.
 #
 # **Predict, then run.** Under the uniform prior the 64 codes of a digit cost $64 \log 64 = 266.2$ nats. Guess what is left of that under the trained prior, and by how many nats 50 draws improve the bound. (The second cell below answers; the first checks the theorem.)
 
@@ -363,7 +363,7 @@ with torch.no_grad():
     rate = -(data * log_prior[chosen]).sum()
     divergence = (torch.special.xlogy(P, P) - P * log_prior).sum()
     assert torch.allclose(log_px - bound, missed) and (missed > 0).all()
-    assert torch.allclose(rate, H + divergence) and (P > 0).sum() > 2
+    assert torch.allclose(rate, H + divergence) and rate > H and (P > 0).sum() > 2
     tiny.prior.logits.zero_()  # uniform
     without_rate = elbo(tiny, x) + places * math.log(K)
     assert torch.allclose(without_rate, given[chosen, range(256)])
@@ -396,7 +396,7 @@ assert torch.allclose(once, fifty, atol=1e-3)
 #
 # A vector moves only if some feature chooses it. Vectors that lie far from all features are chosen by none, do not move, and are chosen by none in the next batch. So a large codebook may end with a few vectors in use. How many are *effectively* in use is measured by the {term}`perplexity` of their shares $f_k$, $\exp(-\sum_k f_k \log f_k)$: the size of a codebook with the same entropy whose codes are all used equally often.
 #
-# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in seven ways. The book learns by gradient (codebook loss) or as running means, and starts from vectors $e_k \sim \mathcal{N}(0, I)$ or from *small* ones with entries uniform on $[-1/K, 1/K]$; running means may also start on features of the first batch. The first two are tried with **restarts** {cite:p}`dhariwal2020` as well: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way is shown at the better of two learning rates, and there are two seeds.
+# `python -m lvmlib.experiments.codebooks` trained our VQ-VAE with $K = 512$ in seven ways. The codebook learns by gradient (codebook loss) or as running means, and starts from vectors $e_k \sim \mathcal{N}(0, I)$ or from *small* ones with entries uniform on $[-1/K, 1/K]$; running means may also start on features of the first batch. The first two are tried with **restarts** {cite:p}`dhariwal2020` as well: a code whose running count $N_k$ falls below 0.1 per batch is put on a feature drawn from the batch. All else is the same, each way is shown at the better of two learning rates, and there are two seeds.
 #
 # **Predict, then run.** Rank the seven by the perplexity after 500 steps, and guess its size for the ways without restarts.
 
@@ -443,7 +443,7 @@ for way, rates in ways.items():
 #
 # :::{exercise} ★ Perplexity
 # :label: ex-dc-perplexity
-# Fill the gap: the perplexity of a tensor of codes. What is it for codes that are uniform over half of the book? And why can the perplexity of one batch mislead?
+# Fill the gap: the perplexity of a tensor of codes. What is it for codes that are uniform over half of the codebook? And why can the perplexity of one batch mislead?
 # :::
 
 
@@ -558,11 +558,11 @@ for label, stored in known.items():
 # (sec-dc-loose)=
 # ### Why is the bound so loose?
 #
-# There are four suspects: short training, too large a code, a decoder that draws each pixel independently, and an encoder without doubt. `python -m lvmlib.experiments.code_sizes` examined them one by one, with the networks, data and steps of the model above. The book has $K = 2$, 4, 16 or 64 vectors; some models took only a third of the steps; and a **VAE** with the *same* encoder and decoder has a Gaussian vector of 16 numbers for each place in place of a rounded one, with prior $\mathcal{N}(0, I)$.
+# There are four suspects: short training, too large a code, a decoder that draws each pixel independently, and a deterministic encoder. `python -m lvmlib.experiments.code_sizes` examined them one by one, with the networks, data and steps of the model above. The codebook has $K = 2$, 4, 16 or 64 vectors; some models took only a third of the steps; and a **VAE** with the *same* encoder and decoder has a Gaussian vector of 16 numbers for each place in place of a rounded one, with prior $\mathcal{N}(0, I)$.
 #
-# **Predict, then run.** Stage one of a VQ-VAE ignores the price of its codes. Does the bound get better or worse as the book shrinks from 64 to 2 vectors?
+# **Predict, then run.** Stage one of a VQ-VAE ignores the price of its codes. Does the bound get better or worse as the codebook shrinks from 64 to 2 vectors?
 
-# %% mystnb={"figure": {"caption": "What codes and pixels cost, for books of 2 to 64 vectors and for a VAE with the same networks; small marks: a third of the steps. Thin lines join equal bounds, the sum of both (*lower left is better*). First 2,000 test digits. *Not converged.*", "name": "fig-dc-sizes"}, "image": {"alt": "A plane with nats of codes across and nats of pixels upward. The points for books of 64, 16, 4 and 2 vectors run from the lower right to the upper left; four vectors lie on the lowest of the slanted lines of equal sum, sixty-four on the highest. The VAE lies between. The small marks of the shorter runs lie close to the large ones."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What codes and pixels cost, for codebooks of 2 to 64 vectors and for a VAE with the same networks; small marks: a third of the steps. Thin lines join equal bounds, the sum of both (*lower left is better*). First 2,000 test digits. *Not converged.*", "name": "fig-dc-sizes"}, "image": {"alt": "A plane with nats of codes across and nats of pixels upward. The points for codebooks of 64, 16, 4 and 2 vectors run from the lower right to the upper left; four vectors lie on the lowest of the slanted lines of equal sum, sixty-four on the highest. The VAE lies between. The small marks of the shorter runs lie close to the large ones."}} tags=["hide-input"]
 sizes = record("code_sizes")["runs"]
 found = record("vqvae_mnist")
 sizes["vqvae 64"] = {**found, **found["test"], "uniform_rate": 64 * math.log(64)}
@@ -634,7 +634,7 @@ for name in ("vqvae 16", "vqvae 4"):
     print(f"best of {len(tried) - 1} doubts {min(tried.values()):.1f}")
 
 # %% [markdown]
-# Some doubt is worth having, but only a little: a fraction of a nat with 64 vectors, and about 2 nats with 16 or 4. (Doubt of another shape may be worth more.) An encoder without doubt gets nothing back for codes that would have done as well; what a VAE gets back is measured in Part 4.
+# Some doubt is worth having, but only a little: a fraction of a nat with 64 vectors, and about 2 nats with 16 or 4. (Doubt of another shape may be worth more.) A deterministic encoder gets nothing back for codes that would have done as well; what a VAE gets back is measured in Part 4.
 #
 # So the cause is in the main the size of the code, and a VQ-VAE is no worse a density model than a VAE by nature. The draws below come from the model with 64 vectors, whose reconstructions are the best and whose bound is the worst: a pixel model has planned them over 64 places instead of 784.
 #
@@ -655,7 +655,7 @@ print(f"ink {ink[0]} and {ink[1]} pixels")
 # (sec-dc-two)=
 # ### *Optional:* two levels, and a class
 #
-# A VQ-VAE-2 {cite:p}`razavi2019` has codes on two grids. The encoder works from the top down: features $f(x)$ on the fine grid are condensed to the coarse one and rounded to the upper codes $z_1$; then the lower codes $z_2$ are made from $f(x)$ *and* the vectors of $z_1$, so that they only have to say what the upper ones have not said. The decoder is told both. The bound is {eq}`eq-dc-goal` with $z = (z_1, z_2)$ and a prior in two factors, each a pixel model, the lower one told the upper codes as a map, and both told the class $y$:
+# A VQ-VAE-2 {cite:p}`razavi2019` has codes on two grids. The encoder works from the top down: features $f(x)$ on the fine grid are condensed to the coarse one and rounded to the upper codes $z_1$; then the lower codes $z_2$ are made from $f(x)$ *and* the vectors of $z_1$, so that they only have to say what the upper ones have not said. The decoder receives both. The bound is {eq}`eq-dc-goal` with $z = (z_1, z_2)$ and a prior in two factors, each a pixel model, the lower one given the upper codes as a map, and both given the class $y$:
 #
 # $$ \log p_\theta(x \mid y) \ge \log p_\theta(x \mid z_1, z_2) + \log p(z_2 \mid z_1, y) + \log p(z_1 \mid y) . $$ (eq-dc-two)
 #
@@ -761,7 +761,7 @@ assert attempt is None or abs(attempt - apart) < 1e-6  # your solution
 # (sec-dc-decoders)=
 # ## Part 3. Decode: what does a code keep when the decoder is a pixel model?
 #
-# In Parts 1 and 2 the pixel model drew the code and the decoder painted independent pixels. Now the roles are swapped: the code is a vector again, and $p_\theta(x \mid z)$ is a pixel model that is told $z$ through a map of features,
+# In Parts 1 and 2 the pixel model drew the code and the decoder painted independent pixels. Now the roles are swapped: the code is a vector again, and $p_\theta(x \mid z)$ is a pixel model that is given $z$ as a map of features,
 #
 # $$ p_\theta(x \mid z) = \prod_{t=1}^{784} p_\theta(x_t \mid x_{<t}, h(z)) . $$ (eq-dc-pixel-decoder)
 #
@@ -1090,7 +1090,9 @@ p_two = p_x_z.T[:, :, None] * (p_z_w.T * p_w)
 delta_two = np.log2(q_two / share[:, None, None] / p_two)
 for layers, q, delta in ((1, q_one, delta_one), (2, q_two, delta_two)):
     cost = (q * delta).sum()  # minus the ELBO of the message, bits
-    error = ((q * (delta - cost) ** 2).sum() / len(message)) ** 0.5
+    centre = (q * delta).reshape(5, -1).sum(1) / share  # of each x, whose number is fixed
+    centre = centre.reshape(5, *[1] * (q.ndim - 1))
+    error = ((q * (delta - centre) ** 2).sum() / len(message)) ** 0.5
     net, undone = there_and_back(message, layers, fair=True)
     dirty, undone_too = there_and_back(message, layers, fair=False)
     print(f"{layers} layer(s): -ELBO {cost:.2f} bits; fair coins {net:.2f}", end=" ")
@@ -1377,7 +1379,7 @@ assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 #   - codes die unless they are restarted
 #   - `Codebook(restart=...)`, `perplexity`
 # * - {numref}`fig-dc-sizes`
-#   - the size of the book decides how loose the bound is
+#   - the size of the codebook decides how loose the bound is
 #   - `distortion_and_rate`
 # * - {numref}`fig-dc-classes`
 #   - two levels of codes, a prior for each, told the class
@@ -1434,7 +1436,7 @@ for name, stored, how, steps, code in lines:
 print("* far from converged")
 
 # %% [markdown]
-# Read it with the caution that the book has asked for all along: training times differ by a factor of more than a hundred, a loose bound says little about $p_\theta$, and no row is best in every column. What cannot be put in numbers:
+# Read it with the caution that this course has asked for all along: training times run from one minute to an hour, a loose bound says little about $p_\theta$, and no row is best in every column. What cannot be put in numbers:
 #
 # :::{list-table} The families of this book, by what they offer and what they require.
 # :header-rows: 1
