@@ -591,6 +591,7 @@ for name in compared:
     line += f"{run['rate'] + run['distortion']:8.1f}"
     print(line + (f"{used:13.1f}" if used else ""))
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
 # Better. With 16 vectors the same networks come to 102.2 nats and with 4 to 103.4, where 64 vectors need 132.3.
@@ -605,6 +606,7 @@ for name in compared:
 # **Training** was equally short for all of them, one seed each and no rate tuned. What more of it would change is not measured here.
 #
 # The last suspect can be questioned without any training. Give the same model an encoder *with* doubt: $q(z_i = k \mid x) \propto \exp(-\lVert h_i - e_k \rVert^2 / \tau)$, independently at each place. Any $q$ gives a bound, and $\tau \to 0$ is the certain code.
+
 
 # %% tolerance={"rtol": 0.03}
 def doubtful_bound(model, x, doubt):
