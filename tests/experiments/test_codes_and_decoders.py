@@ -58,16 +58,27 @@ def test_a_run_of_a_book_and_the_better_rate(few, monkeypatch):
     x = few.fixed(seed=0).x
     found = codebooks.run(codebooks.WAYS["running means, start on features"], 1e-3, 0, few, x, x)
     assert len(found["perplexity_of_200"]) == 2 and found["valid_distortion"] == found["test_distortion"] < 600
-    small = codebooks.model()
-    codebooks.make_small(small.codebook)
-    assert 1 / 600 < small.codebook.vectors.abs().max() <= 1 / 512 and torch.equal(
-        small.codebook.sums, small.codebook.vectors
-    )
     runs = {"a; 0.001; 0": {"valid_distortion": 2.0}, "a; 0.003; 0": {"valid_distortion": 1.0}}
     assert codebooks.best_rate(runs, "a") == 3e-3
     gradient, means = (codebooks.model(**codebooks.WAYS[way]) for way in ("gradient", "running means"))
     assert sum(p is gradient.codebook.vectors for p in gradient.parameters()) == 1
     assert all(p is not means.codebook.vectors for p in means.parameters())
+
+
+def test_a_small_start_has_small_vectors_in_its_way_alone(few, monkeypatch):
+    small = codebooks.model()
+    codebooks.make_small(small.codebook)
+    vectors = small.codebook.vectors
+    assert 1 / 600 < vectors.max() <= 1 / 512 and -1 / 512 <= vectors.min() < -1 / 600
+    assert torch.equal(small.codebook.sums, vectors)
+    monkeypatch.setattr(codebooks, "STEPS", 1)
+    monkeypatch.setattr(codebooks, "BATCH", 10)
+    made: list[object] = []
+    monkeypatch.setattr(codebooks, "make_small", made.append)
+    x = few.fixed(seed=0).x[:5]
+    for way, times in (("gradient", 0), ("gradient, small start", 1)):
+        codebooks.run(codebooks.WAYS[way], 1e-3, 0, few, x, x)
+        assert len(made) == times
 
 
 def test_grey_levels_and_the_two_decoders_share_their_trunk(few):
