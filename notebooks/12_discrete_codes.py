@@ -278,7 +278,7 @@ with torch.no_grad():
     hand_codes, vectors, _ = hand_quantiser(hand_encoder(x))
     hand_distortion = pixel_nats(hand_decoder(vectors), x).mean()
 print(f"pixels given their codes: {hand_distortion:.1f} nats of 784 log 2 = 543.4")
-print(f"perplexity of the codes: {perplexity(hand_codes, 64):.0f} of 64")
+print(f"perplexity of the codes: {perplexity(hand_codes, 64):.1f} of 64")
 
 # %% [markdown]
 # So far this is an autoencoder with rounded codes. To draw from it we need a prior: the encoder is frozen, its codes become a data set of 8x8 pictures with 64 values, and a small Gated PixelCNN learns them. One thing differs from a picture of grey levels. **A code is a name, not a magnitude**: code 7 is not more than code 3, so each enters the network as a learned vector (`embedding=True`) and not as a number.
@@ -297,16 +297,16 @@ history = fit(hand_prior, code_maps, steps=500 * SCALE, progress=False, **option
 # %% mystnb={"figure": {"caption": "What half a minute of training buys. Left: test digits. Right: draws from our own model, none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged*: strokes are there, and some whole digits.", "name": "fig-dc-hand"}, "image": {"alt": "Two grids of six rows of eight speckled pictures. On the left binary digits; on the right strokes and loops, some of which form digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
 torch.manual_seed(0)
 with torch.no_grad():
-    drawn = hand_prior.sample(48)[:, 0].long()  # [48, 8, 8]
+    drawn = hand_prior.sample(240)[:, 0].long()  # [240, 8, 8]
     logits = hand_decoder(hand_quantiser.e[drawn].movedim(-1, 1))
     hand_draws = torch.bernoulli(logits.sigmoid())
     hand_rate = -hand_prior.log_prob(hand_codes[:, None].float()).mean()
-beside(test_bits.x[:48], hand_draws)
+beside(test_bits.x[:48], hand_draws[:48])
 plt.show()
 print(f"codes: {hand_rate:.1f} nats; uniform over 64 values {64 * math.log(64):.1f}")
 print(f"so -log p(x) is at most {hand_distortion + hand_rate:.1f} nats")
-ink = [f"{pixels.sum((1, 2, 3)).mean():.0f}" for pixels in (hand_draws, test_bits.x)]
-print(f"ink of a draw {ink[0]} pixels, of a test digit {ink[1]}")
+ink = hand_draws.mean() / test_bits.x.mean()
+print(f"ink of 240 draws: {ink:.2f} times that of the test digits")
 
 # %% [markdown]
 # (sec-dc-objective)=
@@ -400,7 +400,7 @@ assert torch.allclose(once, fifty, atol=1e-3)
 #
 # **Predict, then run.** Rank the seven by the perplexity after 500 steps, and guess its size for the ways without restarts.
 
-# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; two seeds for each way; the axis ends at 512, all codes. A count that starts at 1 and is never added to falls below 0.1 after 230 batches: there the restarts set in. Until then the first two ways coincide with their restarted twins. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, seven pairs of curves. Without restarts they stay between two and seven; the start on features falls from eighty to three and ends near five; with restarts they jump from three to about ninety between steps 200 and 250, when the running counts of unused codes have fallen to 0.1."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Perplexity of the codes of 200 validation digits while training, $K = 512$; two seeds for each way; the axis ends at 512, all codes. A count that starts at 1 and is never added to falls below 0.1 after 230 batches: there the restarts set in. Until then the first two ways coincide with their restarted twins. *Not converged.*", "name": "fig-dc-dead"}, "image": {"alt": "Perplexity from one to five hundred on a logarithmic axis against the training step, seven pairs of curves. Without restarts they rise from one to between two and seven; the start on features falls from eighty to three and ends near five; with restarts they jump from below three to between seventy-five and ninety between steps 200 and 250, when the running counts of unused codes have fallen to 0.1."}} tags=["hide-input"]
 books = record("codebooks")
 ways = {}
 for key, run in books["runs"].items():
@@ -645,9 +645,8 @@ beside(test_bits.x[:48], vq_draws)
 plt.show()
 with torch.no_grad():
     of_draws, of_data = (-elbo(vqvae, x).mean() for x in (vq_draws, test_bits.x[:500]))
-print(f"bound of the draws {of_draws:.0f} nats, of test digits {of_data:.0f};", end=" ")
-ink = [f"{x.sum((1, 2, 3)).mean():.0f}" for x in (vq_draws, test_bits.x)]
-print(f"ink {ink[0]} and {ink[1]} pixels")
+print(f"bound of the draws {of_draws:.1f} nats, of test digits {of_data:.1f};", end=" ")
+print(f"ink {vq_draws.mean() / test_bits.x.mean():.2f} times that of the test digits")
 
 # %% [markdown]
 # (sec-dc-two)=
@@ -659,7 +658,7 @@ print(f"ink {ink[0]} and {ink[1]} pixels")
 #
 # Ours has 4x4 upper and 8x8 lower codes, 64 values each. {numref}`fig-dc-classes` draws from it, a row for each class.
 
-# %% mystnb={"figure": {"caption": "Class-conditional draws of the VQ-VAE-2, none selected, a row for each class: upper codes, lower codes given these, pixels given both. Left: a test digit of the class. *Not converged.*", "name": "fig-dc-classes"}, "image": {"alt": "Ten rows of nine pictures. The first in each row is a test digit, the other eight are generated digits; most of them belong to the class of their row, a few are no digits."}} tolerance={"draws": ["columns 2-9"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Class-conditional draws of the VQ-VAE-2, none selected, a row for each class: upper codes, lower codes given these, pixels given both. Left: a test digit of the class. *Not converged.*", "name": "fig-dc-classes"}, "image": {"alt": "Ten rows of nine pictures. The first in each row is a test digit, the other eight are drawn. About two thirds look like the class of their row, best among the noughts, ones and sixes; the others are malformed or no digits, most of all among the eights."}} tolerance={"draws": ["columns 2-9"], "rtol": 0.1}
 two_levels = codes_mnist.vqvae2_mnist()
 two_record = load_checkpoint(two_levels, "vqvae2_mnist")
 torch.manual_seed(0)
@@ -701,16 +700,15 @@ print(f"upper codes {upper_nats:.1f} nats, lower ones given these", end=" ")
 print(f"{all_nats - upper_nats:.1f}; in all, with the pixels, {-given.mean():.1f}")
 print(f"not told the class {-unknown.mean():.1f};", end=" ")
 print(f"right class for {(each.argmax(0) == labels).sum()} of 200 digits")
-if "lower codes" in sizes:
-    alone = sizes["lower codes"]
-    print(f"2,000 digits, no class: upper {alone['upper']:.1f},", end=" ")
-    print(f"lower given these {alone['lower_given_upper']:.1f},", end=" ")
-    print(f"lower alone {alone['lower_alone']:.1f} nats")
+alone = sizes["lower codes"]
+print(f"2,000 digits, no class: upper {alone['upper']:.1f},", end=" ")
+print(f"lower given these {alone['lower_given_upper']:.1f},", end=" ")
+print(f"lower alone {alone['lower_alone']:.1f} nats")
 assert (given - unknown <= math.log(10) + 1e-4).all()
 
 
 # %% [markdown]
-# The two levels together write 21 nats more than one level, for pixels that are no better. Nothing in stage one asks two levels to share the work, or to be brief; each writes down all that fits, and a larger code made the bound worse in {numref}`fig-dc-sizes` too. (One seed, *not converged*, and with the same steps there are twice as many weights to train.) {cite:t}`razavi2019` made two levels for pictures of 256x256 pixels, with grids of 32 and 64, where one pixel model does not see far enough, and judged them by their samples.
+# The two levels together write 21 nats more than one level, for pixels that are no better. The last line shows how little they share the work: given the upper codes, the lower ones cost 31 nats less than under a prior of their own, and the upper ones cost 33. The saving does not quite pay for them, so nearly all that the upper codes say is in the lower codes too, although both the lower encoder and the decoder are shown the upper vectors. (The prior of the lower codes alone had as many steps, and no classes.) Nothing in stage one asks two levels to share the work, or to be brief; each writes down all that fits, and a larger code made the bound worse in {numref}`fig-dc-sizes` too. (One seed, *not converged*, and with the same steps there are twice as many weights to train.) {cite:t}`razavi2019` made two levels for pictures of 256x256 pixels, with grids of 32 and 64, where one pixel model does not see far enough, and judged them by their samples.
 #
 # What does carry over is the control: one row, one class, in most of the draws. The class is worth 1.9 of the $\log 10 = 2.3$ nats that it may be worth at most, and the prior of codes recognises nine digits in ten, although it was trained to draw and not to classify.
 #
@@ -1183,7 +1181,7 @@ for x in hundred:
     encode(fast, vae, x)
 inside = Stack(by_library[2:])  # behind the number of images
 inside.pop(slots(np.full(128, 1 / 128)))  # the seal
-print(f"{len(by_library):,} bytes; the same but for number and seal:", end=" ")
+print(f"{len(by_library) / 1000:.2f} kB; the same but for number and seal:", end=" ")
 print(inside.to_bytes() == fast.to_bytes())
 pictures, returned = bits_back_decode(vae, by_library, bins=BINS)
 assert torch.equal(pictures, hundred) and returned == initial
@@ -1357,7 +1355,8 @@ too_few = enough[round(100 * (asked - pushed_bits).item() / 8) :]
 dry = bits_back_encode(deep, hundred, rows=100, initial=too_few)
 for name, file, lent in (("enough", coded_at_once, enough), ("too few", dry, too_few)):
     net = 8 * (len(file) - len(lent)) / 100
-    print(f"{name:>7}: {8 * len(lent) / 100:.0f} initial bits a digit, {net:.1f} net")
+    print(f"{name:>7}: {8 * len(lent) / 1000:.1f} kbit to start with,", end=" ")
+    print(f"{net:.1f} bits a digit net")
 print(f"-ELBO {-deep.log_weights(hundred, 20).mean().item() / math.log(2):.1f} bits")
 assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 
