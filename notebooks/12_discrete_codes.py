@@ -116,13 +116,23 @@ plt.show()
 #
 # Rounding has slope 0 wherever it has one, so no gradient reaches the encoder. The remedy is the {term}`straight-through` gradient, which {doc}`chapter 10 <10_gradient_estimators>` used for binary draws, measured, and found biased. Here it skips the rounding: the forward pass uses $e$, the backward pass pretends that it was $h$. In code `h + (e - h).detach()`, in symbols
 #
-# $$ \tilde e = h + \operatorname{stop}(e_{c(h)} - h) , \qquad \operatorname{loss}(x) = \underbrace{-\log p_\theta(x \mid \tilde e)}_{\text{decoder, encoder}} + \underbrace{\beta\, \lVert h - \operatorname{stop}(e_{c(h)}) \rVert^2}_{\text{commitment}} . $$ (eq-dc-loss)
+# $$
+# \begin{aligned}
+# \tilde e &= h + \operatorname{stop}(e_{c(h)} - h) , \\
+# \operatorname{loss}(x) &= \underbrace{-\log p_\theta(x \mid \tilde e)}_{\text{decoder, encoder}} + \underbrace{\beta\, \lVert h - \operatorname{stop}(e_{c(h)}) \rVert^2}_{\text{commitment}} .
+# \end{aligned}
+# $$ (eq-dc-loss)
 #
 # The {term}`commitment` term pulls the features towards their vectors, with $\beta = \frac14$ by custom. It keeps the pretence harmless: the gradient was computed at $e$ and is applied at $h$, so the two had better be close.
 #
 # And the codebook? No gradient of the likelihood reaches it, since $\tilde e$ passes its gradient to $h$. It needs a pull of its own, towards the features. One can add $\lVert \operatorname{stop}(h) - e_{c(h)} \rVert^2$, the **codebook loss**. Or one can do as $k$-means does and put each vector at the mean of the features that chose it, here a running mean over batches: with counts $n_k$ and sums $S_k$ of the features of a batch with code $k$ {cite:p}`vandenoord2017` (appendix A.1),
 #
-# $$ N_k \leftarrow \gamma N_k + (1 - \gamma)\, n_k , \qquad m_k \leftarrow \gamma m_k + (1 - \gamma)\, S_k , \qquad e_k \leftarrow m_k / N_k . $$ (eq-dc-ema)
+# $$
+# \begin{aligned}
+# N_k &\leftarrow \gamma N_k + (1 - \gamma)\, n_k , \qquad m_k \leftarrow \gamma m_k + (1 - \gamma)\, S_k , \\
+# e_k &\leftarrow m_k / N_k .
+# \end{aligned}
+# $$ (eq-dc-ema)
 #
 # These look like two methods. They are one method with two step sizes.
 #
@@ -322,7 +332,12 @@ print(f"ink of 240 draws: {ink:.2f} times that of the test digits")
 # 2. Under the uniform prior $\operatorname{KL}(q \Vert p) = D \log K$ for every $x$, $\theta$ and $c$.
 # 3. Let $x \sim p_{\mathrm{d}}$, and let $P(z)$ be the distribution of $c(x)$ with entropy $H(P)$. Then
 #
-# $$ \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] = H(P) + \operatorname{KL}(P \Vert p) , \qquad H(P) = I(x; z) \le D \log K . $$ (eq-dc-rate)
+# $$
+# \begin{aligned}
+# \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] &= H(P) + \operatorname{KL}(P \Vert p) , \\
+# H(P) &= I(x; z) \le D \log K .
+# \end{aligned}
+# $$ (eq-dc-rate)
 #
 # Among all priors $p = P$ is best, and training the prior improves the bound by $\operatorname{KL}(P \Vert \text{uniform}) = D \log K - H(P)$ at most.
 # :::
@@ -1023,7 +1038,12 @@ print("pushed back:", stack.s.to_bytes(24, "little")[:-1].decode())
 # :label: thm-dc-bits-back
 # Let $z$ be discrete, and let the stack be ideal: pushing (popping) a symbol of probability $p$ makes it $-\log_2 p$ bits longer (shorter), and each undoes the other. Let the bits that a pop reads be *fair coins*, independent of $x$ and of what was popped before, so that popping under $q$ is a draw from $q$. Let $q(z \mid x) > 0$ only where $p(z)\, p_\theta(x \mid z) > 0$. Then the three steps can be undone, and coding $x$ lengthens the stack by
 #
-# $$ \Delta(x, z) = \log_2 q(z \mid x) - \log_2 p_\theta(x \mid z) - \log_2 p(z) \text{ bits}, \qquad \mathbb{E}_{q(z \mid x)}[\Delta(x, z)] = - \frac{\mathcal{L}(x)}{\ln 2} . $$ (eq-dc-net)
+# $$
+# \begin{aligned}
+# \Delta(x, z) &= \log_2 q(z \mid x) - \log_2 p_\theta(x \mid z) - \log_2 p(z) \text{ bits}, \\
+# \mathbb{E}_{q(z \mid x)}[\Delta(x, z)] &= - \frac{\mathcal{L}(x)}{\ln 2} .
+# \end{aligned}
+# $$ (eq-dc-net)
 #
 # In a chain of layers with $q(z_1, \dots, z_L \mid x) = q(z_1 \mid x)\, q(z_2 \mid z_1) \cdots$, pop and push of the next layer may follow at once (pop $z_1$, push $x$, pop $z_2$, push $z_1$, ..., push $z_L$), with the same result for the ELBO of the chain.
 # :::
