@@ -514,12 +514,12 @@ def codes_and_loss():
 codes, loss = codes_and_loss()
 (straight,) = torch.autograd.grad(loss, convolution)
 with torch.no_grad():
-    convolution.add_(direction, alpha=1e-5)
+    convolution.add_(direction, alpha=1e-8)
     codes_after, loss_after = codes_and_loss()
-print(f"codes changed by a step of 1e-5: {(codes != codes_after).sum()}")
-promised = 1e-5 * (straight * direction).sum()
+print(f"codes changed by a step of 1e-8: {(codes != codes_after).sum()}")
+promised = 1e-8 * (straight * direction).sum()
 print(f"change of the loss: straight-through {promised:.1e}, really", end=" ")
-print(f"{(loss_after - loss).abs():.1e}")
+print(f"{(loss_after - loss).abs():.12f}")
 
 # %% [markdown]
 # (sec-dc-price)=
