@@ -32,7 +32,7 @@
 # **Needs.** Entropy, cross-entropy and arithmetic coding ({doc}`chapter 1 <01_information_theory>`); PyTorch to the level of
 # `nn.Module`.
 #
-# **Run time.** About a minute and a quarter on one core of a 2-core machine. The models are small, and a GPU would hardly help.
+# **Run time.** About a minute and a quarter on one core of a 2-core machine. The models are small, and a GPU is not needed; where there is one, training runs on it and takes ten times as many steps.
 # A few larger ones come as checkpoints with the script that trained them, and the text says where.
 
 # %%
@@ -53,8 +53,11 @@ from lvmlib.data import load
 from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.training import cosine, fit
 
-SCALE = 1  # multiplies every training run below; the stored outputs are those of 1
+DEVICE = "cuda" if torch.cuda.is_available() else None  # where fit trains
+SCALE = 10 if DEVICE else 1  # multiplies every training run below; the stored outputs are those of 1
 use_style()
+if DEVICE:
+    print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
 
 # %% [markdown]
 # (sec-ar-chain)=
@@ -362,9 +365,9 @@ class MaskedNet(nn.Module):
 
     def forward(self, x, told=0):
         (first, *rest), (mask, *masks) = self.layers, self.masks
-        h = F.linear(x, mask * first.weight, first.bias) + told  # `told`: used further below
+        h = F.linear(x, mask.to(x) * first.weight, first.bias) + told  # `told`: used further below
         for layer, mask in zip(rest, masks):
-            h = F.linear(self.nonlinearity(h), mask * layer.weight, layer.bias)
+            h = F.linear(self.nonlinearity(h), mask.to(x) * layer.weight, layer.bias)
         return h
 
 
@@ -473,7 +476,7 @@ def full_run(model, lr):
     """Train on 1,500 batches of 64 small digits, 96,000 in all."""
     steps = 1500 * SCALE
     schedule = cosine(lr, steps, warmup=50)
-    fit(model, small, steps=steps, batch_size=64, lr=schedule, clip_norm=1.0, progress=False)
+    fit(model, small, steps=steps, batch_size=64, lr=schedule, clip_norm=1.0, device=DEVICE, progress=False)
     return model
 
 
@@ -543,7 +546,7 @@ def next_masks(net, x):
 seed_everything(0)
 many = MaskedNet(196, (800,))
 schedule = cosine(1e-2, 1500 * SCALE)
-_ = fit(many, small, next_masks, steps=1500 * SCALE, batch_size=100, lr=schedule, progress=False)
+_ = fit(many, small, next_masks, steps=1500 * SCALE, batch_size=100, lr=schedule, device=DEVICE, progress=False)
 
 # %% tolerance={"rtol": 0.02}
 each, x = [], small_test.flatten(1)
@@ -572,7 +575,8 @@ print(f"a MADE trained for line by line alone {nll(made, small_test):.2f} nats")
 patches = small[:, 0, 6:9, 4:8].flatten(1)  # 3 x 4 pixels from the middle of each digit
 seed_everything(0)
 patch_model = MADE((12,), hidden=(200,), degrees="random", masks=8)
-fit(patch_model, patches, steps=600 * SCALE, batch_size=100, lr=cosine(1e-2, 600 * SCALE), progress=False)
+schedule = cosine(1e-2, 600 * SCALE)
+fit(patch_model, patches, steps=600 * SCALE, batch_size=100, lr=schedule, device=DEVICE, progress=False)
 
 x = all_states(12).float()
 with torch.no_grad():
@@ -624,6 +628,7 @@ _ = fit(
     steps=1200 * SCALE,
     batch_size=100,
     lr=cosine(1e-2, 1200 * SCALE),
+    device=DEVICE,
     progress=False,
 )
 
@@ -696,7 +701,7 @@ class RecurrentNet(nn.Module):
     def forward(self, x):
         past = F.pad(2 * x - 1, (1, 0))[:, :-1, None]  # the bit before as -1 or 1, or 0 for none; [B, D, 1]
         if self.places is not None:
-            past = torch.cat([past, self.places.expand(len(x), -1, -1)], 2)
+            past = torch.cat([past, self.places.to(x).expand(len(x), -1, -1)], 2)
         return self.out(self.gru(past)[0])[..., 0]
 
 
@@ -727,8 +732,9 @@ assert torch.allclose(by_hand, net(x), atol=1e-5) and sees.triu().max() == 0
 # %%
 def short_run(model, steps, lr, loss=None):
     """A training run of a few seconds on small digits, from a fixed seed."""
-    schedule = cosine(lr, steps * SCALE, warmup=20)
-    fit(model, small, loss, steps=steps * SCALE, batch_size=50, lr=schedule, clip_norm=1.0, progress=False)
+    steps = steps * SCALE
+    how = {"lr": cosine(lr, steps, warmup=20), "clip_norm": 1.0, "device": DEVICE, "progress": False}
+    fit(model, small, loss, steps=steps, batch_size=50, **how)
     return model.eval()
 
 
@@ -834,7 +840,7 @@ seed_everything(0)
 x = torch.randn(16, T, C)
 gru, conv = nn.GRU(C, C, batch_first=True), nn.Conv1d(C, C, 8)
 query, key, value = (nn.Linear(C, C, bias=False) for _ in range(3))
-future = torch.ones(T, T).triu(1).bool()
+future = h.new_ones(T, T).triu(1).bool()
 
 
 def attend(x):
@@ -1228,7 +1234,7 @@ class Block(nn.Module):
         qkv = self.qkv(torch.cat(taps, 2)).view(B, T, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each [B, heads, T, d]
         scores = q @ k.mT / q.shape[-1] ** 0.5  # [B, heads, T, T]
-        alpha = scores.masked_fill(torch.ones(T, T).triu(1).bool(), -math.inf).softmax(-1)
+        alpha = scores.masked_fill(h.new_ones(T, T).triu(1).bool(), -math.inf).softmax(-1)
         return self.out((alpha @ v).transpose(1, 2).flatten(2))  # the heads side by side again
 
     def forward(self, h):
@@ -1646,7 +1652,7 @@ def grouped_run(order, G, steps=400 * SCALE):
     net = GroupedNet(groups, (400,))
     net.layers[-1].bias.data = small.flatten(1).mean(0).clamp(1e-4, 1 - 1e-4).logit()  # what one step can know
     loss = lambda net, x: -log_prob(net(x.flatten(1)), x.flatten(1))
-    fit(net, small, loss, steps=steps, batch_size=100, lr=cosine(1e-2, steps), progress=False)
+    fit(net, small, loss, steps=steps, batch_size=100, lr=cosine(1e-2, steps), device=DEVICE, progress=False)
     with torch.no_grad():
         x = small_test.flatten(1)
         return -log_prob(net(x), x).mean().item(), groups
@@ -1760,7 +1766,7 @@ print(f"copies, best of 4 shifts: {aligned.mean():4.1f} pixels")
 known = (train.y != 1) & (train.y != 8)
 seed_everything(0)
 guard = MADE((1, 14, 14), hidden=(600,), degrees="random")
-fit(guard, small[known], steps=800 * SCALE, batch_size=100, lr=cosine(1e-2, 800 * SCALE), progress=False)
+fit(guard, small[known], steps=800 * SCALE, batch_size=100, lr=cosine(1e-2, 800 * SCALE), device=DEVICE, progress=False)
 
 normal = small_test[(test.y != 1) & (test.y != 8)][:1000]
 random = torch.Generator().manual_seed(0)

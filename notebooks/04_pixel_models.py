@@ -30,7 +30,7 @@
 # **Needs.** The chain rule of probability and masks for sequences ({doc}`chapter 3 <03_autoregressive_models>`), entropy and cross-entropy
 # ({doc}`chapter 1 <01_information_theory>`), convolutions.
 #
-# **Run time.** About a minute on one core of a 2-core machine, most of it training small models. What trains for longer comes as checkpoints with the scripts that made
+# **Run time.** About a minute on one core of a 2-core machine, most of it training small models; where there is a GPU they train on it, for ten times as many steps. What trains for longer comes as checkpoints with the scripts that made
 # them; what is timed comes from the records of `benchmarks/`.
 
 # %%
@@ -63,8 +63,11 @@ from lvmlib.networks import MLP
 from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.training import cosine, fit
 
-SCALE = 1  # multiplies every training run below; the stored outputs are those of 1
+DEVICE = "cuda" if torch.cuda.is_available() else None  # where fit trains
+SCALE = 10 if DEVICE else 1  # multiplies every training run below; the stored outputs are those of 1
 use_style()
+if DEVICE:
+    print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
 
 
 # %% [markdown]
@@ -201,7 +204,7 @@ seed_everything(0)
 net = pixelcnn(channels=16, layers=4)
 print(f"before training: {nll(net, small_test.x).mean():.2f} nats per digit")
 steps = 300 * SCALE
-fit(net, small, nll, steps=steps, batch_size=64, lr=cosine(1e-2, steps, warmup=20), progress=False)
+fit(net, small, nll, steps=steps, batch_size=64, lr=cosine(1e-2, steps, warmup=20), device=DEVICE, progress=False)
 with torch.no_grad():
     print(f"after {steps} steps:  {nll(net, small_test.x).mean():.2f} nats")
 
@@ -346,7 +349,7 @@ pictures, unseen = diagonals(10_000), diagonals(500)
 for build in (PixelCNN, GatedPixelCNN):
     model = build((1, 8, 8), channels=8, layers=4, kernel=3)
     steps = 250 * SCALE
-    fit(model, pictures, steps=steps, batch_size=32, lr=cosine(2e-2, steps, warmup=20), progress=False)
+    fit(model, pictures, steps=steps, batch_size=32, lr=cosine(2e-2, steps, warmup=20), device=DEVICE, progress=False)
     with torch.no_grad():
         print(f"{build.__name__:>13}: {-model.log_prob(unseen).mean():.1f} nats")
 print(f"64 coins: {64 * math.log(2):.1f} nats, 29 coins: {29 * math.log(2):.1f} nats")
@@ -1023,7 +1026,7 @@ def bits(name, network, levels, neighbours):
 order = torch.randperm(len(target), generator=torch.Generator().manual_seed(0))
 held = (target[order[-2000:]], neighbours[order[-2000:]])  # training stops when these get worse
 few = {}
-how = dict(steps=1500 * SCALE, lr=cosine(3e-3, 1500 * SCALE), batch_size=100, progress=False)
+how = dict(steps=1500 * SCALE, lr=cosine(3e-3, 1500 * SCALE), batch_size=100, device=DEVICE, progress=False)
 for n in (300, 3_000, 30_000):
     for name in families:
         seed_everything(0)
