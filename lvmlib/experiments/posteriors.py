@@ -95,7 +95,7 @@ def measured(model: VAE, x: Tensor) -> dict[str, float]:
 def main() -> None:
     """Train each family with each seed, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--images", type=int, default=1000, help="test images")
     parser.add_argument("--threads", type=int, default=1)
