@@ -1,10 +1,8 @@
-"""A convolutional VAE of binary MNIST, and one that is told the class, behind chapter 08.
+"""A convolutional VAE of binary MNIST, and one that is told the class, which chapter 08 shows.
 
-    python -m lvmlib.experiments.vae_convolutional plain
     python -m lvmlib.experiments.vae_convolutional conditional
 
-Ten passes each, a few minutes on one core. `perceptron` trains the same with fully connected networks of about as
-many parameters, for comparison, and keeps its record alone. An interrupted run continues where it stopped.
+Ten passes, a few minutes on one core. An interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -14,14 +12,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from lvmlib.bounds import log_likelihood
 from lvmlib.data import Data, load
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
 from lvmlib.experiments.shipping import begin, mnist_facts, options, train_and_ship
 from lvmlib.latent import VAE
-from lvmlib.networks import MLP, ConvDecoder, ConvEncoder, planes
+from lvmlib.networks import ConvDecoder, ConvEncoder, planes
 
 SHAPE, LATENTS, CLASSES = (1, 28, 28), 20, 10
 
@@ -43,18 +41,7 @@ def convolutional_vae(classes: int = 0) -> VAE:
     return VAE(q, p, StandardNormal((LATENTS,)), join=planes)
 
 
-def perceptron_vae() -> VAE:
-    """About as many parameters, fully connected."""
-    q = ConditionalNormal((LATENTS,), MLP(784, (70,), 2 * LATENTS, nn.SiLU))
-    p = ConditionalBernoulli(SHAPE, MLP(LATENTS, (70,), 784, nn.SiLU))
-    return VAE(q, p, StandardNormal((LATENTS,)))
-
-
-MODELS: dict[str, Callable[[], VAE]] = {
-    "plain": convolutional_vae,
-    "conditional": lambda: convolutional_vae(CLASSES),
-    "perceptron": perceptron_vae,
-}
+MODELS: dict[str, Callable[[], VAE]] = {"plain": convolutional_vae, "conditional": lambda: convolutional_vae(CLASSES)}
 
 
 class WithClasses:
@@ -94,7 +81,6 @@ def main() -> None:
     parser.add_argument("model", choices=MODELS)
     args = parser.parse_args()
     begin(args)
-    args.no_weights = args.no_weights or args.model == "perceptron"
     train, _, test = load("mnist", binarize="stochastic", valid=0)
     told = args.model == "conditional"
 
