@@ -323,7 +323,7 @@ print(f"  draws from the guess  {nearest(draws, some_training):.2f}")
 #
 # **One encoder for all images.** For each $x$ the best $q$ is an optimisation problem. The encoder answers all of them with one network: {term}`amortised inference` ({numref}`sec-lv-amortised`). What it loses is measured in {numref}`sec-vae-gaps`.
 #
-# **A Gaussian prior suffices,** because the decoder network can bend it. By {prf:ref}`thm-fl-rosenblatt` a function of Gaussian noise has any distribution with a positive density that you like; so a prior in another shape can be had from $\mathcal{N}(0, I)$ and a first part of the decoder that reshapes it. What a network of a given size learns in a given time is another matter: there other priors do help (chapter 11).
+# **A Gaussian prior suffices,** because the decoder network can bend it. By {prf:ref}`thm-fl-rosenblatt` a function of Gaussian noise can have any distribution with a positive continuous density and conditionals to match; so a prior in another shape can be had from $\mathcal{N}(0, I)$ and a first part of the decoder that reshapes it. What a network of a given size learns in a given time is another matter: there other priors do help (chapter 11).
 #
 # **A Gaussian $q$ with independent latents** is convenient: its KL term has a closed form, and a draw can be differentiated. It is also a restriction: wherever the posterior is no such Gaussian, the gap in {eq}`eq-vae-gap` stays open, and the model is bent towards posteriors that $q$ can match ({numref}`sec-lv-restricted`). Richer families come in {numref}`sec-richer`.
 #
