@@ -9,7 +9,8 @@ log-densities and the evaluation stay in float32), which on a processor that has
 fifty draws more than twice as fast. Most of the passes of an IWAE are made with five draws, which cost a tenth of
 fifty and bring the networks most of the way.
 
-An interrupted run goes on where it stopped. It leaves a record and no weights, such as iwae_50_recipe.json.
+An interrupted run goes on where it stopped, minutes included. It leaves a record and no weights, such as
+iwae_50_recipe.json.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from lvmlib.schedules import Scheduled
 from lvmlib.training import cosine, fit
 
 BATCH = 100
+EVERY = 6000  # steps from one checkpoint to the next
 
 
 def negative_bound(model: Density, x: Tensor, k: int) -> Tensor:
@@ -80,9 +82,14 @@ def main() -> None:
     per_pass = len(train) // BATCH
     steps, first = (args.first + args.passes) * per_pass, args.first * per_pass
     k = Scheduled(lambda step: 5 if step < first else args.k)
-    training = out.with_suffix(".training")
-    continued = training.exists()
-    start = time.process_time()
+    training, spent = out.with_suffix(".training"), out.with_suffix(".minutes")
+    start = time.process_time() - (60 * float(spent.read_text("utf-8")) if training.exists() and spent.exists() else 0)
+
+    def before_step(step: int) -> None:
+        k(step)
+        if step % EVERY == 0:  # as the checkpoint is written
+            spent.write_text(f"{(time.process_time() - start) / 60}", encoding="utf-8")
+
     fit(
         model,
         train,
@@ -92,10 +99,10 @@ def main() -> None:
         lr=partial(learning_rate, args.lr, first, steps),
         optimizer=partial(torch.optim.AdamW, eps=args.epsilon, weight_decay=args.decay, fused=True),
         average=args.average,
-        before_step=k,
+        before_step=before_step,
         seed=args.seed,
         checkpoint=training,
-        checkpoint_every=10 * per_pass,
+        checkpoint_every=EVERY,
         resume=True,
         progress=False,
     )
@@ -117,10 +124,10 @@ def main() -> None:
         training_minutes=round(minutes, 1),
         clock="processor time",
         **measured(model, train, test, args.draws),
-        **({"note": "an interrupted run continued: training_minutes counts its last part only"} if continued else {}),
     )
     out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     remove_run(training)
+    spent.unlink()
     print(f"{out.stem}: {record['test_nll_nats']:.2f} nats, active {record['active_units']}, {minutes:.1f} minutes")
 
 
