@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from lvmlib.base import Given, seed_everything
 from lvmlib.bounds import elbo, log_likelihood
+from lvmlib.chain import Flow
 from lvmlib.checkpoints import SHIPPED, provenance
 from lvmlib.data import load
 from lvmlib.distributions import (
@@ -57,9 +58,23 @@ def gaussian() -> VAE:
     return VAE(ConditionalNormal((D,), network(2 * D)), decoder(D), StandardNormal((D,)))
 
 
+class First(nn.Module):
+    """The first n entries of each row."""
+
+    def __init__(self, n: int):
+        super().__init__()
+        self.n = n
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """[B, n] of [B, at least n]."""
+        return rows[:, : self.n]
+
+
 def flow() -> VAE:
-    """Two inverse autoregressive layers behind a network that tells them of x."""
-    encoder = Given(iaf((D,), layers=2, hidden=(100,), context=100), network(100))
+    """The Gaussian again, bent by two inverse autoregressive layers, which 60 more outputs of the network tell of x."""
+    told = 2 * D + 60
+    bends = iaf((D,), layers=2, hidden=(100,), context=told).layers
+    encoder = Given(Flow(bends, ConditionalNormal((D,), First(2 * D))), network(told))
     return VAE(encoder, decoder(D), StandardNormal((D,)))
 
 

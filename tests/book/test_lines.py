@@ -11,7 +11,6 @@ WIDE = {  # written before the rule; each leaves this list with its second editi
     "02_generative_modelling",
     "03_autoregressive_models",
     "04_pixel_models",
-    "08_vae",
 }
 
 
