@@ -18,7 +18,7 @@ from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, flow_imag
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-ELSEWHERE = {"vae_faces", "flow_gallery", "factors", "vae_conv_conditional"}  # tests beside this one
+ELSEWHERE = {"vae_faces", "flow_gallery", "factors", "vae_conv_plain", "vae_conv_conditional"}  # tests beside this one
 
 
 def digits() -> Data:
