@@ -91,6 +91,15 @@ def test_families_are_trained_alike_and_once(monkeypatch, tmp_path):
     assert out.read_text("utf-8") == text
 
 
+def test_shipped_plain_weights_give_what_the_record_says():
+    model = vae_convolutional.convolutional_vae()
+    record = load_checkpoint(model, "vae_conv_plain")
+    test = load("mnist", binarize="stochastic", valid=0)[2].fixed(seed=0).subset(100)
+    torch.manual_seed(0)
+    values = -log_likelihood(model, test.x, k=50)
+    assert values.mean().item() == pytest.approx(record["test_nll_nats"], abs=4 * values.std().item() / 10)
+
+
 def test_shipped_conditional_weights_give_what_the_record_says_and_use_the_class():
     model = vae_convolutional.convolutional_vae(10)
     record = load_checkpoint(model, "vae_conv_conditional")
