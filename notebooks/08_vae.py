@@ -101,6 +101,7 @@ middle.set(xlabel="$z_1$", ylabel="$z_2$")
 image_grid(decoded_three, columns=1, ax=right).set_title("$p_\\theta(x \\mid z)$")
 plt.show()
 
+
 # %% [markdown]
 # :::{prf:definition} Variational autoencoder
 # :label: def-vae
@@ -472,6 +473,7 @@ print(f"one million draws {log_ratio.mean():.3f} +- {error:.3f};", end=" ")
 print(f"standard deviation of one draw {log_ratio.std():.1f}")
 assert abs(formula - library) < 1e-9 and abs(log_ratio.mean() - formula) < 4 * error
 
+
 # %% [markdown]
 # :::{admonition} Watch out: the KL term takes no sample
 # :class: pitfall
@@ -591,6 +593,7 @@ for name, (enc, dec, _) in {"sum": summed, "mean": averaged}.items():
 ink = train.x.float().mean(0).flatten().div(255).clamp(1e-3, 1 - 1e-3)
 alone = Bernoulli(ink).log_prob(valid_fixed.x.flatten(1)).sum(1).mean()
 print(f"independent pixels, no code at all: {alone:.0f} nats")
+
 
 # %% [markdown]
 # :::{admonition} Watch out: *averaging* the reconstruction over pixels multiplies $\beta$ by 784
@@ -1042,6 +1045,7 @@ print(f"highest of 71 values of sigma: {highest:.1f} nats; formula: {formula:.1f
 print(f"within a step of the root mean squared error: {abs(best - v**0.5) < 0.005}")
 assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 1
 
+
 # %% [markdown]
 # With $\sigma = 1$ the model is worse than the uniform distribution. A learned $\sigma$ saves two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel separates the two. The discretized logistic may put all of an empty pixel's probability on level 0 and never has to fit noise that we added ourselves.
 #
@@ -1169,6 +1173,7 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.9))
 image_grid(walks, columns=9, ax=left, row_labels=[f"$z_{{{i}}}$" for i in most_active])
 image_grid(torch.cat(lines), columns=9, ax=right)
 plt.show()
+
 
 # %% [markdown]
 # (sec-smooth)=
@@ -1630,6 +1635,7 @@ with torch.no_grad():
     bound = elbo(linear, pixels8, k=20).mean().item()
 score = PCA(8).fit(pixels8.numpy()).score(pixels8.numpy())
 print(f"linear VAE: ELBO {bound:.1f} nats; probabilistic PCA: {score:.1f}")
+
 
 # %% [markdown]
 # (sec-vae-vary)=
