@@ -38,6 +38,8 @@ SHAPE, LATENTS = (3, 16, 16), 8
 def factor_images() -> tuple[Tensor, Tensor]:
     """All pictures, [3456, 3, 16, 16] of 0 and 1, and the factors that made them, [3456, 5] whole numbers.
 
+    Discs of the two smaller sizes come out as squares, so that 2,688 of the pictures differ.
+
     Example:
         >>> x, factors = factor_images()
         >>> x.shape, [int(f.max()) + 1 for f in factors.T]
