@@ -107,10 +107,11 @@ def alignment(model: VAE, x: Tensor, factors: Tensor) -> dict[str, Any]:
     """ELBO, rate and MIG of a model, as trained and rotated."""
     seed_everything(0)
     q = model.posterior(x)
+    mean, scale = q.mean, q.stddev  # type: ignore[union-attr]
     distortion, rate = distortion_and_rate(model.trace(x))
     turn = torch.linalg.qr(torch.randn(LATENTS, LATENTS)).Q
-    information = code_information(q.mean, q.stddev, factors)
-    turned = code_information(q.mean @ turn.T, (q.variance @ turn.T.square()).sqrt(), factors)
+    information = code_information(mean, scale, factors)
+    turned = code_information(mean @ turn.T, (scale.square() @ turn.T.square()).sqrt(), factors)
     return {
         "elbo": round(-(distortion + rate).mean().item(), 2),
         "rate": round(rate.mean().item(), 2),

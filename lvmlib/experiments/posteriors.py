@@ -129,16 +129,11 @@ def main() -> None:
             began = time.process_time()
             seed_everything(seed)
             model, rate = build(), cosine(3e-3, args.steps, warmup=100)
-            fit(
-                model,
-                train,
-                lambda m, b, bound=bound: -bound(m, b),
-                steps=args.steps,
-                batch_size=100,
-                lr=rate,
-                seed=seed,
-                progress=False,
-            )
+
+            def loss(model: Any, x: Tensor, bound: Bound = bound) -> Tensor:
+                return -bound(model, x)
+
+            fit(model, train, loss, steps=args.steps, batch_size=100, lr=rate, seed=seed, progress=False)
             done.append(measured(model, x))
             minutes += (time.process_time() - began) / 60
             print(seed, name, done[-1], flush=True)
