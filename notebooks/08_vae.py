@@ -128,7 +128,7 @@ plt.show()
 #
 # **Needs.** The ELBO and importance sampling ({doc}`chapter 7 <07_latent_variables>`), KL divergences of Gaussians ({doc}`chapter 1 <01_information_theory>`); singular values for one theorem; PyTorch to the level of `nn.Module`.
 #
-# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; six with exercises and the stretches marked *Optional*. The code runs in about a minute on one core. Models that took longer come as checkpoints or records, with the script that made them.
+# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; six with exercises and the stretches marked *Optional*. The code runs in a minute or two on one core. Models that took longer come as checkpoints or records, with the script that made them.
 #
 # (sec-vae-build)=
 # ## Part 1. Build: how does an autoencoder become a model?
