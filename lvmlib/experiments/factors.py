@@ -4,7 +4,7 @@
 
 3,456 pictures of 16 x 16 pixels in colour, one for each combination of shape, colour, size, column and row, and a
 convolutional VAE for them, trained with several weights of the KL term and several seeds. Alignment is measured by the
-mutual information gap (MIG), of the model as trained and after a random rotation of its latent space, which leaves
+mutual information gap (MIG), of the model as trained and after ten random rotations of its latent space, which leave
 its ELBO as it was. Seeds that stand in factors.json are not run again.
 """
 
@@ -38,7 +38,7 @@ SHAPE, LATENTS = (3, 16, 16), 8
 def factor_images() -> tuple[Tensor, Tensor]:
     """All pictures, [3456, 3, 16, 16] of 0 and 1, and the factors that made them, [3456, 5] whole numbers.
 
-    Discs of the two smaller sizes come out as squares, so that 2,688 of the pictures differ.
+    No two agree: discs are a little narrower than squares of their size, so that they lose their corners.
 
     Example:
         >>> x, factors = factor_images()
@@ -51,7 +51,7 @@ def factor_images() -> tuple[Tensor, Tensor]:
     across = torch.arange(16) - (column + 4)  # [N, 1, 16]: pixels to the right of the centre
     down = torch.arange(16)[:, None] - (row + 4)
     square = (across.abs() < radius) & (down.abs() < radius)
-    disc = across.square() + down.square() < radius.square()
+    disc = across.square() + down.square() <= (radius - 0.6).square()
     triangle = (down.abs() < radius) & (2 * across.abs() < down + radius)
     inside = torch.where(shape == 0, square, torch.where(shape == 1, disc, triangle))  # [N, 16, 16]
     return (COLOURS[colour.flatten()][:, :, None, None] * inside[:, None]).float(), factors
@@ -104,20 +104,23 @@ def mutual_information_gap(information: Tensor) -> float:
 
 @torch.no_grad()
 def alignment(model: VAE, x: Tensor, factors: Tensor) -> dict[str, Any]:
-    """ELBO, rate and MIG of a model, as trained and rotated."""
+    """ELBO, rate and MIG of a model, as trained and averaged over ten random rotations."""
     seed_everything(0)
     q = model.posterior(x)
     mean, scale = q.mean, q.stddev  # type: ignore[union-attr]
     distortion, rate = distortion_and_rate(model.trace(x))
-    turn = torch.linalg.qr(torch.randn(LATENTS, LATENTS)).Q
     information = code_information(mean, scale, factors)
-    turned = code_information(mean @ turn.T, (scale.square() @ turn.T.square()).sqrt(), factors)
+    rotated = []
+    for _ in range(10):
+        turn = torch.linalg.qr(torch.randn(LATENTS, LATENTS)).Q
+        turned = code_information(mean @ turn.T, (scale.square() @ turn.T.square()).sqrt(), factors)
+        rotated.append(mutual_information_gap(turned))
     return {
         "elbo": round(-(distortion + rate).mean().item(), 2),
         "rate": round(rate.mean().item(), 2),
         "information": [[round(i, 3) for i in row] for row in information.tolist()],
         "mig": round(mutual_information_gap(information), 4),
-        "mig_rotated": round(mutual_information_gap(turned), 4),
+        "mig_rotated": round(sum(rotated) / len(rotated), 4),
     }
 
 
@@ -134,8 +137,8 @@ def main() -> None:
     """Train, measure, write the record, and ship one model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--betas", type=float, nargs="+", default=[1, 4])
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--seeds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--shipped-beta", type=float, default=1, help="the beta whose seed 0 is shipped")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=SHIPPED / "factors")
