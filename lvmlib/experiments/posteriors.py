@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=2)
-    parser.add_argument("--images", type=int, default=1000, help="test images")
+    parser.add_argument("--images", type=int, default=300, help="test images")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=SHIPPED / "posteriors.json")
     args = parser.parse_args()
