@@ -33,7 +33,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
-from lvmlib.base import Transform, bits_per_dim, seed_everything
+from lvmlib.base import Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import (
     distortion_and_rate,
     effective_sample_size,
@@ -50,11 +50,20 @@ from lvmlib.distributions import (
     StandardNormal,
 )
 from lvmlib.evaluation import inference_gaps
-from lvmlib.experiments.factors import factor_images, factor_vae
+from lvmlib.experiments.autoencoder_draws import mixture_codes
+from lvmlib.experiments.factors import (
+    SIZES,
+    code_information,
+    factor_images,
+    factor_vae,
+    mutual_information_gap,
+)
+from lvmlib.experiments.posteriors import First
 from lvmlib.experiments.records import benchmark, record
 from lvmlib.experiments.vae_convolutional import convolutional_vae
 from lvmlib.experiments.vae_faces import FaceVAE
 from lvmlib.experiments.vae_mnist import vae_mnist
+from lvmlib.flows import iaf
 from lvmlib.latent import VAE, Autoencoder, StochasticPair
 from lvmlib.networks import MLP, ConvEncoder
 from lvmlib.plotting import COLOURS, image_grid, use_style
@@ -73,31 +82,35 @@ grey, _, grey_test = load("mnist")  # uint8, [50000, 1, 28, 28]
 images, test_images = grey.unit(), grey_test.unit()  # float32 in [0, 1]
 binary_test, valid_fixed = test.fixed(seed=0), valid.fixed(seed=0).subset(2000)
 
-# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$, chosen because the encoder is less sure of it than of most. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian (ellipse, 95%), of which three draws are shown. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary seven with a bar, much like a nine; a square with a cloud of grey dots inside a dashed circle, an ellipse with three dots in it; three smooth nines that resemble it, each a little different."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian; the inset, magnified eight times, shows its ellipse (95%) and three draws from it. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary six; a square with a cloud of grey dots inside a dashed circle, a small red spot, and in a corner an enlarged view of it, an ellipse with three dots; three smooth sixes that resemble the first, a little different from one another."}} tags=["hide-input"]
 flat = vae_mnist(latents=2)
 flat_record = load_checkpoint(flat, "vae_mnist_2d")
 with torch.no_grad():
-    q_many = flat.posterior(binary_test.x[:2000])
-    plane_codes, vague = q_many.mean, q_many.stddev.mean(1)
-    fits = flat.likelihood(plane_codes).log_prob(binary_test.x[:2000])
-    vague[(plane_codes.norm(dim=1) > 1.5) | (fits < fits.quantile(0.4))] = 0
-    one = binary_test.x[vague.argmax()][None]
+    plane_codes = flat.posterior(binary_test.x[:2000]).mean
+    one = binary_test.x[217:218]
     q_one = flat.posterior(one)
     seed_everything(0)
     three = q_one.sample((3,))[:, 0]  # [3, 2]
     decoded_three = flat.likelihood(three).mean
-widths = (1, 2, 1)
-fig, axes = plt.subplots(1, 3, figsize=(6.8, 2.9), width_ratios=widths)
+fig, axes = plt.subplots(1, 3, figsize=(6.8, 2.9), width_ratios=(1, 2, 1))
 left, middle, right = axes
-image_grid(one, ax=left).set_title("$x$")
+blank = torch.zeros_like(one)  # above and below, so that x has the size of the answers
+image_grid(torch.cat([blank, one, blank]), columns=1, ax=left).set_title("$x$")
 middle.scatter(*plane_codes.T, s=3, lw=0, color="#b0b0b0")
 radius = math.sqrt(-2 * math.log(0.05))  # 95% of a 2-D Gaussian lies within
 middle.plot(*(radius * circle), "--", color=black, lw=1)
-ellipse = q_one.mean[0][:, None] + radius * q_one.stddev[0][:, None] * circle
-middle.plot(*ellipse, color=red)
-middle.scatter(*three.T, s=12, color=red, zorder=3)
 middle.set(xlim=(-3.4, 3.4), ylim=(-3.4, 3.4), aspect="equal", title="codes $z$")
 middle.set(xlabel="$z_1$", ylabel="$z_2$")
+m_1, m_2 = q_one.mean[0].tolist()
+ellipse = q_one.mean[0][:, None] + radius * q_one.stddev[0][:, None] * circle
+inset = middle.inset_axes((0.02, 0.02, 0.32, 0.32))  # 8 times as large
+inset.set(xlim=(m_1 - 0.136, m_1 + 0.136), ylim=(m_2 - 0.136, m_2 + 0.136))
+inset.set(xticks=[], yticks=[])
+inset.grid(visible=False)
+inset.scatter(*three.T, s=12, lw=0, color=red)
+for panel in (middle, inset):
+    panel.plot(*ellipse, color=red, lw=1)
+middle.indicate_inset_zoom(inset, edgecolor=black)
 image_grid(decoded_three, columns=1, ax=right).set_title("$p_\\theta(x \\mid z)$")
 plt.show()
 
@@ -126,7 +139,7 @@ plt.show()
 # - say what codes are good for, what latent axes do *not* mean, and why samples are blurred;
 # - change the parts: convolutions, a class as context, richer posteriors.
 #
-# **Needs.** The ELBO and importance sampling ({doc}`chapter 7 <07_latent_variables>`), KL divergences of Gaussians ({doc}`chapter 1 <01_information_theory>`); singular values for one theorem; PyTorch to the level of `nn.Module`.
+# **Needs.** The ELBO and importance sampling ({doc}`chapter 7 <07_latent_variables>`), KL divergences of Gaussians ({doc}`chapter 1 <01_information_theory>`); singular values for one theorem; PyTorch to the level of `nn.Module`. Single paragraphs lean on {doc}`chapter 4 <04_pixel_models>` (discretized logistic) and on {doc}`5 <05_flows>` and {doc}`6 <06_deep_flows>` (flows, dequantization); three results of chapters 9 and 10 are cited ahead of their proofs.
 #
 # **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; six with exercises and the stretches marked *Optional*. The code runs in a minute or two on one core. Models that took longer come as checkpoints or records, with the script that made them.
 #
@@ -140,9 +153,9 @@ plt.show()
 #
 # $$ \min_{f, g}\; \frac1N \sum_{n=1}^N \lVert x_n - g(f(x_n)) \rVert^2 . $$ (eq-autoencoder)
 #
-# This is an {term}`autoencoder`. No labels are needed. Why reduce the dimension at all? A code as wide as the image can be a copy, which reproduces *anything* and has learned nothing about digits. A **bottleneck** cannot copy: it must keep what varies among digits, slant, thickness, which loops are closed, and drop what they have in common.
+# This is an {term}`autoencoder`. No labels are needed. Why reduce the dimension at all? A code as wide as the image *may* be a copy, which reproduces *anything* and has learned nothing about digits. A **bottleneck** cannot copy everything: to do well it must keep what varies among digits, slant, thickness, which loops are closed, and drop what they have in common.
 #
-# **Predict, then run.** We train three autoencoders on digits, with 8, 32 and 1024 numbers in the middle, and hand them test digits and *chimeras*, the upper half of one test digit on the lower half of another. How much worse does each do on chimeras?
+# **Predict, then run.** We train autoencoders on digits, with 8, 32 and 1024 numbers in the middle (and a few more widths for {numref}`fig-bottleneck`), and hand them test digits, *chimeras*, the upper half of one test digit on the lower half of another, and *shuffled* digits, the same pixels in other places, by one permutation for all. Will the widest copy whatever it is given?
 
 
 # %%
@@ -164,33 +177,38 @@ def squared_error(model, x):
 
 
 autoencoders = {}
-for d in (2, 4, 8, 16, 32, 1024):
+for d in (2, 4, 8, 32, 1024):
     seed_everything(0)
     autoencoders[d] = Narrow(d) if d < 784 else wide()
-    steps, rate = 700 * SCALE, 4e-3 if d < 784 else 1e-3
-    schedule = cosine(rate, steps)
+    steps, peak = (700 * SCALE, 4e-3) if d < 784 else (250 * SCALE, 1e-3)
+    schedule = cosine(peak, steps)
     options = {"steps": steps, "batch_size": 100, "lr": schedule, "progress": False}
     fit(autoencoders[d], images, squared_error, **options)
 
 # %% tolerance={"rtol": 0.05}
 other_half = test_images.x.roll(1, 0)  # each image meets its neighbour in the file
 chimeras = torch.cat([test_images.x[:, :, :14], other_half[:, :, 14:]], 2)
+permutation = torch.randperm(784, generator=torch.Generator().manual_seed(0))
+scrambled = test_images.x.flatten(1)[:, permutation].view(-1, 1, 28, 28)
+kinds = {"digits": test_images.x, "chimeras": chimeras, "shuffled": scrambled}
 network_error = {}
+print("mean squared error of the reconstruction")
 for d, model in autoencoders.items():
     with torch.no_grad():
-        network_error[d] = squared_error(model, test_images.x).mean().item()
-        of_chimeras = squared_error(model, chimeras).mean().item()
+        errors = {k: squared_error(model, x).mean().item() for k, x in kinds.items()}
+    network_error[d] = errors["digits"]
     if d in (8, 32, 1024):
-        ratio = of_chimeras / network_error[d]
-        print(f"d = {d:4}: digits {network_error[d]:5.1f}", end=", ")
-        print(f"chimeras {of_chimeras:5.1f}, {ratio:.2f} times as much")
+        print(f"  d = {d:4}:", ", ".join(f"{k} {e:5.1f}" for k, e in errors.items()))
+always = images.x.mean(0).flatten()  # the mean image, whatever comes
+errors = {k: (x.flatten(1) - always).square().sum(1) for k, x in kinds.items()}
+print("mean image:", ", ".join(f"{k} {e.mean():5.1f}" for k, e in errors.items()))
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# All three do worse on chimeras, and the narrower the middle, the more so: by 54%, 42% and 31%. The wide network copies. It returns a chimera with an error of 2.7, far less than the 12.3 with which the network of 32 numbers returns a real digit. Eight numbers have room for what digits do, and little for anything else. (The test is a mild one, since either half of a chimera is half a digit, and even the widest network has been trained on whole digits alone.)
+# It does not, although it could. The widest network returns digits with an error of 5.2, chimeras with 7.1, and shuffled digits with 73.2, fourteen times as much. (The mean digit in answer to everything costs 52.9, and 98.7 for shuffled ones.) So a short training from small weights has made a specialist for digits of it, too, though a less strict one than the narrow networks, to which shuffled digits cost 84. All three do worse on chimeras by about half; the test is a mild one, since either half of a chimera is half a digit.
 # :::
 #
-# So it is the bottleneck that makes the network learn about digits. How does it compare with an older method of the same kind, principal component analysis (PCA)? Very closely: PCA is what an autoencoder *is* when both maps are linear.
+# So width alone does not make a copy, and a small error on digits does not tell what was learned. (One seed each; the wide network also has no second hidden layer, a smaller learning rate and fewer steps.) What a narrow code adds is that it *has* to leave something out, however long the training, and that it is short enough to be looked at. How does it compare with an older method of the same kind, principal component analysis (PCA)? Very closely: PCA is what an autoencoder *is* when both maps are linear.
 #
 # :::{prf:theorem} A linear autoencoder is PCA
 # :label: thm-ae-pca
@@ -202,10 +220,11 @@ for d, model in autoencoders.items():
 # :::
 #
 # :::{prf:proof}
-# The reconstructions are the rows of $X A^\top W^\top$, a matrix of rank at most $d$. Among all matrices $B$ of rank at most $d$, $\lVert X - B \rVert_F^2$ is smallest at $B = X V_d V_d^\top$, where it is $\sum_{i > d} s_i^2$, and nowhere else if $s_d > s_{d+1}$ {cite:p}`eckart1936`. The maps $A = V_d^\top$, $W = V_d$ give exactly this $B$.
+# The reconstructions are the rows of $X A^\top W^\top$, a matrix of rank at most $d$. Let $B$ be any such matrix and $P$ the orthogonal projection onto a $d$-dimensional space that contains its rows. Then $\lVert X - B \rVert_F^2 \ge \lVert X - X P \rVert_F^2$, with equality only for $B = XP$; and
+# $\lVert X - X P \rVert_F^2 = \sum_i s_i^2 (1 - p_i)$ with $p_i = v_i^\top P v_i \in [0, 1]$ and $\sum_i p_i = \operatorname{tr} P = d$. This is smallest if the $d$ largest $s_i^2$ have $p_i = 1$ {cite:p}`eckart1936`, and if $s_d > s_{d+1}$ only then, that is for $P = V_d V_d^\top$. The maps $A = V_d^\top$, $W = V_d$ give exactly $B = X V_d V_d^\top$.
 # :::
 #
-# What is determined is the *subspace*. The codes are not: $A \to M A$, $W \to W M^{-1}$ with any invertible $M$ gives the same reconstructions. (If both maps may add a constant, the data need not be centred.) Gradient descent, which knows nothing of singular values, finds the subspace from a random start:
+# What is determined is the *subspace*. The codes are not: $A \to M A$, $W \to W M^{-1}$ with any invertible $M$ gives the same reconstructions. (If both maps may add a constant, the data need not be centred.) Descent from a random start finds the subspace, too, because every minimum of this error is a global one {cite:p}`baldi1989`:
 
 # %%
 X = load("digits")[0].x.flatten(1).double()  # [1257, 64], grey levels 0..16
@@ -232,12 +251,12 @@ pca8 = PCA(svd_solver="full").fit(X.numpy())
 discarded = (pca8.singular_values_[8:] ** 2).sum() / len(X)
 V = torch.tensor(pca8.components_[:8].T)
 difference = (X @ A.T @ W.T - X @ V @ V.T).abs().max().item()
-found = linear_error().item()
-print(f"error per image: {found:.3f} by descent, {discarded:.3f} by the theorem")
+reached = linear_error().item()
+print(f"error per image: {reached:.3f} by descent, {discarded:.3f} by the theorem")
 print(f"reconstructed pixels (0 to 16) differ by less than 0.1: {difference < 0.1}")
-assert abs(found / discarded - 1) < 1e-5 and difference < 0.1
+assert abs(reached / discarded - 1) < 1e-5 and difference < 0.1
 
-# %% mystnb={"figure": {"caption": "*Left:* error on 10,000 test digits against the width of the bottleneck. Four numbers from a network do as well as eight from PCA. Near 32 the two meet, since the network was stopped after 700 steps (*not converged*) and PCA's optimum is exact. *Right:* test digits through bottlenecks.", "name": "fig-bottleneck"}, "image": {"alt": "Left: two falling curves of squared error against width on logarithmic axes; the network's lies below PCA's at small widths and meets it at 32. Right: four rows of digits, the originals, PCA with eight components, blurred, and networks with two and with 32 numbers, the last nearly like the originals."}} tags=["hide-input"] tolerance={"figure": 0.3, "rtol": 0.05}
+# %% mystnb={"figure": {"caption": "*Left:* error on 10,000 test digits against the width of the bottleneck. Four numbers from a network do as well as eight from PCA. At 32 the network is hardly ahead: it was stopped after 700 steps (*not converged*) and has 128 hidden units, while PCA's optimum is exact. *Right:* test digits, through PCA with eight components, and through networks with two and 32 numbers in the middle.", "name": "fig-bottleneck"}, "image": {"alt": "Left: two falling curves of squared error against width on logarithmic axes; the network's lies below PCA's at small widths and comes close to it at 32. Right: four rows of digits, the originals, PCA with eight components, blurred, and networks with two and with 32 numbers, the last nearly like the originals."}} tags=["hide-input"] tolerance={"figure": 0.3, "rtol": 0.05}
 x_test = test_images.x.flatten(1)
 pca = PCA(64, svd_solver="covariance_eigh").fit(images.x.flatten(1))
 centred = x_test - torch.tensor(pca.mean_)
@@ -258,12 +277,13 @@ left.set_xticks(list(pca_error), [str(d) for d in pca_error], minor=False)
 left.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
 left.minorticks_off()
 left.legend()
-names = ["test", "PCA, 8", "2", "32"]
+names = ["test", "PCA, 8", "net, 2", "net, 32"]
 pictures = torch.cat(rows).clamp(0, 1).view(-1, 1, 28, 28)
 image_grid(pictures, columns=6, row_labels=names, ax=right)
 plt.show()
 print(f"d = 8: PCA {pca_error[8]:.1f}, network {network_error[8]:.1f};", end=" ")
-print(f"d = 4: network {network_error[4]:.1f}")
+print(f"d = 4: network {network_error[4]:.1f};", end=" ")
+print(f"d = 32: PCA {pca_error[32]:.1f}, network {network_error[32]:.1f}")
 
 # %% [markdown]
 # (sec-no-generation)=
@@ -279,16 +299,17 @@ with torch.no_grad():
     draws = autoencoders[32][1](guess.sample((2000,)))
     reconstructions = autoencoders[32](x_test[:2000])
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.3), width_ratios=(1, 1.1))
+hues = plt.cm.tab10(grey_test.y[:2000].numpy())  # in the order of the file
+left.scatter(*codes2[:2000].T, s=5, lw=0, color=hues)
 for digit in range(10):
-    of_digit = codes2[:2000][grey_test.y[:2000] == digit]
-    left.scatter(*of_digit.T, s=5, lw=0, color=plt.cm.tab10(digit), label=str(digit))
+    left.scatter([], [], s=5, color=plt.cm.tab10(digit), label=str(digit))
 spread = torch.linalg.cholesky(codes2.T.cov())
 left.plot(*(codes2.mean(0)[:, None] + radius * spread @ circle), color=black, lw=1.5)
 left.set(xlabel="$z_1$", ylabel="$z_2$")
 left.legend(ncols=2, fontsize=7, markerscale=2, handletextpad=0)
 shown = torch.cat([reconstructions[:18], draws[:18]]).clamp(0, 1)
 image_grid(shown.view(-1, 1, 28, 28), columns=6, ax=right)
-right.set_title("of digits (above), of draws (below)", fontsize=10)
+right.set_title("decoded: digits (above), draws (below)", fontsize=10)
 right.axhline(3 * 30 - 1.5, color=black, lw=1)
 plt.show()
 
@@ -306,7 +327,7 @@ print(f"  their reconstructions {nearest(reconstructions, some_training):.2f}")
 print(f"  draws from the guess  {nearest(draws, some_training):.2f}")
 
 # %% [markdown]
-# The draws are further from the data than digits never seen in training. That is why a plain autoencoder is hard to use as a generator: it has *no distribution over codes*, and nothing in its training asks the decoder for anything sensible *between* codes. (A better distribution can be fitted afterwards; {numref}`sec-smooth` tries it.) Both are repaired by making the code part of a model.
+# The draws are further from the data than digits never seen in training. (The measure favours smooth pictures, for the reconstructions are *closer* to the training images than test digits are; so read from it only what goes against smoothness.) A plain autoencoder has *no distribution over codes*, and nothing in its training asks the decoder for anything sensible *between* codes. The first is repaired by making the code part of a model. Whether the draws are better then is another question, and {numref}`sec-smooth` measures it, with better distributions for the autoencoder's codes among the rivals.
 #
 # (sec-vae-model)=
 # ### From a code to a distribution over codes
@@ -325,7 +346,7 @@ print(f"  draws from the guess  {nearest(draws, some_training):.2f}")
 #
 # **One encoder for all images.** For each $x$ the best $q$ is an optimisation problem. The encoder answers all of them with one network: {term}`amortised inference` ({numref}`sec-lv-amortised`). What it loses is measured in {numref}`sec-vae-gaps`.
 #
-# **A Gaussian prior suffices,** because the decoder network can bend it. By {prf:ref}`thm-fl-rosenblatt` a function of Gaussian noise can have any distribution with a positive continuous density and conditionals to match; so a prior of any other shape can be obtained from $\mathcal{N}(0, I)$ by a first part of the decoder that reshapes it. What a network of a given size learns in a given time is another matter: there other priors do help (chapter 11).
+# **A Gaussian prior suffices,** because the decoder network can bend it. By {prf:ref}`thm-fl-rosenblatt` a function of Gaussian noise can have any distribution in which each coordinate, given those before it, has a positive continuous density; so a prior of any other shape can be obtained from $\mathcal{N}(0, I)$ by a first part of the decoder that reshapes it. What a network of a given size learns in a given time is another matter: there other priors do help (chapter 11).
 #
 # **A Gaussian $q$ with independent latents** is convenient: its KL term has a closed form, and a draw can be differentiated. It is also a restriction: wherever the posterior is no such Gaussian, the gap in {eq}`eq-vae-gap` stays open, and the model is bent towards posteriors that $q$ can match ({numref}`sec-lv-restricted`). Richer families come in {numref}`sec-richer`.
 #
@@ -333,7 +354,7 @@ print(f"  draws from the guess  {nearest(draws, some_training):.2f}")
 #
 # :::{admonition} Watch out: the decoder is $p(x \mid z)$
 # :class: pitfall
-# Diagrams of VAEs sometimes label the decoder $p(z \mid x)$. That is the posterior, which nobody computes. Count the numbers: the decoder of {numref}`fig-vae-idea` returns a distribution over 784 pixels, and the encoder one over 2 latents, as the next cell prints.
+# Diagrams of VAEs sometimes label the decoder $p(z \mid x)$. That is the posterior, which nobody computes. Count the outputs: the decoder of {numref}`fig-vae-idea` returns a distribution over 784 pixels, and the encoder one over 2 latents, as the next cell prints.
 # :::
 
 # %%
@@ -363,7 +384,7 @@ h = 1e-4
 for name, (dm, ds) in {"mu": (h, 0), "sigma": (0, h)}.items():
     ahead, behind = expected(-0.3 + dm, 0.8 + ds), expected(-0.3 - dm, 0.8 - ds)
     mu_, sigma_ = (torch.full((400_000,), v, requires_grad=True) for v in (-0.3, 0.8))
-    eps = torch.randn(len(mu_), generator=torch.Generator().manual_seed(0))
+    eps = torch.randn(len(mu_), generator=torch.Generator().manual_seed(1))
     wanted = mu_ if name == "mu" else sigma_
     g = torch.autograd.grad(f(mu_ + sigma_ * eps).sum(), wanted)[0]  # one per draw
     error = g.std().item() / len(g) ** 0.5
@@ -402,7 +423,7 @@ def arrow(ax, start, end, colour, shift=0.0):
     ax.annotate("", end + across, start + across, arrowprops=style)
 
 
-# %% mystnb={"figure": {"caption": "The computation graph of one training step. Dark arrows: the forward pass. Orange arrows: where the gradient of $\\mathcal{L}$ flows back. The noise $\\varepsilon$ and the image $x$ are inputs, so nothing flows into them; $x$ is used twice, by the encoder and as the value whose log-probability is taken. *Below:* had $z$ been drawn from $\\mathcal{N}(\\mu, \\sigma^2)$ directly, the drawn value would be no function of $\\mu$ and $\\sigma$ in the graph, and the gradient of the reconstruction would end there.", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds the decoder theta and the log-likelihood. A second line leads from x straight to the log-likelihood. Mu and sigma also feed the rate. Both terms give the bound. Orange arrows return from the bound to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The computation graph of one training step. Dark arrows: the forward pass. Orange arrows: where the gradient of $\\mathcal{L}$ flows back, to end at the parameters $\\phi$ and $\\theta$ inside the two boxes. The noise $\\varepsilon$ and the image $x$ are inputs, so nothing flows into them; $x$ is used twice, by the encoder and as the value whose log-probability is taken. *Below:* had $z$ been drawn from $\\mathcal{N}(\\mu, \\sigma^2)$ directly, the drawn value would be no function of $\\mu$ and $\\sigma$ in the graph, and the gradient of the reconstruction would end there. (Chapter 10 has estimators that do without such a path.)", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds the decoder theta and the log-likelihood. A second line leads from x straight to the log-likelihood. Mu and sigma also feed the rate. Both terms give the bound. Orange arrows return from the bound to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
 fills = {"encoder": "#d9eaf5", "decoder": "#d9eaf5"}
 fills |= {"$\\varepsilon$": "#f3dce9", "$z \\sim": "#f3dce9"}
 fig, ax = plt.subplots(figsize=(6, 4.2))
@@ -454,7 +475,7 @@ for name, drawn_variance in {"sigma * eps": 0.5, "sigma**2 * eps": 0.5**2}.items
 # Insert diagonal covariance matrices into {prf:ref}`thm-gaussian-kl`: traces and determinants become sums and products over the coordinates.
 # :::
 #
-# Each latent has its own price: $\frac12\mu_i^2$ for standing away from the origin, $\frac12(\sigma_i^2 - 1 - \log \sigma_i^2)$ for being more certain than the prior, or less. A latent with $\mu_i = 0$, $\sigma_i = 1$ is free, and says nothing about $x$.
+# Each latent has its own price: $\frac12\mu_i^2$ for moving the mean away from 0, $\frac12(\sigma_i^2 - 1 - \log \sigma_i^2)$ for a width other than the prior's. A latent with $\mu_i = 0$, $\sigma_i = 1$ is free, and says nothing about $x$.
 
 # %% tags=["check:thm-vae-kl"]
 torch.manual_seed(0)
@@ -477,7 +498,7 @@ assert abs(formula - library) < 1e-9 and abs(log_ratio.mean() - formula) < 4 * e
 # %% [markdown]
 # :::{admonition} Watch out: the KL term takes no sample
 # :class: pitfall
-# Slides that put a drawn $z$ into $\operatorname{KL}(q_\phi(z \mid x) \,\|\, p(z))$ describe the *estimator* $\log q_\phi(z \mid x) - \log p(z)$. It is unbiased, and needed where no formula exists, but its single draws scatter: by 11.4 nats around a KL of 40.6 in the cell above. (For the bound as a *whole* it is not always the noisier choice. When $q$ is the exact posterior, $\log p(x, z) - \log q(z \mid x)$ is the same number for every $z$, and the closed form spoils that cancellation {cite:p}`roeder2017`.)
+# Slides that evaluate the KL term at a sampled $z$ describe the *estimator* $\log q_\phi(z \mid x) - \log p(z)$. It is unbiased, and needed where no formula exists, but a single draw has a standard deviation of 11.4 nats around a KL of 40.6 in the cell above. (For the bound as a *whole* it is not always the noisier choice. When $q$ is the exact posterior, $\log p(x, z) - \log q(z \mid x)$ is the same number for every $z$, and the closed form spoils that cancellation {cite:p}`roeder2017`.)
 # :::
 #
 # (sec-fifteen-lines)=
@@ -525,14 +546,15 @@ def train_by_hand(steps, divide_by=1, networks=two_networks):
 # %%
 encoder, decoder, history = train_by_hand(steps=2000 * SCALE)
 
-# %% mystnb={"figure": {"caption": "Training the VAE by hand, running means over 50 batches. The bound rises fast and then slowly. The rate grows from 13 to 24 nats while the reconstruction gains more than a hundred: what the codes say is worth its price. (The first hundred steps start below the axis.)", "name": "fig-elbo"}, "image": {"alt": "Three curves against the training step. The reconstruction term rises from below minus 200 nats to about minus 80, the bound follows below it and levels off near minus 106. The rate rises from 13 to about 24 nats and stays."}} tags=["hide-input"] tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "Training the VAE by hand, running means over 50 batches. The bound rises fast and then slowly. The rate dips at first and then grows to 24 nats while the reconstruction gains more than a hundred: what the codes say is worth its price. (The curves begin at step 50; the first lie below the axis.)", "name": "fig-elbo"}, "image": {"alt": "Three curves against the training step. The reconstruction term rises from below minus 200 nats to about minus 80, the bound follows below it and levels off near minus 106. The rate dips, rises to about 24 nats and stays."}} tags=["hide-input"] tolerance={"rtol": 0.02}
 running = history.unfold(0, 50, 1).mean(-1)  # [steps - 49, 2]
 steps_shown = range(50, len(history) + 1)
 fig, ax = plt.subplots(figsize=(5.6, 3))
 ax.plot(steps_shown, running[:, 0], "--", color=orange, label="reconstruction")
 ax.plot(steps_shown, running[:, 0] - running[:, 1], color=blue, label="ELBO")
 ax.plot(steps_shown, running[:, 1], ":", color=green, label="rate")
-ax.set(xlabel="step", ylabel="nats per image", ylim=(-220, 40), xlim=(0, None))
+ax.set(xlabel="step", ylabel="nats per image", ylim=(-220, 40))
+ax.set(xlim=(0, len(history)))
 ax.legend(ncols=3, fontsize=9, loc="lower right")
 plt.show()
 with torch.no_grad():
@@ -542,9 +564,9 @@ print(f"validation: reconstruction {parts[0].mean():.1f}", end=" - ")
 print(f"rate {parts[1].mean():.1f} = ELBO {(parts[0] - parts[1]).mean():.1f} nats")
 
 # %% [markdown]
-# That is a model, so let us draw from it. Two thousand steps, little more than three passes over the data, are far from the end (*not converged*); do not expect every draw to be a digit.
+# That is a model, so let us draw from it. Two thousand steps, four passes over the data, are far from the end (*not converged*); do not expect every draw to be a digit.
 
-# %% mystnb={"figure": {"caption": "The VAE written above. *Left:* 48 binary test images. *Middle:* 48 samples, $z \\sim p(z)$, $x \\sim p_\\theta(x \\mid z)$. *Right:* the *means* of $p_\\theta(x \\mid z)$ for the same 48 codes. Published grids of samples often show such means; they are smoother than anything the model draws.", "name": "fig-vae-samples"}, "image": {"alt": "Three blocks of eight rows of six small digits. Left: clean test digits. Middle: digits with ragged, speckled strokes. Right: the same digits, smooth and grey. About half of the draws are recognisable."}} tags=["hide-input"] tolerance={"draws": ["columns 8-20"], "rtol": 0.05}
+# %% mystnb={"figure": {"caption": "The VAE written above. *Left:* 48 binary test images. *Middle:* 48 samples, $z \\sim p(z)$, $x \\sim p_\\theta(x \\mid z)$. *Right:* the *means* of $p_\\theta(x \\mid z)$ for the same 48 codes, smoother than anything the model draws.", "name": "fig-vae-samples"}, "image": {"alt": "Three blocks of eight rows of six small digits. Left: clean test digits. Middle: digits with ragged, speckled strokes. Right: the same digits, smooth and grey. Four or five draws in ten are recognisable."}} tags=["hide-input"] tolerance={"draws": ["columns 8-20"], "rtol": 0.05}
 seed_everything(1)
 with torch.no_grad():
     means = decoder(torch.randn(48, 20)).sigmoid()
@@ -556,6 +578,27 @@ titles = ["data"] + 6 * [""] + ["samples"] + 6 * [""] + ["means"] + 5 * [""]
 image_grid(sheet.view(-1, 1, 28, 28), columns=20, column_labels=titles)
 plt.show()
 print(f"ink: data {binary_test.x[:48].mean():.3f}, samples {samples.mean():.3f}")
+differ = (samples != (means > 0.5)).float().sum(1).mean()
+print(f"pixels in which a sample differs from its rounded mean: {differ:.0f} of 784")
+
+# %% [markdown]
+# :::{admonition} Watch out: "samples" that are means
+# :class: pitfall
+# Many published grids of VAE samples show the mean of $p_\theta(x \mid z)$ for each drawn $z$, not a draw from it. The mean is smooth. A sample decides every pixel by a coin of its own, in as many places differently from the mean as the cell above counts. Ask of every grid which of the two it shows; in this chapter the captions say so.
+# :::
+#
+# An autoencoder was to return its input. So does this one, up to what its noisy code keeps:
+
+# %% mystnb={"figure": {"caption": "Reconstructions by the VAE written above. *Above:* twelve test images $x$. *Below:* the means of $p_\\theta(x \\mid z)$ for one draw $z \\sim q_\\phi(z \\mid x)$ each.", "name": "fig-vae-reconstructions"}, "image": {"alt": "Two rows of twelve digits. Above: binary test digits. Below: the same digits, smooth and a little blurred; nearly all keep their class."}} tags=["hide-input"] tolerance={"figure": 0.3}
+with torch.no_grad():
+    seed_everything(3)
+    x_12 = binary_test.x[:12].flatten(1)
+    mu_12, log_sigma_12 = encoder(x_12).chunk(2, dim=1)
+    z_12 = mu_12 + log_sigma_12.exp() * torch.randn_like(mu_12)
+    rebuilt = decoder(z_12).sigmoid()
+twelve = torch.cat([x_12, rebuilt]).view(-1, 1, 28, 28)
+image_grid(twelve, columns=12, row_labels=["$x$", "mean"])
+plt.show()
 
 # %% [markdown]
 # In `lvmlib` the two networks become two conditional densities, and a `VAE` is made of these and a prior; `elbo` is the bound, with the closed-form rate. The same seed gives the same numbers.
@@ -576,9 +619,7 @@ print(f"lvmlib {from_library.mean():.2f} nats per image")
 assert torch.allclose(reconstruction - rate, from_library, atol=1e-2)
 
 # %% [markdown]
-# (A `VAE` is a `Flow` with one layer. A bijection would pay its log-determinant; this layer draws $z$ and pays $\log p_\theta(x \mid z) - \log q_\phi(z \mid x)$ {cite:p}`nielsen2020`.)
-#
-# **Predict, then run.** The sum over pixels in `two_terms` is easily replaced by a mean, as `reduction="mean"` does in many a script: the reconstruction is divided by 784, the rate is not. What does the trained model do with its codes?
+# **Predict, then run.** The sum over pixels in `two_terms` is easily replaced by a mean, as `reduction="mean"` does in many scripts: the reconstruction is divided by 784, the rate is not. What does the trained model do with its codes?
 
 # %% tolerance={"rtol": 0.05}
 averaged = train_by_hand(steps=500 * SCALE, divide_by=784)
@@ -598,7 +639,7 @@ print(f"independent pixels, no code at all: {alone:.0f} nats")
 # %% [markdown]
 # :::{admonition} Watch out: *averaging* the reconstruction over pixels multiplies $\beta$ by 784
 # :class: pitfall
-# Up to the factor 784 the loss is $-\,$reconstruction $+\ 784\,\cdot\,$rate: a $\beta$-VAE ({numref}`sec-rate-distortion`) with $\beta = 784$. No code is worth its price any more. The rate is 0, every $z$ decodes to the same average digit, and the bound is that of independent pixels. The factor arises only if one term is averaged and the other summed; if both are divided by the same number, only the learning rate changes.
+# Up to the factor 784 the loss is $-\,$reconstruction $+\ 784\,\cdot\,$rate: a $\beta$-VAE ({numref}`sec-rate-distortion`) with $\beta = 784$. No code is worth its price any more. The rate is 0, every $z$ decodes to the same average digit, and the bound is that of independent pixels. The factor arises only if one term is averaged and the other summed; if both are divided by the same number, plain gradient descent takes smaller steps, and for Adam, whose steps do not depend on the scale of the loss, nothing changes.
 # :::
 #
 # You have now seen the whole of a VAE. What follows measures it (Part 2), looks into its codes (Part 3), and changes its parts (Part 4).
@@ -644,7 +685,7 @@ print(f"latents that cost more than 0.1 nats: {(priced.mean(0) > 0.1).sum()} of 
 #
 # :::{solution} ex-vae-price
 # :class: dropdown
-# The average of {eq}`eq-kl-gaussians` is $\frac12(v + s^2 - 1 - \log s^2)$. With $\rho = v / s^2$ it is $\frac12\left((1 + \rho) s^2 - 1 - \log s^2\right)$, smallest at $s^2 = 1/(1 + \rho)$, so that $v + s^2 = 1$: the aggregated posterior has the prior's variance. There it costs $\frac12 \log(1 + \rho)$ nats, the capacity of a Gaussian channel with signal-to-noise ratio $\rho$.
+# The average of {eq}`eq-kl-gaussians` is $\frac12(v + s^2 - 1 - \log s^2)$. With $\rho = v / s^2$ it is $\frac12\left((1 + \rho) s^2 - 1 - \log s^2\right)$, smallest at $s^2 = 1/(1 + \rho)$, hence $v = \rho/(1 + \rho)$ and $v + s^2 = 1$: over all images together the codes have the prior's variance. There it costs $\frac12 \log(1 + \rho)$ nats, the capacity of a Gaussian channel with signal-to-noise ratio $\rho$.
 # :::
 #
 # :::{exercise} ★ Other noises
@@ -671,7 +712,7 @@ angle = 2 * math.pi * torch.rand(4000)
 ring = 2 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(4000, 2)
 q_ring = ConditionalNormal((1,), MLP(2, (40, 40), 2, nn.Tanh))
 p_ring = ConditionalNormal((2,), MLP(1, (40, 40), 2, nn.Tanh), scale="learned")
-nn.init.constant_(p_ring.log_scale, math.log(0.3))  # at 1, z would be given up
+nn.init.constant_(p_ring.log_scale, math.log(0.3))  # 1 makes it collapse (chapter 11)
 one_latent = VAE(q_ring, p_ring, StandardNormal((1,)))
 ring_steps = 1500 * SCALE
 schedule = cosine(5e-3, ring_steps)
@@ -697,7 +738,7 @@ with torch.no_grad():
     bounds_ring = elbo(one_latent, some, k=2000)
 gap_ring = log_evidence - bounds_ring
 
-# %% mystnb={"figure": {"caption": "One latent, data on a ring. *Left:* the model's density (shading) and the curve $g_\\theta(z)$ on which it sits. The decoder has bent the Gaussian line into a ring, with a cut where its two ends meet. *Middle:* posterior (solid) and encoder's $q$ (dashed) for the point marked by a square. *Right:* the same for the point at the cut, marked by a triangle: it could have come from either end, and $q$, a continuous function of $x$, lies between. (The middle panel and the right one have scales of their own.)", "name": "fig-vae-one-latent"}, "image": {"alt": "Left: a ring of shading, thinner at one place, with a line through it. Middle: a solid and a dashed bell curve that nearly agree. Right: a solid curve with two separate peaks, at either end of the axis, and a dashed bell in the gap between them."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3}
+# %% mystnb={"figure": {"caption": "One latent, data on a ring. *Left:* the model's density (shading) and the curve $g_\\theta(z)$ on which it sits. The decoder has bent the Gaussian line into a ring, with a cut where its two ends meet. *Middle:* posterior (solid) and encoder's $q$ (dashed) for the point marked by a square. *Right:* the same for the point at the cut, marked by a triangle: it could have come from either end, and $q$, a continuous function of $x$, lies between. (The middle panel and the right one have scales of their own.)", "name": "fig-vae-one-latent"}, "image": {"alt": "Left: a ring of shading, thinner at one place, with a black line through it. Middle: a solid and a dashed bell curve that nearly agree. Right: a solid curve with two separate peaks and a dashed bell in the gap between them."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3}
 axis = torch.linspace(-3, 3, 61)
 plane_points = torch.cartesian_prod(axis, axis)
 density = (log_joint(plane_points).logsumexp(1) + step_z).exp().view(61, 61)
@@ -707,7 +748,7 @@ with torch.no_grad():
 fig, (left, *panels) = plt.subplots(1, 3, figsize=(7, 2.5))
 levels = density.max() * torch.linspace(0.05, 1, 10)
 left.contourf(axis, axis, density.T, levels, cmap="Blues")
-left.plot(*curve[inner].T, color=orange, lw=1.2)
+left.plot(*curve[inner].T, color=black, lw=1.2)
 left.set(aspect="equal", xlabel="$x_1$", ylabel="$x_2$")
 cut = int(gap_ring.argmax())
 for panel, at, mark in zip(panels, ((cut + 100) % 199, cut), "s^"):
@@ -749,9 +790,9 @@ active = active_units(long_run, binary_test.x[:2000])[0]
 print(f"active latents: {active} of 50")
 
 # %% [markdown]
-# ({prf:ref}`def-iw-active` counts a latent as active if the variance of its posterior mean over images is above 0.01. {cite:t}`burda2016` report 86.76 nats and 19 active latents after 3,280 passes.)
+# ({prf:ref}`def-iw-active` counts a latent as active if the variance of its posterior mean over images is above 0.01. {cite:t}`burda2016` report 86.76 nats and 19 active latents (Table 1) after 3,280 passes.)
 #
-# **Predict, then run.** $p_\theta(x) = \mathbb{E}_{p(z)}[p_\theta(x \mid z)]$. For one test image, how often does a draw from the prior come within 10 nats of what draws from the encoder reach? How many draws would the prior need?
+# **Predict, then run.** $p_\theta(x) = \mathbb{E}_{p(z)}[p_\theta(x \mid z)]$. For one test image, compare $\log p_\theta(x \mid z)$ for draws from the prior and from the encoder. How often does the prior come within 10 nats of the encoder's median? How many draws would it need?
 
 # %%
 picture = binary_test.x[:1]
@@ -780,6 +821,8 @@ plt.show()
 medians = from_prior.median(), from_encoder.median()
 to_prior = kl_divergence(long_run.posterior(picture), long_run.prior.distribution())
 print("median log p(x|z): {:.0f} nats (prior), {:.0f} (encoder)".format(*medians))
+extremes = from_prior.max(), from_encoder.min()
+print("best from the prior {:.0f}, worst from the encoder {:.0f}".format(*extremes))
 print(f"KL from encoder to prior {to_prior.item():.1f} nats; log p(x) {log_px:.1f}")
 average = from_prior.logsumexp(0) - math.log(len(from_prior))
 print(f"average over all 50,000 draws from the prior: log {average:.1f}", end="; ")
@@ -787,10 +830,10 @@ print(f"its largest term holds {from_prior.softmax(0).max():.0%} of it")
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Never. A typical draw from the prior is the code of some *other* picture, hundreds of nats away. The average is unbiased for $p_\theta(x)$ ({prf:ref}`thm-lv-prior`), but after 50,000 draws its logarithm is still 25 nats low, and one lucky draw holds most of it. To hit the region that counts takes about $e^{\operatorname{KL}}$ draws {cite:p}`chatterjee2018`, here $e^{19.9}$, some hundreds of millions.
+# Never: the best of 50,000 draws stays 32 nats below the encoder's median, below even the worst of its 10,000 draws. A typical draw from the prior is the code of some *other* picture, hundreds of nats away. The average is unbiased for $p_\theta(x)$ ({prf:ref}`thm-lv-prior`), but after 50,000 draws its logarithm is still 25 nats low, and one lucky draw holds most of it. To hit the region that counts takes about $e^{\operatorname{KL}}$ draws {cite:p}`chatterjee2018`, here $e^{19.9}$, some hundreds of millions.
 # :::
 #
-# Draws from the encoder, weighted by $w = p_\theta(x \mid z)\, p(z) / q_\phi(z \mid x)$, give the same average with far fewer: importance sampling ({prf:ref}`thm-lv-importance`). One draw gives the ELBO, more close the gap from below. So the same weights tell how loose the bound is, and their {term}`effective sample size` ({prf:ref}`def-lv-ess`), how far to trust the answer.
+# Draws from the encoder, weighted by $w = p_\theta(x \mid z)\, p(z) / q_\phi(z \mid x)$, give the same average with far fewer: importance sampling ({prf:ref}`thm-lv-importance`). One draw gives the ELBO, more draws narrow the gap from below. So the same weights tell how loose the bound is, and their {term}`effective sample size` ({prf:ref}`def-lv-ess`), how far to trust the answer.
 
 # %% tolerance={"rtol": 0.002, "atol": 1}
 with torch.no_grad():
@@ -808,7 +851,7 @@ ess = effective_sample_size(many_log_w).median()
 print(f"effective sample size of 1000 draws: {ess:.0f} (median over images)")
 
 # %% [markdown]
-# The ELBO is at least 3.5 nats too low, and a hundred draws close most of the gap. A thousand are not the end either, since only 19 of them count; papers report 5,000. The error has a known sign: the estimate never flatters a model on average.
+# The ELBO is at least 3.5 nats too low, and a hundred draws close most of the gap. A thousand are not the end either, since only 19 of them count; papers report 5,000. The error has a known sign: the estimate never flatters a model on average. So the longer run's test NLL, 87.6 nats from 5,000 draws, is an *at most*.
 #
 # (sec-vae-gaps)=
 # ### Whose fault is the gap?
@@ -820,7 +863,7 @@ gaps = {}
 sets = {"training": train.fixed(seed=0).x[:40], "test": binary_test.x[:40]}
 for name, x in sets.items():
     seed_everything(0)
-    gaps[name] = inference_gaps(long_run, x, steps=200, lr=0.03, k=10, draws=1000)
+    gaps[name] = inference_gaps(long_run, x, steps=200, lr=0.03, k=5, draws=1000)
     log_p, best, amortised = (part.mean() for part in gaps[name])
     error = (gaps[name][1] - gaps[name][2]).std() / 40**0.5  # over the images
     print(f"{name:>8} images: log p(x) {log_p:.1f}, best q {best:.1f}", end=", ")
@@ -828,7 +871,7 @@ for name, x in sets.items():
     print(f"amortisation {best - amortised:.2f} +- {error:.2f} nats")
 
 # %% [markdown]
-# On test images the encoder loses about 4 nats, two thirds of which are the network's fault: for each image the family holds a better $q$, and the encoder does not find it. On training images its share is 0.6 nats smaller, hardly more than one standard error, so forty images cannot tell whether the encoder overfits. (The search stops below its maximum, so the approximation gap may be smaller than printed and the amortisation gap larger.) {cite:t}`cremer2018` find the same order. A few gradient steps on the encoder's answer are a cheap remedy where a single image matters, and {numref}`sec-richer` enlarges the family.
+# On test images the encoder loses about 4 nats, some two thirds of which are the network's fault: for each image the family holds a better $q$, and the encoder does not find it. On training images its share is smaller by little more than one standard error, so forty images cannot tell whether the encoder overfits. Two errors remain. The search may stop below its maximum, which makes the amortisation gap too small and the approximation gap too large. And $\log p_\theta(x)$ is itself estimated from below, with 1,000 draws of the best $q$, which makes the approximation gap too small. {cite:t}`cremer2018` report gaps of similar size. A few gradient steps on the encoder's answer are a cheap remedy where a single image matters, and {numref}`sec-richer` enlarges the family.
 #
 # (sec-rate-distortion)=
 # ### Rate and distortion
@@ -888,6 +931,13 @@ D, information, R = rate_distortion(encoders[0], joint / joint.sum(0), joint.sum
 print(f"optimal decoder and prior: H - D = {H - D:.4f}", end=", ")
 print(f"I = {information:.4f}, R = {R:.4f} nats (equal)")
 assert torch.allclose(H - D, information) and torch.allclose(R, information)
+nudged = 0.99 * joint / joint.sum(0) + 0.01 * decoders[0], 0.99 * joint.sum(0)
+nudged = nudged[0], nudged[1] + 0.01 * priors[0]
+D, information, R = rate_distortion(encoders[0], *nudged)
+above = information - (H - D), R - information
+print("both mixed with 1% of another:", end=" ")
+print("I - (H - D) = {:.5f}, R - I = {:.5f}".format(*above))
+assert min(above) > 1e-6
 
 # %% [markdown]
 # Now the curve on digits. Five copies of our hand-written VAE continue training, each with its own $\beta$.
@@ -906,7 +956,7 @@ for beta in (0.1, 0.3, 1.0, 3.0, 10.0):
         distortions, rates = distortion_and_rate(copied.trace(valid_fixed.x))
     plane[beta] = rates.mean().item(), distortions.mean().item()
 
-# %% mystnb={"figure": {"caption": "The rate-distortion plane of binary MNIST; each point is one $\\beta$ after 200 further steps (*not converged*). Dotted lines join points of equal ELBO, and $\\beta = 1$ lies lowest. No point can lie below $\\mathsf{R} + \\mathsf{D} = H$. The entropy $H$ is unknown; the thick line is drawn at the smallest negative log-likelihood in this book, that of chapter 4's PixelCNN++ on the test images, which cannot be less than $H$ on average over the data. The thin line is the longer run's.", "name": "fig-rate-distortion"}, "image": {"alt": "Five points on a falling convex curve with rate on the horizontal and distortion on the vertical axis; dotted straight lines of slope minus one, and two solid lines of slope minus one below the curve, the lower one thick."}} tags=["hide-input"] tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "The rate-distortion plane of binary MNIST; each point is one $\\beta$ after 200 further steps (*not converged*). Dotted lines join points of equal ELBO, and $\\beta = 1$ lies lowest. No point can lie below $\\mathsf{R} + \\mathsf{D} = H$. The entropy $H$ is unknown, but no model's negative log-likelihood is less on average over the data. So this floor lies on or below the thick line, drawn at the smallest one in this book, that of chapter 4's PixelCNN++ on the test images. The thin line is the longer run's.", "name": "fig-rate-distortion"}, "image": {"alt": "Five points on a falling convex curve with rate on the horizontal and distortion on the vertical axis; dotted straight lines of slope minus one, and two solid lines of slope minus one below the curve, the lower one thick."}} tags=["hide-input"] tolerance={"rtol": 0.02}
 fig, ax = plt.subplots(figsize=(5.6, 3.6))
 ax.plot(*zip(*plane.values()), "o-", color=blue, label="trained with $\\beta$")
 for beta, point in plane.items():
@@ -915,7 +965,7 @@ ends = np.array([0, 60])
 best_nll = record("pixelcnnpp_mnist")["test_nll_nats"]
 known = {"longer run": (long_record["test_nll_nats"], 1), "PixelCNN++": (best_nll, 3)}
 for name, (nll, width) in known.items():
-    words = f"R + D = {nll:.1f}, NLL of {name}"
+    words = f"R + D = {nll:.1f}: NLL of {name}"
     ax.plot(ends, nll - ends, color=black, lw=width, label=words)
 for total in (120, 150):
     words = "equal ELBO" if total == 120 else None
@@ -927,11 +977,14 @@ plt.show()
 for beta, (rate, distortion) in plane.items():
     print(f"beta {beta:4g}: R {rate:5.1f}, D {distortion:6.1f}", end=", ")
     print(f"R + D {rate + distortion:6.1f} nats")
+rates_of, distortions_of = np.array(list(plane.values())).T
+slopes = np.diff(distortions_of) / np.diff(rates_of)
+print("slopes between neighbours:", ", ".join(f"{slope:.1f}" for slope in slopes))
 
 # %% [markdown]
-# Along the optimal curve the slope is $-\beta$. A large $\beta$ is an *aggressive bottleneck*, counted in nats instead of numbers: at $\beta = 10$ about 5 nats are left, enough to tell some two hundred pictures apart, and the distortion has risen by three quarters. A small one spends many nats of rate on a small gain in distortion. The sum is lowest at $\beta = 1$, where it was what was minimised.
+# Along the optimal curve the slope is $-\beta$: at a minimum of $\mathsf{D} + \beta\,\mathsf{R}$ a small step along the curve changes the sum by nothing to first order. The slopes between neighbouring points do lie between their two $-\beta$. A large $\beta$ is an *aggressive bottleneck*, counted in nats instead of numbers: at $\beta = 10$ about 5 nats are left, enough to tell some two hundred pictures apart, and the distortion has risen by three quarters. A small one spends many nats of rate on a small gain in distortion. The sum is lowest at $\beta = 1$, where it was what was minimised.
 #
-# This is why KL weights are hard to tune. The ELBO cannot choose $\beta$, since it always prefers 1; what other values are wanted for, sharper pictures or fewer, tidier latents, the loss does not measure. And {numref}`sec-decoders` will show that the decoder's $\sigma$ is a $\beta$ in disguise.
+# This is why KL weights are hard to tune. The ELBO cannot choose $\beta$, since it is the objective of $\beta = 1$; what other values are wanted for, sharper pictures or fewer, tidier latents, the loss does not measure. And the scale $\sigma$ of a Gaussian decoder is a $\beta$ in disguise, as the next section shows.
 #
 # :::{admonition} Watch out: with $\beta < 1$ the objective is no bound
 # :class: pitfall
@@ -952,7 +1005,7 @@ for name, (m, v) in {"posterior": (1 / 2, 1 / 2), "maximiser": (2 / 3, 1 / 3)}.i
 #
 # $$ -\log p_\theta(x \mid z) = \frac{1}{2\sigma^2} \lVert x - g_\theta(z) \rVert^2 + \frac{D}{2} \log (2\pi\sigma^2) , $$ (eq-gaussian-decoder)
 #
-# the autoencoder's squared error, divided by $2\sigma^2$. So $\sigma$ sets the exchange rate between distortion and KL: training with the bare squared error has silently chosen $\sigma^2 = \frac12$. Which $\sigma$ is best?
+# the autoencoder's squared error, divided by $2\sigma^2$. So $\sigma$ sets the exchange rate between distortion and KL. Multiply the loss by $2\sigma^2$: what is left is $\lVert x - g_\theta(z) \rVert^2 + 2\sigma^2 \operatorname{KL}$ up to a constant, so a weight $\beta$ on the KL does what $\beta\sigma^2$ in place of $\sigma^2$ would do ({ref}`ex-vae-beta-sigma`). Training with the bare squared error has silently chosen $\sigma^2 = \frac12$. Which $\sigma$ is best?
 #
 # :::{prf:proposition} The best scale is the root mean squared error
 # :label: thm-vae-sigma
@@ -980,10 +1033,14 @@ class Rescale(Transform):
 
 
 class Centre(nn.Module):
-    """Grey levels 0..255 to [-1, 1]: part of a network, which pays nothing."""
+    """Grey levels 0..top to [-1, 1]: part of a network, which pays nothing."""
+
+    def __init__(self, top):
+        super().__init__()
+        self.top = top
 
     def forward(self, x):
-        return x / 127.5 - 1
+        return 2 * x / self.top - 1
 
 
 def gaussian(outputs=784, scale=None, start=None):
@@ -992,13 +1049,14 @@ def gaussian(outputs=784, scale=None, start=None):
     likelihood = ConditionalNormal(shape, network, scale=scale)
     if start is not None:
         nn.init.constant_(likelihood.log_scale, math.log(start))
-    q = ConditionalNormal((20,), MLP(784, (200,), 40, nn.SiLU))
-    return Flow([Rescale(), StochasticPair(q, likelihood)], StandardNormal((20,)))
+    q = nn.Sequential(Centre(1), MLP(784, (200,), 40, nn.SiLU))
+    pair = StochasticPair(ConditionalNormal((20,), q), likelihood)
+    return Flow([Rescale(), pair], StandardNormal((20,)))
 
 
 def discretized():
     seed_everything(0)
-    q = nn.Sequential(Centre(), MLP(784, (200,), 40, nn.SiLU))
+    q = nn.Sequential(Centre(255), MLP(784, (200,), 40, nn.SiLU))
     p = ConditionalDiscretizedLogistic(shape, MLP(20, (200,), 2 * 784, nn.SiLU))
     return VAE(ConditionalNormal((20,), q), p, StandardNormal((20,)))
 
@@ -1011,23 +1069,32 @@ cases = {  # a new model, what is done to a uint8 batch
     "sigma for each pixel": (lambda: gaussian(outputs=2 * 784), dequantize),
     "discretized logistic": (discretized, torch.Tensor.float),
 }
-decoder_steps, with_decoder = 300 * SCALE, {}
+decoder_steps, with_decoder, progress = 300 * SCALE, {}, {}
 for name, (build, prepare) in cases.items():
     with_decoder[name] = build()
     loss = lambda model, x, prepare=prepare: -elbo(model, prepare(x))
     schedule = cosine(3e-3, decoder_steps, warmup=50)
     options = {"lr": schedule, "clip_norm": 300.0, "progress": False}
-    fit(with_decoder[name], grey, loss, steps=decoder_steps, batch_size=100, **options)
+    options |= {"steps": decoder_steps, "batch_size": 100}
+    progress[name] = fit(with_decoder[name], grey, loss, **options).loss
 
-# %% tolerance={"atol": 0.005, "rtol": 0.03}
-print("8-bit MNIST, 2000 test images, 300 steps (not converged): bits/dim")
+# %% tolerance={"atol": 0.005, "rtol": 0.05}
+print("8-bit MNIST, bits/dim: 2,000 test images after 300 steps (not converged);")
+print("mean training loss of steps 141 to 150 and of the last ten")
+half = decoder_steps // 2
 for name, (_, prepare) in cases.items():
     torch.manual_seed(0)
     with torch.no_grad():
         of_model = with_decoder[name].trace(prepare(grey_test.x[:2000]))
         total = -sum(distortion_and_rate(of_model)).mean()
-    print(f"  {name:<24} {bits_per_dim(total, shape):5.2f}")
+    print(f"  {name:<24} {bits_per_dim(total, shape):5.2f}", end="; ")
+    late = torch.tensor(progress[name])
+    for part in (late[half - 10 : half], late[-10:]):
+        print(f"{bits_per_dim(-part.mean(), shape):5.2f}", end=" ")
+    print()
 print(f"  {'all levels equally likely':<24} {math.log2(256):5.2f}")
+noise_costs = 0.5 * math.log2(2 * math.pi * math.e / 12)
+print(f"a Gaussian's price for uniform noise: {noise_costs:.2f} bits/dim")
 
 # %% tags=["check:thm-vae-sigma"] tolerance={"rtol": 0.01}
 torch.manual_seed(0)
@@ -1043,11 +1110,13 @@ best, highest = sigmas[by_torch.argmax()].item(), by_torch.max().item()
 formula = -392 * (math.log(2 * math.pi * v) + 1)
 print(f"highest of 71 values of sigma: {highest:.1f} nats; formula: {formula:.1f}")
 print(f"within a step of the root mean squared error: {abs(best - v**0.5) < 0.005}")
-assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 1
+assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 0.25
 
 
 # %% [markdown]
-# With $\sigma = 1$ the model is worse than the uniform distribution. A learned $\sigma$ saves two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel separates the two. The discretized logistic may put all of an empty pixel's probability on level 0 and never has to fit noise that we added ourselves.
+# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two.
+#
+# The order of the last two rows after 300 steps is an order of how *fast* they train. In every empty pixel the third model must bring its mean to $1/512$ and its scale down to about a thousandth, and its loss is still falling when training ends. In the limit the difference of principle is small: a Gaussian that fits the uniform noise we added pays 0.25 bits for it, while the discretized logistic may put all of an empty pixel's probability on level 0.
 #
 # :::{admonition} Watch out: squared error without its constant is not a likelihood
 # :class: pitfall
@@ -1081,7 +1150,7 @@ if answer is not None:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-vae-weights
 # :class: dropdown
-# Three log-probabilities, in the next cell; only `q` keeps the axis of one image.
+# Three log-probabilities, in the next cell; only `q` keeps the axis of one image. (Another thousand draws would give another answer: the two numbers differ by half a nat.)
 # :::
 
 # %% tags=["hide-cell"] tolerance={"atol": 0.5}
@@ -1113,7 +1182,7 @@ print(f"{estimate:.1f} nats; from 10,000 draws {log_px:.1f}")
 #
 # :::{solution} ex-vae-is-bias
 # :class: dropdown
-# The steps of the table are 2.3, 0.8 and 0.4 nats, so a tenfold $k$ leaves a third to a half of the gap. The law is a limit: it needs $\operatorname{Var}(w) \ll k\, p(x)^2$, and with nineteen effective draws in a thousand we are far from it.
+# The steps of the table are 2.3, 0.8 and 0.4 nats, each a third to a half of the one before, where the law would make it a tenth. The law is a limit: it needs $\operatorname{Var}(w) \ll k\, p(x)^2$, and with nineteen effective draws in a thousand we are far from it.
 # :::
 #
 # :::{exercise} ★★★ The continuous Bernoulli
@@ -1155,7 +1224,7 @@ for size, r in {2: flat_record, 50: long_record}.items():
 # %% [markdown]
 # With fifty latents one walks instead: along one latent (a **traversal**), or in a straight line between two codes (an **interpolation**).
 
-# %% mystnb={"figure": {"caption": "The longer run. *Left:* traversals from the code of a test image, one latent at a time from $-3$ to $3$; rows: the four latents whose posterior means vary most. *Right:* straight lines between the codes of two test images, which stand at both ends.", "name": "fig-traversal"}, "image": {"alt": "Two blocks of four rows of nine digits. Left: along each row a seven changes gradually, here into a one or an eight, there in form or thickness. Right: each row turns one test digit smoothly into another, through mostly plausible digits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The longer run. *Left:* traversals from the code of a test image, one latent at a time from $-3$ to $3$; rows: the four latents whose posterior means vary most. *Right:* straight lines between the codes of two test images, which stand at both ends.", "name": "fig-traversal"}, "image": {"alt": "Two blocks of four rows of nine digits. Left: along each row a seven changes gradually, here into a zero, a one or an eight, there in form or thickness. Right: each row turns one test digit smoothly into another, through mostly plausible digits."}} tags=["hide-input"]
 with torch.no_grad():
     code_means = long_run.posterior(binary_test.x[:2000]).mean  # [2000, 50]
     most_active = code_means.var(0).argsort(descending=True)[:4]
@@ -1170,7 +1239,8 @@ with torch.no_grad():
         ends_of = binary_test.x[[a, b]]
         lines += [ends_of[:1], long_run.likelihood(path).mean, ends_of[1:]]
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.9))
-image_grid(walks, columns=9, ax=left, row_labels=[f"$z_{{{i}}}$" for i in most_active])
+latent_names = [f"$z_{{{i + 1}}}$" for i in most_active]
+image_grid(walks, columns=9, ax=left, row_labels=latent_names)
 image_grid(torch.cat(lines), columns=9, ax=right)
 plt.show()
 
@@ -1179,9 +1249,9 @@ plt.show()
 # (sec-smooth)=
 # ### Similar images, similar codes?
 #
-# Two directions must be kept apart. *Similar $x$ to similar $z$:* an encoder is continuous, so a small change of the image moves its code a little, in any autoencoder. *Similar $z$ to similar $x$*, everywhere and not only at codes of images, is what sampling and interpolation need, and here the noise comes in: a decoder that must do with $z$ plus noise had better not change much within the noise.
+# Two directions must be kept apart. *Similar $x$ to similar $z$:* an encoder is continuous, so a small change of the image moves its code a little, in any autoencoder. *Similar $z$ to similar $x$*, everywhere and not only at codes of images, is what sampling and interpolation need, and here the noise comes in: a decoder that only sees $z$ plus noise must not change much within the noise.
 #
-# **Predict, then run.** Three models with the same networks, Bernoulli decoder and 2,000 steps: the library's `Autoencoder` (no noise, no KL); noise but no KL term ($\beta = 0$); and our VAE. Which of the two ingredients makes the decoder smooth?
+# **Predict, then run.** Four models with the same networks, Bernoulli decoder and 2,000 steps: the library's `Autoencoder` (no noise, no KL); noise but no KL term ($\beta = 0$); no noise, but what the KL term charges for $\mu$, $\frac12 \lVert \mu \rVert^2$; and our VAE. Which of the two ingredients makes the decoder smooth?
 
 
 # %%
@@ -1193,18 +1263,29 @@ seed_everything(0)
 plain = Autoencoder(MLP(784, (200,), 20, nn.SiLU), small_decoder())
 q_network = MLP(784, (200,), 40, nn.SiLU)
 noisy = VAE(ConditionalNormal((20,), q_network), small_decoder(), StandardNormal((20,)))
+charged = Autoencoder(MLP(784, (200,), 20, nn.SiLU), small_decoder())
+
+
+def with_charge(model, x):
+    """The autoencoder's loss, plus the KL term's price of a mean."""
+    return Autoencoder.loss(model, x) + 0.5 * model.encode(x).square().sum(1)
+
+
 schedule = cosine(5e-3, 2000 * SCALE)
 options = {"steps": 2000 * SCALE, "batch_size": 100, "lr": schedule, "progress": False}
 fit(plain, train, Autoencoder.loss, **options)
 fit(noisy, train, lambda model, x: -elbo(model, x, beta=0.0), **options)
+fit(charged, train, with_charge, **options)
 encoded = {
     "no noise, no KL": plain.encode,
     "noise, no KL": lambda x: noisy.posterior(x).mean,
+    "KL, no noise": charged.encode,
     "noise and KL": lambda x: vae.posterior(x).mean,
 }
 decoded_by = {
     "no noise, no KL": lambda z: plain.decode(z).mean,
     "noise, no KL": lambda z: noisy.likelihood(z).mean,
+    "KL, no noise": lambda z: charged.decode(z).mean,
     "noise and KL": lambda z: vae.likelihood(z).mean,
 }
 
@@ -1231,12 +1312,14 @@ for name in encoded:
         model = {"noise, no KL": noisy, "noise and KL": vae}.get(name)
         noise = "none "
         if model is not None:
-            noise = f"{model.posterior(a.x).stddev.mean() / z.std(0).mean():.3f}"
+            used = z.var(0) > 0.01  # an unused latent has noise alone
+            noise = model.posterior(a.x).stddev[:, used].mean() / z.std(0)[used].mean()
+            noise = f"{noise:.3f}"
     print(f"{name:<16} {twin:5.2f} {purity:11.2f} {noise:>14} {changes[name][4]:13.3f}")
 
-# %% mystnb={"figure": {"caption": "How much the decoded image changes when its code moves in a random direction. The unit on either axis is the mean difference of two test images: of their codes, and of their decoded images (squared). Noise alone changes next to nothing: the upper two curves all but coincide.", "name": "fig-smooth"}, "image": {"alt": "Three rising curves of squared image change against displacement. Two coincide, without noise and with noise but no KL term. The third, with noise and KL term, lies clearly lower."}} tags=["hide-input"] tolerance={"rtol": 0.05}
+# %% mystnb={"figure": {"caption": "How much the decoded image changes when its code moves in a random direction. The unit on either axis is the mean difference of two test images: of their codes, and of their decoded images (squared). Neither ingredient alone makes the decoder smoother: three of the curves lie close together.", "name": "fig-smooth"}, "image": {"alt": "Four rising curves of squared image change against displacement. Three lie close together: with neither ingredient, with noise alone, and with the price of the KL term alone. The fourth, with noise and KL term, lies clearly lower."}} tags=["hide-input"] tolerance={"rtol": 0.05}
 fig, ax = plt.subplots(figsize=(5.4, 2.8))
-styles = zip(changes.items(), (red, orange, blue), ("-", "--", "-."))
+styles = zip(changes.items(), (red, orange, green, blue), ("-", "--", ":", "-."))
 for (name, change), colour, style in styles:
     ax.plot(lengths, change, style, color=colour, label=name)
 ax.set(xlabel="displacement of the code (two codes = 1)", xlim=(0, 0.5))
@@ -1246,10 +1329,10 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# *Similar $x$, similar $z$* holds for all three alike: a second binarization of the same digit lies at less than a fifth of the typical distance, and the nearest code belongs to the same class in nine cases of ten. *Similar $z$, similar $x$* takes both ingredients. Without the KL term the encoder spreads its codes until the noise is about a thousandth of the spread, and what remains is an autoencoder. Only the KL term makes the noise bite: $\sigma$ is then more than a third of the spread, and a step of the code changes the image by about a quarter less. That is a modest margin.
+# *Similar $x$, similar $z$* holds for all four alike: a second binarization of the same digit lies at about a fifth of the typical distance or less, and the nearest code belongs to the same class in nine cases of ten. *Similar $z$, similar $x$* takes both ingredients. With noise alone the encoder spreads its codes until the noise is about a thousandth of the spread, and what remains is an autoencoder. With the price alone it shrinks its codes, and the decoder magnifies them again. Only the KL term makes the noise matter: $\sigma$ is then more than a third of the spread, and a step of the code changes the image by about a quarter less. That is a modest margin, measured with one seed.
 # :::
 #
-# **Which of them can be sampled?** For the VAE we draw $z$ from the prior. The autoencoder gets a distribution fitted to its codes afterwards: one Gaussian, as before, or a mixture of fifty. `python -m lvmlib.experiments.autoencoder_draws` compares them with three seeds and three lengths of training, and lets a classifier say how many of the draws it can read (with a probability above 0.95 for one digit).
+# **Which of them can be sampled?** For the VAE we draw $z$ from the prior. The autoencoder gets a distribution fitted to its codes afterwards: one Gaussian, as before, or a mixture of fifty. What one rival gets the other is owed, so the VAE's codes (draws from $q$) get a mixture of fifty, too. `python -m lvmlib.experiments.autoencoder_draws` compares them with three seeds and three lengths of training, and lets a classifier say how many of the draws it recognises (with a probability above 0.95 for one digit). Below stand the same figures for the longer run of {numref}`sec-almost-zero`, whose codes have 50 latents, 16 of them in use.
 
 # %%
 draws_record = record("autoencoder_draws")
@@ -1261,32 +1344,40 @@ def with_error(values, scale=1):
 
 
 seeds = draws_record["seeds"]
-print(f"mean and standard error of {seeds} seeds: distance to a training image, share")
+print(f"mean and standard error of {seeds} seeds: distance to the nearest of 10,000")
+print("training images, share that the classifier recognises")
 for run_steps, runs in draws_record["runs"].items():
     for name in runs[0]:
         near = [run[name]["to_nearest_training_image"] for run in runs]
         legible = [run[name]["readable"] for run in runs]
-        print(f"{int(run_steps):6,} steps  {name:<27}", end="")
+        print(f"{int(run_steps):6,} steps  {name:<26}", end="")
         print(f" {with_error(near)}   {with_error(legible, 100)} %")
-real = draws_record["test_images"]
-near, legible = real["to_nearest_training_image"], 100 * real["readable"]
-print(f"{'test digits':>25} {near:18.2f} {legible:17.2f} %")
+others = {f"longer run  {name}": r for name, r in draws_record["longer_run"].items()}
+others["test digits"] = draws_record["test_images"]
+for name, row in others.items():
+    near, legible = row["to_nearest_training_image"], 100 * row["readable"]
+    print(f"  {name:<38} {near:6.2f} {legible:15.2f} %")
 
-# %% mystnb={"figure": {"caption": "Draws after equal training, 2,000 steps: means of $p_\\theta(x \\mid z)$. *Left:* the autoencoder, $z$ from one Gaussian fitted to its codes. *Right:* the VAE, $z$ from the prior.", "name": "fig-equal-training"}, "image": {"alt": "Two grids of six rows of eight grey digits each. Many of the draws on either side are recognisable digits; others are smudges or mixtures of two digits."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"], "rtol": 0.03}
+# %% mystnb={"figure": {"caption": "Draws after equal training, 2,000 steps: means of $p_\\theta(x \\mid z)$. *Left:* the autoencoder, $z$ from one Gaussian fitted to its codes. *Middle:* the VAE, $z$ from the prior. *Right:* the VAE, $z$ from a mixture of fifty Gaussians fitted to its codes.", "name": "fig-equal-training"}, "image": {"alt": "Three grids of eight rows of six grey digits each. Left and in the middle many of the draws are recognisable digits, others are smudges or mixtures of two digits. Right nearly all are recognisable."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"], "rtol": 0.03}
 with torch.no_grad():
     auto_codes = plain.encode(train.fixed(seed=0).x[:10_000])
     fitted = MultivariateNormal(auto_codes.mean(0), auto_codes.T.cov())
     torch.manual_seed(0)
     from_guess = plain.decode(fitted.sample((48,))).mean
     from_the_prior = vae.likelihood(vae.prior.sample(48)).mean
-blocks = torch.stack([from_guess.view(6, 8, 784), from_the_prior.view(6, 8, 784)])
-sheet = torch.cat([blocks[0], torch.zeros(6, 1, 784), blocks[1]], 1)
-titles = ["autoencoder"] + 8 * [""] + ["VAE"] + 7 * [""]
-image_grid(sheet.view(-1, 1, 28, 28), columns=17, column_labels=titles)
+    mixed = mixture_codes(vae, train, seed=0, noise=True)[:48]
+    from_mixture = vae.likelihood(mixed).mean
+gap_column = torch.zeros(8, 1, 784)
+blocks = [x.view(8, 6, 784) for x in (from_guess, from_the_prior, from_mixture)]
+sheet = torch.cat([blocks[0], gap_column, blocks[1], gap_column, blocks[2]], 1)
+titles = ["autoencoder", *6 * [""], "VAE, prior", *6 * [""], "VAE, mixture", *5 * [""]]
+image_grid(sheet.view(-1, 1, 28, 28), columns=20, column_labels=titles)
 plt.show()
 
 # %% [markdown]
-# Two things come out, and the second is not what is usually taught. With longer training the autoencoder's draws from one Gaussian move away from the data, from 5.4 to 5.8, while the VAE's come a little nearer: nothing holds the autoencoder's codes near a Gaussian. But the classifier can read no more of the VAE's draws than of the autoencoder's, four in ten of either. And with a mixture of fifty the autoencoder beats both, with more than eight in ten {cite:p}`ghosh2020` (some of that may be memory, since there is a component for every two hundred codes, and its draws lie closer to the training images than test digits do). So an autoencoder lacks nothing but a distribution over its codes, and can be given one. In the VAE it is part of the model from the start, which is why there is a bound on a likelihood that says how good prior, decoder and encoder are *together*. A standard normal is the simplest prior, and not the best; chapter 11 looks for better ones.
+# Two things come out, and the second is not what is usually taught. With longer training the autoencoder's draws from one Gaussian move away from the data, from 5.4 to 5.8, while the VAE's come a little nearer: nothing holds the autoencoder's codes near a Gaussian. But after equal training, 7,000 steps at most, the classifier recognises no more of the VAE's draws from the prior than of the autoencoder's, four in ten of either. (*Not converged:* of the longer run's draws it recognises 57%.)
+#
+# What helps either of them is a distribution that fits the codes. With a mixture of fifty the classifier recognises more than eight in ten draws, of the autoencoder's and of the VAE's alike, and nearly nine in ten of the longer run's. (These draws lie closer to the training images than test digits do. That is no sign of memory: reconstructions of *test* images lie as close, since smooth pictures are close to everything.) Fitting a density afterwards is a known remedy for autoencoders and VAEs alike {cite:p}`ghosh2020`. So what both lack here is a prior that fits their codes, and $\mathcal{N}(0, I)$ fits the VAE's only roughly at every length of training that we tried. What the VAE has from the start is a prior *inside* the model, and with it a bound on a likelihood that says how good prior, decoder and encoder are together. Chapter 11 looks for better priors and trains them along with the rest.
 #
 # (sec-axes)=
 # ### What do the axes mean?
@@ -1302,7 +1393,7 @@ plt.show()
 # Substitute $z = Q u$, $|\det Q| = 1$. The prior's density depends on $\lVert z \rVert = \lVert u \rVert$ alone, so $\int p_\theta(x \mid Q^\top z)\, \mathcal{N}(z; 0, I)\, dz = \int p_\theta(x \mid u)\, \mathcal{N}(u; 0, I)\, du$. Likewise $q'(z \mid x) = q(Q^\top z \mid x)$, so the log-weight $\log p'_\theta(x \mid z) + \log p(z) - \log q'(z \mid x)$ at $z = Qu$ equals $\log p_\theta(x \mid u) + \log p(u) - \log q(u \mid x)$, with $u \sim q(\cdot \mid x)$.
 # :::
 #
-# What can pick axes is a *diagonal* $q$, because $Q \operatorname{diag}(\sigma^2)\, Q^\top$ is no longer diagonal. In a linear model with noise 1 and singular values 3 and 1 the best diagonal $q$ has no gap if the singular vectors lie along the axes and 0.294 nats at 45 degrees. We rotate the longer run: all fifty latents (34 of which are unused), or its active ones among themselves.
+# What can pick axes is a *diagonal* $q$, because $Q \operatorname{diag}(\sigma^2)\, Q^\top$ is no longer diagonal. In probabilistic PCA ({eq}`eq-lv-ppca`) with noise 1 and singular values 3 and 1 the best diagonal $q$ has no gap if the singular vectors lie along the axes and 0.294 nats at 45 degrees. We rotate the longer run: all fifty latents (34 of which are unused), or its active ones among themselves.
 
 # %%
 torch.manual_seed(0)
@@ -1319,7 +1410,7 @@ Q_alive[alive[:, None], alive] = torch.linalg.qr(among).Q
 
 
 def nearest_diagonal(rotation):
-    """Covariance of the best diagonal q: the inverse of the precision's diagonal."""
+    """Covariance of the diagonal q nearest to the rotated one: 1 / its precisions."""
     precision = rotation @ torch.diag_embed(1 / var) @ rotation.T
     return torch.diag_embed(1 / precision.diagonal(dim1=1, dim2=2))
 
@@ -1354,19 +1445,19 @@ for degrees in (0, 45):
     R2 = torch.tensor([[c, -s], [s, c]])
     P = R2 @ precision @ R2.T
     gap = 0.5 * (P.diagonal().log().sum() - torch.logdet(P))
-    print(f"linear model at {degrees:2} degrees: gap {abs(gap):.3f} nats")
+    print(f"PPCA at {degrees:2} degrees: gap {abs(gap):.3f} nats")
 
 # %% [markdown]
 # :::{admonition} Watch out: 'a diagonal prior makes the axes interpretable'
 # :class: pitfall
-# $\mathcal{N}(0, I)$ is the same in every orthonormal basis: the rotated model has the same likelihood, the same samples and the same ELBO. If the axes of a VAE line up with anything, it is because of the *encoder's* diagonal covariance (with the nearest diagonal $q$ the rotated model loses 7 nats if only active latents are mixed, and 44 if unused ones are mixed in). That is an accident of a convenient approximation, which prefers local principal directions {cite:p}`rolinek2019`; without further assumptions no alignment with anything meaningful is guaranteed {cite:p}`locatello2019`.
+# $\mathcal{N}(0, I)$ is the same in every orthonormal basis: the rotated model has the same likelihood, the same samples and the same ELBO. If the axes of a VAE line up with anything, it is because of the *encoder's* diagonal covariance (with the diagonal $q$ nearest to the rotated one the model loses 7 nats if only active latents are mixed, and 44 if unused ones are mixed in; a diagonal $q$ trained anew might lose less). That is an accident of a convenient approximation, which prefers local principal directions {cite:p}`rolinek2019`; without further assumptions no alignment with anything meaningful is guaranteed {cite:p}`locatello2019`.
 # :::
 #
-# **Can it be measured?** One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel. (On so coarse a grid the two smaller discs come out as squares. So only 2,688 of the pictures differ, whose logarithm is 7.90 where the cell below prints that of the combinations, and not every picture tells its shape.) The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy:
+# **Can it be measured?** (*Optional.*) One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$:
 #
-# $$ \operatorname{MIG} = \frac1F \sum_{f=1}^F \frac{I(z_{j_f}; v_f) - \max_{j \ne j_f} I(z_j; v_f)}{H(v_f)}, \qquad j_f = \arg\max_j I(z_j; v_f) . $$ (eq-vae-mig)
+# $$ \operatorname{MIG} = \frac1C \sum_{c=1}^C \frac{I(z_{j_c}; v_c) - \max_{j \ne j_c} I(z_j; v_c)}{H(v_c)}, \qquad j_c = \arg\max_j I(z_j; v_c) . $$ (eq-vae-mig)
 #
-# It is 1 if each factor has a latent of its own that determines it, and 0 if the two best latents of every factor know equally much. `python -m lvmlib.experiments.factors` trains a convolutional VAE with eight latents for $\beta = 1$ and $4$, four seeds each, and measures the MIG as trained and after a random rotation of the latent space.
+# It is 1 if each factor has a latent of its own that determines it, and 0 if the two best latents of every factor know equally much. `python -m lvmlib.experiments.factors` trains a convolutional VAE with eight latents for $\beta = 1$ and $4$, four seeds each, and measures the MIG as trained and averaged over ten random rotations of the latent space.
 
 # %%
 factors_record = record("factors")
@@ -1377,9 +1468,10 @@ for beta, runs in factors_record["runs"].items():
     print(f"rotated {with_error([run['mig_rotated'] for run in runs]).strip()}")
     pairs_of = [f"{run['elbo']:.0f} / {run['mig']:.2f}" for run in runs]
     print("          ELBO / MIG of each seed:", ", ".join(pairs_of))
-print(f"to tell all pictures apart: log 3456 = {math.log(3456):.2f} nats")
+different = len(factor_images()[0].flatten(1).unique(dim=0))
+print(f"{different:,} different pictures: H = {math.log(different):.2f} nats")
 
-# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of the first model with $\\beta = 4$ knows about each factor, as a share of the factor's entropy. One latent holds most of the column; colour, size and row are spread thinly, and four latents hold nothing.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; in some rows colour, size or position changes, in others nothing to be seen. Right: a heat map of eight latents by five factors with one dark cell, for the column, and a few pale ones."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the fourth, sixth and seventh latent the colour changes, along others place or size, along those of the fifth and eighth nothing. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
 factor_model = factor_vae()
 load_checkpoint(factor_model, "factors")
 shapes_x, shapes_v = factor_images()
@@ -1396,22 +1488,28 @@ image_grid(shapes_x[picks], columns=6, ax=axes[0]).set_title("data", fontsize=10
 rows = [f"$z_{i + 1}$" for i in range(8)]
 image_grid(walks, columns=8, ax=axes[1], row_labels=rows)
 axes[1].set_title("traversals", fontsize=10)
-known = torch.tensor(factors_record["runs"]["4"][0]["information"])
-known = known / torch.tensor(factors_record["factor_entropies"])
+with torch.no_grad():
+    q_shapes = factor_model.posterior(shapes_x)
+    of_latents = code_information(q_shapes.mean, q_shapes.stddev, shapes_v)
+of_record = factors_record["runs"]["1"][0]["mig"]  # of the same model
+assert abs(mutual_information_gap(of_latents) - of_record) < 0.02
+known = of_latents / torch.tensor(SIZES).log()
 shown = axes[2].imshow(known, cmap="Blues", vmin=0, vmax=1, aspect="auto")
 axes[2].set_xticks(range(5), ["shape", "colour", "size", "col.", "row"], rotation=60)
 axes[2].set_yticks(range(8), rows)
 axes[2].grid(visible=False)
-fig.colorbar(shown, ax=axes[2], label="$I(z_j; v_f) / H(v_f)$")
+fig.colorbar(shown, ax=axes[2], label="$I(z_j; v_c) / H(v_c)$")
 plt.show()
 
 # %% [markdown]
-# Chance level is about 0.05: that is what the *same* models reach after a random rotation, which by {prf:ref}`thm-vae-rotation` changes neither their likelihood nor, if $q$ rotates along, their ELBO. So the trained axes are better than arbitrary ones, which is the work of the diagonal covariance. But a gap of 0.2 is far from 1, also if one allows for the shape, which not every picture tells; and it is a matter of luck: with $\beta = 4$ one seed reaches 0.26 and another 0.06, no better than a rotated model. The bound does not give it away, for the seed with by far the worst one, $-45$ nats, has a gap of 0.24. Nor does $\beta = 4$ beat $\beta = 1$ here; four seeds each cannot tell the two apart. In a study of twelve thousand models {cite:t}`locatello2019` found the same: the seed and the strength of the penalty matter more than the method, and no score that does without labels tells which run to keep.
+# Chance level is about 0.06: that is what the *same* models reach after random rotations, which by {prf:ref}`thm-vae-rotation` change neither their likelihood nor, if $q$ rotates along, their ELBO. So the trained axes are better than arbitrary ones, which is the work of the diagonal covariance. But a gap of a quarter is far from 1, and it is a matter of luck: with $\beta = 4$ it lies between 0.10 and 0.29. The bound does not reveal which run to keep; there the seed with the highest bound has the smallest gap. Nor does $\beta = 4$ beat $\beta = 1$ here, as far as four seeds each can tell.
+#
+# How good are these models? All pictures are equally likely, so for once $H = \log 3{,}456 = 8.15$ nats is known, and by {prf:ref}`thm-vae-rd` no ELBO can exceed $-8.15$. With $\beta = 1$ it stands at $-21.5$ after 6,000 steps, with a rate of 14 nats where there are 8.15 to know: at least six nats are mismatch between prior and codes. (*Not converged*, or badly fitted: so read the gaps as what such training finds, and not as the best that a VAE could do.) In a study of twelve thousand models {cite:t}`locatello2019` found the same: the seed and the strength of the penalty matter more than the method, and no score that does without labels tells which run to keep.
 #
 # (sec-features)=
 # ### What are codes worth when labels are rare?
 #
-# An old hope for unsupervised learning {cite:p}`hinton2006`: learn a description of the images from plenty of pictures without labels, then a classifier on top from very few labels. We give it 100, ten of each digit, and measure accuracy on the test images. *Frozen* features feed a logistic regression, after one common rescaling.
+# An old hope for unsupervised learning {cite:p}`hinton2006`: learn a description of the images from plenty of pictures without labels, then a classifier on top from very few labels. We give it 100, ten of each digit, and measure accuracy on the test images. *Frozen* features feed a logistic regression, after one common rescaling, with the penalty chosen for each row on validation images. (The VAEs were trained on binary images and are given grey ones here. The 10,000 labelled validation images are more than anyone with 100 labels has; they serve every row alike.)
 
 # %%
 with torch.no_grad():
@@ -1435,49 +1533,65 @@ def few_labels(seed):
 
 # %% tolerance={"atol": 0.3, "rtol": 0.01}
 print("accuracy in %, frozen features: mean and standard error of 5 draws of labels")
+validation = load("mnist")[1].unit()
+penalties = (0.1, 1, 10)
 for name, describe in features.items():
     with torch.no_grad():
-        z, z_test = describe(images.x[:20_000]), describe(test_images.x)
-        centre, scale = z.mean(0), z.std(0).square().mean().sqrt()
-        accuracy = []
-        for seed in range(5):
-            index = few_labels(seed)
-            z_few = (describe(images.x[index]) - centre) / scale
-            classifier = LogisticRegression(max_iter=1000).fit(z_few, images.y[index])
-            score = classifier.score((z_test - centre) / scale, grey_test.y)
-            accuracy.append(score)
-    print(f"  {name:<22} {with_error(accuracy, 100)}")
+        z, z_valid = describe(images.x[:20_000]), describe(validation.x[:5000])
+        z_test, z_few = describe(test_images.x), describe(images.x)
+        centre, spread_z = z.mean(0), z.std(0).square().mean().sqrt()
+        z_valid, z_test, z_few = (z_valid - centre, z_test - centre, z_few - centre)
+        z_valid, z_test, z_few = z_valid / spread_z, z_test / spread_z, z_few / spread_z
+    accuracy = {C: [] for C in penalties}  # pairs: on validation and on test images
+    for seed in range(5):
+        index = few_labels(seed)
+        for C in penalties:
+            fitted_to = LogisticRegression(C=C, max_iter=1000)
+            fitted_to.fit(z_few[index], images.y[index])
+            on_valid = fitted_to.score(z_valid, validation.y[:5000])
+            accuracy[C].append((on_valid, fitted_to.score(z_test, grey_test.y)))
+    best_C = max(penalties, key=lambda C: np.mean(accuracy[C], 0)[0])
+    print(f"  {name:<22} {with_error([s for _, s in accuracy[best_C]], 100)}")
 
 # %% [markdown]
-# Or the encoder can be *fine-tuned*, trained on together with a linear layer. `python -m lvmlib.experiments.few_labels` does both for encoders trained for different lengths, and chooses rate and number of steps of the tuning for each row on the validation images, which favours nobody.
+# Or the encoder can be *fine-tuned*, trained on together with a linear layer. `python -m lvmlib.experiments.few_labels` does both for encoders trained for different lengths, and chooses learning rate and number of steps of the tuning on the validation images, by the same rule for every row. All rows share the draws of labels, so we print paired differences from the two networks trained from scratch: the small one (784-128-32, as in Part 1) and the large one (784-200-200-50, as the longer run's).
 
 # %%
 labels_record = record("few_labels")
 draws_of_labels = labels_record["draws"]
 print(f"accuracy in %, mean and standard error of {draws_of_labels} draws of labels")
-for name, row in labels_record["rows"].items():
-    kept = with_error(row["frozen"], 100) if "frozen" in row else " " * 14
-    print(f"  {name:<35} frozen {kept}   tuned {with_error(row['tuned'], 100)}")
+label_rows = labels_record["rows"]
+for name, row in label_rows.items():
+    print(f"  {name:<32} tuned {with_error(row['tuned'], 100)}", end="")
+    print(f"   frozen {with_error(row['frozen'], 100)}" if "frozen" in row else "")
+print("tuned, paired differences:     from small scratch   from large scratch")
+for name, row in label_rows.items():
+    if "frozen" in row:
+        print(f"  {name:<32}", end="")
+        for rival in ("from scratch, small", "from scratch, large"):
+            gains = np.subtract(row["tuned"], label_rows[rival]["tuned"])
+            print(f" {with_error(gains, 100)}", end="   ")
+        print()
 
 # %% [markdown]
-# The old hope is right, for an encoder that was trained long enough. Codes of 700 to 5,000 steps are worth about what pixels and PCA are; the longer run is worth four points more frozen, and seven more than the same network from random weights when fine-tuned. The KL term is not what helps: at equal training, 5,000 steps, an autoencoder and a VAE of the same size are level. (An autoencoder trained as long as the longer run has not been tried.) Nor does every encoder help: the small one trained by squared error is worth no more than pixels, even after 7,000 steps. Differences within about a point should not be read.
+# The old hope is borne out, the more the longer the encoder was trained. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; the longer run's gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. (One length, one pretrained network for each row. An autoencoder trained as long as the longer run has not been tried. The longer run is 72 times as long as 5,000 steps, averages its weights and was trained on 60,000 images, those of the validation set among them; the others saw 50,000. Several choices of the tuning lie at the end of their grid, so a wider one might add a little to any row.) Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
 #
 # (sec-outside)=
 # ### Pictures that are not digits
 #
-# What does a VAE make of a picture unlike any it was trained on? {numref}`fig-vae-outside` shows the longer run four kinds: digits upside down, in negative, with their pixels shuffled (one permutation for all), and the chimeras of Part 1. And it searches: which of 10,000 training images have the codes nearest to that of a test image?
+# What does a VAE make of a picture unlike any it was trained on? {numref}`fig-vae-outside` shows the longer run digits and four other kinds: digits mirrored top to bottom, in negative, with their pixels shuffled, and the chimeras of Part 1. And it searches: which of 10,000 training images have the codes nearest to that of a test image?
 
-# %% mystnb={"figure": {"caption": "The longer run outside and inside its data. *Left:* inputs (first of each pair of rows) and their reconstructions: the decoder answers everything in its own strokes. *Right:* test digits (first column) and the five training images whose posterior means lie nearest.", "name": "fig-vae-outside"}, "image": {"alt": "Left: pairs of rows of six images. Upside-down digits come back nearly as they were, negatives as one and the same dark blot, shuffled ones as faint strokes, chimeras as smoothed digits. Right: eight rows; in each a test digit followed by five training digits, nearly all of the same class and slant."}} tags=["hide-input"] tolerance={"figure": 0.2}
-noise_bits = binary_test.x.flatten(1)[:, torch.randperm(784, generator=shuffled)]
+# %% mystnb={"figure": {"caption": "The longer run outside and inside its data. *Left:* inputs (first of each pair of rows) and their reconstructions: the decoder answers everything in its own strokes. *Right:* test digits (first column) and the five training images whose posterior means lie nearest.", "name": "fig-vae-outside"}, "image": {"alt": "Left: pairs of rows of six images. Digits come back smoothed; mirrored digits come back as digits of similar shape, the four as an eight, negatives as one and the same dark blot, shuffled ones as faint strokes, chimeras as smoothed digits. Right: eight rows; in each a test digit followed by five training digits, nearly all of the same class and slant."}} tags=["hide-input"] tolerance={"figure": 0.2}
+noise_bits = binary_test.x.flatten(1)[:, permutation]
 strange = {
     "digits": binary_test.x[:500],
-    "upside down": binary_test.x[:500].flip(2),
+    "mirrored": binary_test.x[:500].flip(2),  # top to bottom
     "negative": 1 - binary_test.x[:500],
     "shuffled": noise_bits[:500].view(-1, 1, 28, 28),
     "chimeras": torch.bernoulli(chimeras[:500], generator=shuffled),
 }
 rows = []
-for x in list(strange.values())[1:]:
+for x in strange.values():
     seed_everything(0)
     rows += [x[:6], long_run.reconstruct(x[:6])]
 library_x = train.fixed(seed=0).x[:10_000]
@@ -1485,12 +1599,12 @@ with torch.no_grad():
     library_z = long_run.posterior(library_x).mean
     query = code_means[20:28]
 hits = torch.cdist(query, library_z).topk(5, largest=False).indices  # [8, 5]
-found = torch.cat([binary_test.x[20:28, None], library_x[hits]], 1)
-fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 3.9))
-names = [word for name in list(strange)[1:] for word in (name, "")]
+retrieved = torch.cat([binary_test.x[20:28, None], library_x[hits]], 1)
+fig, (left, right) = plt.subplots(1, 2, figsize=(6.4, 4.6))
+names = [word for name in strange for word in (name, "")]
 image_grid(torch.cat(rows), columns=6, row_labels=names, ax=left)
 words = ["test", "", "", "nearest", "", ""]
-image_grid(found.flatten(0, 1), columns=6, column_labels=words, ax=right)
+image_grid(retrieved.flatten(0, 1), columns=6, column_labels=words, ax=right)
 plt.show()
 
 # %% tolerance={"rtol": 0.02}
@@ -1498,22 +1612,31 @@ of_digits = None
 for name, x in strange.items():
     with torch.no_grad():
         seed_everything(0)
-        score = elbo(long_run, x, k=5)
-    of_digits = score if of_digits is None else of_digits
-    caught = (score < of_digits.quantile(0.05)).float().mean()
-    print(f"{name:>12}: ELBO {score.mean():7.1f} nats", end="; ")
-    print(f"below 95% of digits {caught:.0%}")
+        scores = elbo(long_run, x, k=5)
+    of_digits = scores if of_digits is None else of_digits
+    caught = (scores < of_digits.quantile(0.05)).float()
+    print(f"{name:>12}: ELBO {scores.mean():7.1f} nats", end="; ")
+    print(f"scored lower than 95% of the digits: {caught.mean():.0%}")
+    if name == "mirrored":
+        stays = torch.isin(binary_test.y[:500], torch.tensor([0, 1, 3, 8]))
+        print(f"{'0, 1, 3, 8':>12}: {caught[stays].mean():.0%}", end="; ")
+        print(f"the other six classes: {caught[~stays].mean():.0%}")
 labels = train.y[:10_000]
 with torch.no_grad():
     hits = torch.cdist(code_means, library_z).topk(5, largest=False).indices
     by_pixels = torch.cdist(binary_test.x[:2000].flatten(1), library_x.flatten(1))
     pixel_hits = by_pixels.topk(5, largest=False).indices
-for name, found in (("codes", hits), ("pixels", pixel_hits)):
-    same = (labels[found] == binary_test.y[:2000, None]).float().mean()
-    print(f"five nearest by {name}: {same:.0%} of the same class")
+    axes_50 = torch.tensor(pca.components_[:50].T).float()
+    sought = binary_test.x[:2000].flatten(1).float() @ axes_50
+    by_pca = torch.cdist(sought, library_x.flatten(1).float() @ axes_50)
+    pca_hits = by_pca.topk(5, largest=False).indices
+searches = {"codes": hits, "50 numbers of PCA": pca_hits, "784 pixels": pixel_hits}
+for name, five in searches.items():
+    same = (labels[five] == binary_test.y[:2000, None]).float().mean()
+    print(f"five nearest by {name}: {same:.1%} of the same class")
 
 # %% [markdown]
-# The decoder answers everything in its own strokes, and the bound says how badly that fits. Negatives and shuffled digits are more than a thousand nats off, and a threshold that passes 95% of digits catches them all. Digits upside down and chimeras are harder, and half of them pass: they consist of the right strokes. So a low likelihood finds what lacks the parts of a digit, and not everything that is not a digit. (For richer data it can even be higher outside than inside {cite:p}`nalisnick2019`.) As a search engine the codes are a little better than pixels, 89% against 85% of the five nearest in the right class, with 50 numbers for each image in place of 784.
+# The decoder answers everything in its own strokes, and the bound says how badly that fits. Negatives and shuffled digits are more than a thousand nats off, and a threshold that passes 95% of digits catches them all. Of mirrored digits and chimeras about half pass. Some mirrored digits *are* digits, 0, 1, 3 and 8, and of these three in four pass, but so do more than four in ten of the others: they consist of the right strokes. So a low likelihood finds what lacks the parts of a digit, and not everything that is not a digit. (For richer data it can even be higher outside than inside {cite:p}`nalisnick2019`.) As a search engine the codes are better than pixels and about as good as PCA with as many numbers: 89% of the five nearest belong to the right class.
 #
 # (sec-blurry)=
 # ### Why are the means blurred?
@@ -1582,20 +1705,22 @@ undecided = lambda p: (p * (1 - p)).sum((1, 2, 3)).mean().item()
 torch.manual_seed(0)
 with torch.no_grad():
     z_flat, z_long = flat.prior.sample(1000), long_run.prior.sample(1000)
+    drawn_codes = long_run.posterior(binary_test.x[:2000]).sample()
     left_over = {
         "2 latents, draws from the prior": flat.likelihood(z_flat),
         "50 latents, draws from the prior": long_run.likelihood(z_long),
-        "50 latents, reconstructions": long_run.likelihood(code_means),
+        "50 latents, test images, mean of q": long_run.likelihood(code_means),
+        "50 latents, test images, draw of q": long_run.likelihood(drawn_codes),
     }
 print("variance left in a picture, summed over pixels")
 for name, p in left_over.items():
-    print(f"  {name:<34} {undecided(p.mean):.1f}")
-print(f"  {'grey levels of MNIST':<34} {undecided(test_images.x):.1f}")
+    print(f"  {name:<35} {undecided(p.mean):.1f}")
+print(f"  {'grey levels of test images':<35} {undecided(test_images.x):.1f}")
 
 # %% [markdown]
 # The decoder never computed an average; it arrived at these by gradient ascent. Dozens of training images share each code (as an effective number, in the sense of {prf:ref}`def-lv-ess`), and wherever they disagree about a pixel the best answer is grey. Drawing from $p_\theta(x \mid z)$ instead of showing its mean turns blur into speckle ({numref}`fig-vae-samples`). What helps is a code that says more, or a decoder in which pixels depend on each other.
 #
-# Is it the prior's fault, since draws from it may fall where no image was encoded? The last cell says: for a part of it. The grey levels of MNIST leave a variance of 14.5, draws from the prior 23.4, and reconstructions, which use no prior, already 20.7, some 70% of the excess. Chapter 11 takes up the question with sharper tools and gives the verdict.
+# Is it the prior's fault, since draws from it may fall where no image was encoded? The last cell says: for the smaller part of it. The grey levels of the test images leave a variance of 14.5 and draws from the prior 23.4; reconstructions of test images, whose codes come from the encoder, leave 20.7 already, and 20.9 if the code is drawn. That is some 70% of the excess. (The prior had its say in training, since the KL term makes codes overlap.) So the means of this model are blurred mostly because images share codes and pixels are independent given a code, and less because prior and codes do not match. Chapter 11 takes the question up with sharper tools.
 #
 # ### Exercises of Part 3
 #
@@ -1628,9 +1753,9 @@ linear = VAE(
     ConditionalNormal((64,), nn.Linear(8, 64), scale="learned"),
     StandardNormal((8,)),
 )
-schedule = cosine(1e-2, 1500)
+schedule = cosine(1e-2, 1500 * SCALE)
 options = {"batch_size": 200, "lr": schedule, "progress": False}
-fit(linear, pixels8, steps=1500, **options)
+fit(linear, pixels8, steps=1500 * SCALE, **options)
 with torch.no_grad():
     bound = elbo(linear, pixels8, k=20).mean().item()
 score = PCA(8).fit(pixels8.numpy()).score(pixels8.numpy())
@@ -1688,7 +1813,7 @@ with torch.no_grad():  # the same numbers from the library's class
     assert torch.allclose(library_encoder(picture), by_hand, atol=1e-5)
 
 # %% [markdown]
-# After the same 500 steps (*not converged*) the convolutional VAE is ten nats ahead, with a third of the parameters. `ConvEncoder` and `ConvDecoder` of `lvmlib.networks` are these two lists of layers, for pictures of any size. {numref}`fig-conv` shows draws of the same two networks after ten passes over the data (`python -m lvmlib.experiments.vae_convolutional plain`).
+# After the same 500 steps (one seed, a learning rate chosen for the other network, *not converged*) the convolutional VAE is ten nats ahead, with a third of the parameters. One of its steps takes longer, as the seconds below show. `ConvEncoder` and `ConvDecoder` of `lvmlib.networks` are these two lists of layers, for pictures of any size. {numref}`fig-conv` shows draws of the same two networks after ten passes over the data (`python -m lvmlib.experiments.vae_convolutional plain`).
 
 # %%
 ten_passes = convolutional_vae()
@@ -1698,13 +1823,18 @@ conditional_record = load_checkpoint(conditional, "vae_conv_conditional")
 trained_longer = {
     "fully connected, the longer run": long_record,
     "convolutional": conv_record,
-    "convolutional, told the class": conditional_record,
+    "convolutional, conditioned on the class": conditional_record,
 }
 for name, r in trained_longer.items():
-    print(f"{name:>31}: {r['passes']:3} passes", end=", ")
-    print(f"{r['training_minutes']:4.1f} minutes", end=", ")
+    print(f"{name:>39}: {r['passes']:3} passes", end=", ")
+    per_pass = 60 * r["training_minutes"] / r["passes"]
+    print(f"{per_pass:3.0f} seconds a pass", end=", ")
     print(f"{r['parameters']:7,} parameters, NLL {r['test_nll_nats']:.1f} nats")
-print(conv_record["test_protocol"])
+print("the longer run:", long_record["test_protocol"])
+print("the others:", conv_record["test_protocol"])
+
+# %% [markdown]
+# Ten passes are not the end of either convolutional run (*not converged*), and the fully connected one has had sixty times as many. So read the table as what each has reached, not as a ranking of the networks.
 
 # %% mystnb={"figure": {"caption": "A convolutional VAE after ten passes. *Left:* 48 binary test images. *Right:* 48 samples, $z \\sim p(z)$, $x \\sim p_\\theta(x \\mid z)$.", "name": "fig-conv"}, "image": {"alt": "Two blocks of six rows of eight digits. Left: test digits. Right: drawn digits with ragged strokes, about half of them recognisable."}} tags=["hide-input"] tolerance={"draws": ["columns 10-17"]}
 seed_everything(1)
@@ -1726,7 +1856,7 @@ plt.show()
 #
 # What $y$ says, $z$ need not say again, so the code keeps what is *left*: slant, width, style. One thing needs care with convolutions. A one-hot class is laid beside the picture as ten more *channels*, constant planes (`join=lvmlib.networks.planes`), since flattening both would lose the neighbours; beside the code it stands as ten more numbers.
 
-# %% mystnb={"figure": {"caption": "The conditional VAE, means of $p_\\theta(x \\mid z, y)$. *Left:* each row is one draw $z \\sim p(z)$, each column a class $y$. *Right:* the code of a test image (first column) given its own class, decoded with every class. A row keeps its style, though nobody named one. Where the code has kept some of the class, as for the 2 and the 3, it shines through.", "name": "fig-conditional"}, "image": {"alt": "Two blocks of six rows. Left: ten columns, the digits zero to nine; within a row most have similar slant and thickness, and a few are broken. Right: a binary test digit and then the digits zero to nine in a similar hand; in the rows of the two and of the three most look like twos and threes."}} tags=["hide-input"] tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "The conditional VAE, means of $p_\\theta(x \\mid z, y)$. *Left:* each row is one draw $z \\sim p(z)$, each column a class $y$. *Right:* the code of a test image (first column) given its own class, decoded with every class. A row keeps its slant and thickness, though nobody named them. Where the code has kept some of the class, as for the 2 and the 3, it remains visible.", "name": "fig-conditional"}, "image": {"alt": "Two blocks of six rows. Left: ten columns, the digits zero to nine; within a row most have similar slant and thickness, and a few are broken. Right: a binary test digit and then the digits zero to nine in a similar hand; in the rows of the two and of the three most look like twos and threes."}} tags=["hide-input"] tolerance={"rtol": 0.02}
 seed_everything(0)
 rows_shown = [3, 2, 1, 18, 4, 8]  # of the test set
 own = F.one_hot(binary_test.y[rows_shown], 10).float()
@@ -1753,34 +1883,54 @@ with torch.no_grad():
     nearest5 = nearest5.topk(5, largest=False).indices
 votes = images.y[:10_000][nearest5].mode(1).values
 right_class = (votes == labels48).float().mean()
-print("draws that their five nearest training images call by the class asked for:")
-print(f"  {right_class:.0%} of 2,000")
+with torch.no_grad():  # codes of 200 test images, each decoded with all ten classes
+    own_200 = F.one_hot(binary_test.y[:200], 10).float()
+    z_200 = conditional.posterior(binary_test.x[:200], own_200).mean
+    wanted_200 = torch.eye(10).repeat(200, 1)
+    fakes = conditional.likelihood(z_200.repeat_interleave(10, 0), wanted_200).mean
+    nearest5 = torch.cdist(fakes.flatten(1), some_training.flatten(1))
+    nearest5 = nearest5.topk(5, largest=False).indices
+votes = images.y[:10_000][nearest5].mode(1).values
+right_200 = (votes == wanted_200.argmax(1)).float().mean()
+print("pictures whose five nearest training images vote for the requested class:")
+print(f"  {right_class:.0%} of 2,000 draws", end=", ")
+print(f"{right_200:.0%} of 200 codes of test images with each class")
 told_nll, plain_nll = (r["test_nll_nats"] for r in (conditional_record, conv_record))
-print(f"NLL told the class {told_nll:.1f} nats", end=", ")
+print(f"NLL conditioned on the class {told_nll:.1f} nats", end=", ")
 print(f"averaged over the classes at most {told_nll + math.log(10):.1f}", end=", ")
-print(f"of the VAE that knows of no classes {plain_nll:.1f}")
+print(f"of the unconditional VAE {plain_nll:.1f}")
 
 # %% [markdown]
-# By this crude judge four draws in five are what was asked for. In nats the class brings more than the $\log 10 = 2.3$ that it can be worth to a perfect model ({ref}`ex-vae-conditional`). So it does not only inform, it also makes the model better: averaged over the ten classes, $p_\theta(x) = \frac{1}{10} \sum_y p_\theta(x \mid y)$ is a model of $x$ alone, at most 2.3 nats behind, and still two nats ahead of the VAE that was never told of classes.
+# By this crude measure four in five have the requested class. In nats the class brings more than the $\log 10 = 2.3$ that it can be worth to a perfect model ({ref}`ex-vae-conditional`). So here it does not only inform: averaged over the ten classes, $p_\theta(x) = \frac{1}{10} \sum_y p_\theta(x \mid y)$ is a model of $x$ alone, at most 2.3 nats behind, and still two nats ahead of the unconditional VAE. (One seed each, ten passes, and 16% more parameters in the conditional one; longer training may narrow the difference.)
 #
 # (sec-richer)=
 # ### Richer posteriors
 #
-# Any density with a context can be an encoder, if there is a gradient for it. A *mixture* of Gaussians can have several modes; no gradient passes through the choice of a component, so its bound sums over the components (`stratified_elbo`). An *inverse autoregressive flow* bends a Gaussian, and its draws are fast and differentiable {cite:p}`kingma2016`; the $k$-th draw costs one pass, where a MAF would take $d$ of them. *Categorical* codes are trained by Gumbel-softmax (chapter 10).
+# Any density with a context can be an encoder, if there is a gradient for it. A *mixture* $q = \sum_j w_j(x)\, q_j(z \mid x)$ of Gaussians can have several modes; no gradient passes through the choice of a component, so its bound sums over the components, $\sum_j w_j\, \mathbb{E}_{q_j}[\log p_\theta(x, z) - \log q(z \mid x)]$ (`stratified_elbo`). An *inverse autoregressive flow* (IAF) bends a Gaussian: $\log q$ follows from the determinants of its layers, and a draw takes one pass, where a MAF would take $d$ of them, one for each latent {cite:p}`kingma2016`. *Categorical* codes are trained through relaxed draws, Gumbel-softmax (chapter 10). In code a flow as encoder is two lines:
 
 # %%
 posteriors_record = record("posteriors")
-print(f"{posteriors_record['steps']:,} steps, two seeds: test ELBO and log p(x), nats")
+reads_x = MLP(784, (200,), 100, nn.SiLU)  # 40 numbers for mu and log sigma, 60 more
+bends = iaf((20,), layers=2, hidden=(100,), context=100).layers
+encoder_iaf = Given(Flow(bends, ConditionalNormal((20,), First(40))), reads_x)
+vae_iaf = VAE(encoder_iaf, small_decoder(), StandardNormal((20,)))
+size = sum(p.numel() for p in vae_iaf.parameters())
+assert size == posteriors_record["parameters"]["flow (IAF)"]
+
+print(f"{posteriors_record['steps']:,} steps, two seeds,", end=" ")
+print(posteriors_record["protocol"])
 for name, runs in posteriors_record["runs"].items():
     bounds = [run["elbo"] for run in runs]
     log_ps = [run["log_likelihood"] for run in runs]
     gaps_of = [p - b for p, b in zip(log_ps, bounds)]
-    print(f"  {name:<12} ELBO {', '.join(f'{b:.1f}' for b in bounds)}", end="; ")
+    size = posteriors_record["parameters"][name]
+    print(f"  {name:<12} {size:,} parameters: ELBO", end=" ")
+    print(", ".join(f"{b:.1f}" for b in bounds), end="; ")
     print(f"log p(x) {', '.join(f'{p:.1f}' for p in log_ps)}", end="; ")
     print(f"gap {', '.join(f'{g:.1f}' for g in gaps_of)}")
 
 # %% [markdown]
-# The flow gains two nats of ELBO and one of $\log p(x)$ with either seed. It is the Gaussian encoder with two layers added, so one family is compared with a larger one. Its gap is a nat smaller, and the decoder that was trained with it is a better model. Four components instead of one change nothing beyond what the seeds do. The categorical VAE is another model, with twenty variables of eight values and a prior whose probabilities are trained. It was trained through a relaxation that is not its own bound, and its gap of 15 nats shows how far off its encoder is. (All four *not converged*: 2,000 steps are four passes.)
+# All four were trained for 2,000 steps, four passes (*not converged*), with two seeds, by `python -m lvmlib.experiments.posteriors`. The flow gains two nats of ELBO. About one of them is $\log p_\theta(x)$: the decoder trained with it is a better model. The other is a gap smaller by about one nat. It has 14% more parameters. Four components instead of one change nothing beyond what the seeds do, although the mixture decodes four draws for each image. The last row is no verdict on categorical codes. Twenty variables of eight values can hold $20 \log 8 = 41.6$ nats, more than any of these encoders spends. But they were trained through relaxed draws at one temperature, 0.67, that was not tuned, and tested on hard ones; a gap of 15 nats says that this training, and not the family, is at fault.
 #
 # (sec-faces)=
 # ### *Optional:* faces
@@ -1793,7 +1943,7 @@ faces_record = load_checkpoint(faces, "vae_faces")
 for key in ("data", "training_minutes", "train_bits_per_dim", "test_bits_per_dim"):
     print(f"{key}: {str(faces_record[key]).split('; sha256')[0]}")
 
-# %% mystnb={"figure": {"caption": "Faces from the checkpoint alone. Rows 1 to 3: decoded draws from the prior, the first row as drawn, the other two at temperature 0.6 ($z$ shrunk towards the origin). Rows 4 to 6: straight lines between the codes of two portraits each, decoded at both ends too; no photograph is shown.", "name": "fig-faces"}, "image": {"alt": "Six rows of eight blurred grey-scale faces. In the first row some are mere blots; the faces of the next two rows are plainer and nearly all recognisable as faces; in the last three one face turns gradually into another."}} tags=["photo", "hide-input"] tolerance={"rtol": 0.01}
+# %% mystnb={"figure": {"caption": "Faces from the checkpoint alone. Rows 1 to 3: decoded draws from the prior, the first row as drawn, the other two at temperature 0.6 ($z$ shrunk towards the origin). Rows 4 to 6: straight lines between the codes of two portraits each, decoded at both ends too; no photograph is shown.", "name": "fig-faces"}, "image": {"alt": "Six rows of eight blurred grey-scale faces. In the first row some are mere blots; in the next two about two thirds are recognisable as faces; in the last three one face turns gradually into another."}} tags=["photo", "hide-input"] tolerance={"rtol": 0.01}
 torch.manual_seed(3)
 t = torch.linspace(0, 1, 8)[:, None]
 with torch.no_grad():
@@ -1812,7 +1962,7 @@ print(f"T = 1 {apart[:8].mean():.1f}, T = 0.6 {apart[8:24].mean():.1f}", end="; 
 print(f"mean level {decoded[:24].mean():.2f}, portraits {portraits.mean():.2f}")
 
 # %% [markdown]
-# Four persons whom the model never saw cost 0.02 bits per dimension more than those it was trained on. (At $\sigma = 0.2$ even a perfect reconstruction costs $8 + \log_2(\sigma\sqrt{2\pi}) = 7.00$, so of what lies above that, new persons cost about a sixth more.) Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them decodes to something the decoder was never asked for. Nearer to the origin it has been asked more. The scale $\sigma$ was fixed by hand for the sake of the draws: a learned one should gain bits, but it would also spend more nats on telling portraits apart and leave more of the prior's mass to no portrait.
+# Four persons whom the model never saw cost 0.02 bits per dimension more than those it was trained on. (At $\sigma = 0.2$ even a perfect reconstruction costs $8 + \log_2(\sigma\sqrt{2\pi}) = 7.00$, so of what lies above that, new persons cost about a sixth more.) Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them decodes to something the decoder was never asked for. Nearer the origin there are more codes. The scale $\sigma$ was fixed by hand to get better samples: a learned one should gain bits, but it would also spend more nats on telling portraits apart and leave more prior mass without a portrait.
 #
 # (sec-alternating)=
 # ### *Optional:* both networks together, or in turns?
@@ -1861,7 +2011,7 @@ ax.legend(fontsize=9)
 plt.show()
 
 # %% [markdown]
-# Joint steps get there first, because in each minibatch of a turn the network that rests computes its part and learns nothing from it. Long turns waste much more: each fits one network ever more closely to a partner that is about to move.
+# Joint steps get there first, because in each minibatch of a turn the idle network is evaluated but not updated. Long turns waste much more: each fits one network ever more closely to a partner that is about to move.
 #
 # (sec-pros-cons)=
 # ### What it is good for, and what not
@@ -1881,14 +2031,14 @@ plt.show()
 # * - Stable training by stochastic gradients; one draw per image is enough.
 #   - The bound rewards simple posteriors, and with a powerful decoder the code may go unused (chapter 11).
 # * - Rate and distortion can be read off and traded.
-#   - Prior and codes need not match; the weight between the terms is hard to tune ({numref}`sec-rate-distortion`).
+#   - Prior and codes need not match ({numref}`sec-smooth`); the weight between the terms is hard to tune ({numref}`sec-rate-distortion`).
 # :::
 #
 # How fast is one pass? For 16 digits on one core, from `benchmarks/sampling`:
 
 # %%
 sampling = {row["model"]: row for row in benchmark("sampling") if row["n"] == 16}
-for name in ("VAE", "MAF", "PixelCNN", "GatedPixelCNN"):
+for name in ("VAE", "FVSBN", "MADE", "MAF", "PixelCNN", "GatedPixelCNN"):
     row = sampling[name]
     seconds = row["seconds"]["cached"]
     print(f"{name:>14}: {16 / seconds:9,.0f} samples per second", end=", ")
@@ -1897,7 +2047,7 @@ for name in ("VAE", "MAF", "PixelCNN", "GatedPixelCNN"):
 # %% [markdown]
 # The others draw with everything cached and still take 784 steps in a row; the VAE takes one pass. (The networks differ in size and in what they achieve: this is the price of a sample, not of a good one.)
 #
-# **Beside a normalizing flow.** A flow also turns noise into images by a network, with every layer a bijection. {numref}`sec-deep-vae` reads it as a VAE without noise.
+# **Beside a normalizing flow.** A flow also turns noise into images by a network, with every layer a bijection. It is a VAE without noise: give the decoder the noise $\mathcal{N}(f_\theta^{-1}(z), s^2 I)$ around a bijection and the encoder the exact posterior; as $s \to 0$, $\log p_\theta(x \mid z) - \log q_\phi(z \mid x)$ tends to $\log \lvert \det \partial z / \partial x \rvert$ ({numref}`sec-deep-vae`). In `lvmlib` both are a `Flow` of layers that pay one or the other {cite:p}`nielsen2020`.
 #
 # :::{list-table} A VAE and a normalizing flow.
 # :header-rows: 1
@@ -1922,7 +2072,7 @@ for name in ("VAE", "MAF", "PixelCNN", "GatedPixelCNN"):
 #   - $\log p_\theta(x \mid z) - \log q_\phi(z \mid x)$
 #   - $\log \lvert \det \partial z / \partial x \rvert$
 # * - latent space
-#   - as small as one likes; the code leaves out noise
+#   - as small as one likes; the code need not keep noise
 #   - as many dimensions as the data; $z$ keeps everything
 # * - networks
 #   - any
@@ -1932,7 +2082,16 @@ for name in ("VAE", "MAF", "PixelCNN", "GatedPixelCNN"):
 #   - after dequantization, again a bound
 # * - training
 #   - one draw per image, gradient with noise
-#   - no draws
+#   - no draw of a code; dequantization draws noise
+# * - $\log p(x)$ of an image
+#   - estimated from below, with thousands of draws
+#   - exact, for continuous data
+# * - a sample
+#   - one pass through any decoder
+#   - one pass through the inverse, cheap or $D$ passes long
+# * - blur
+#   - from pixels that are independent given $z$
+#   - no code is shared, so nothing is averaged
 # * - in `lvmlib`
 #   - `Flow([StochasticPair(...)], prior)`
 #   - `Flow([bijection, ...], base)`
@@ -1968,7 +2127,7 @@ print(f"{100 * accuracy_bayes:.1f} % of 500 test images")
 #
 # :::{solution} ex-vae-conditional
 # :class: dropdown
-# By $\mathbb{E} \log \frac{p(x \mid y)}{p(x)} = I(x; y) \le H(y) \le \log 10 = 2.3$ nats for the true distributions. Almost all of it can be had, since a digit nearly always tells its class.
+# By $\mathbb{E} \log \frac{p(x \mid y)}{p(x)} = I(x; y) \le H(y) \le \log 10 = 2.3$ nats for the true distributions. Almost all of it is attainable, since a digit nearly always tells its class.
 # :::
 #
 # (sec-vae-summary)=
