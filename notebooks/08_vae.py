@@ -574,7 +574,7 @@ with torch.no_grad():
 paper = torch.zeros(8, 1, 784)  # a column of paper in between
 blocks = [block.view(8, 6, 784) for block in (binary_test.x[:48], samples, means)]
 sheet = torch.cat([blocks[0], paper, blocks[1], paper, blocks[2]], 1)
-titles = ["data"] + 6 * [""] + ["samples"] + 6 * [""] + ["means"] + 5 * [""]
+titles = 2 * [""] + ["data"] + 6 * [""] + ["samples"] + 6 * [""] + ["means"] + 3 * [""]
 image_grid(sheet.view(-1, 1, 28, 28), columns=20, column_labels=titles)
 plt.show()
 print(f"ink: data {binary_test.x[:48].mean():.3f}, samples {samples.mean():.3f}")
@@ -1370,7 +1370,8 @@ with torch.no_grad():
 gap_column = torch.zeros(8, 1, 784)
 blocks = [x.view(8, 6, 784) for x in (from_guess, from_the_prior, from_mixture)]
 sheet = torch.cat([blocks[0], gap_column, blocks[1], gap_column, blocks[2]], 1)
-titles = ["autoencoder", *6 * [""], "VAE, prior", *6 * [""], "VAE, mixture", *5 * [""]]
+titles = 20 * [""]
+titles[2], titles[9], titles[16] = "autoencoder", "VAE, prior", "VAE, mixture"
 image_grid(sheet.view(-1, 1, 28, 28), columns=20, column_labels=titles)
 plt.show()
 
@@ -1842,7 +1843,7 @@ with torch.no_grad():
     conv_samples = ten_passes.sample(48).float().flatten(1)
 blocks = [x.view(6, 8, 784) for x in (binary_test.x[48:96].float(), conv_samples)]
 sheet = torch.cat([blocks[0], torch.zeros(6, 1, 784), blocks[1]], 1)
-titles = ["data"] + 8 * [""] + ["samples"] + 7 * [""]
+titles = 3 * [""] + ["data"] + 8 * [""] + ["samples"] + 4 * [""]
 image_grid(sheet.view(-1, 1, 28, 28), columns=17, column_labels=titles)
 plt.show()
 
