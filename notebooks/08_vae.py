@@ -579,7 +579,7 @@ image_grid(sheet.view(-1, 1, 28, 28), columns=20, column_labels=titles)
 plt.show()
 print(f"ink: data {binary_test.x[:48].mean():.3f}, samples {samples.mean():.3f}")
 differ = (samples != (means > 0.5)).float().sum(1).mean()
-print(f"pixels in which a sample differs from its rounded mean: {differ:.0f} of 784")
+print(f"pixels in which a sample differs from its rounded mean: {differ:.1f} of 784")
 
 # %% [markdown]
 # :::{admonition} Watch out: "samples" that are means
