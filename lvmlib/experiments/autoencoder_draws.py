@@ -93,7 +93,7 @@ def mixture_codes(model: VAE, train: Data, seed: int, noise: bool) -> Tensor:
         noise: whether the codes are draws from q(z|x) or its means.
     """
     q = model.posterior(train.batch(range(10_000)))
-    codes = q.sample() if noise else q.mean  # type: ignore[union-attr]
+    codes = q.sample() if noise else q.mean  # type: ignore[union-attr, call-arg]
     used = q.mean.var(0) > 0.01  # type: ignore[union-attr]
     mixture = GaussianMixture(50, random_state=seed, reg_covar=1e-3).fit(codes[:, used].double().numpy())
     z = torch.randn(DRAWS, codes.shape[1])
@@ -124,7 +124,7 @@ def one_run(
     steps: int, seed: int, binary: Data, judged: Callable[[Tensor], Any], kept: dict[str, Any]
 ) -> dict[str, Any]:
     """Train both for so many steps, unless the rows are there; what is to be said of the draws of each."""
-    rows = {}
+    rows: dict[str, Any] = {}
     for name, loss, draws in (("VAE", None, vae_draws), ("autoencoder", without_noise, autoencoder_draws)):
         rows |= {row: values for row, values in kept.items() if row.startswith(name)}
         if sum(row.startswith(name) for row in rows) == 2:
