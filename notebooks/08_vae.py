@@ -208,7 +208,7 @@ print("mean image:", ", ".join(f"{k} {e.mean():5.1f}" for k, e in errors.items()
 # It does not, although it could. The widest network returns digits with an error of 5.2, chimeras with 7.1, and shuffled digits with 73.2, fourteen times as much. (The mean digit in answer to everything costs 52.9, and 98.7 for shuffled ones.) So a short training from small weights has made a specialist for digits of it, too, though a less strict one than the narrow networks, to which shuffled digits cost 84. All three do worse on chimeras by about half; the test is a mild one, since either half of a chimera is half a digit.
 # :::
 #
-# So width alone does not make a copy, and a small error on digits does not tell what was learned. (One seed each; the wide network also has no second hidden layer, a smaller learning rate and fewer steps.) What a narrow code adds is that it *has* to leave something out, however long the training, and that it is short enough to be looked at. How does it compare with an older method of the same kind, principal component analysis (PCA)? Very closely: PCA is what an autoencoder *is* when both maps are linear.
+# So width alone does not make a copy, and a small error on digits does not tell what was learned. (One seed each; the wide network is also shallower and was trained with a smaller learning rate, for fewer steps.) What a narrow code adds is that it *has* to leave something out, however long the training, and that it is short enough to be looked at. How does it compare with an older method of the same kind, principal component analysis (PCA)? Very closely: PCA is what an autoencoder *is* when both maps are linear.
 #
 # :::{prf:theorem} A linear autoencoder is PCA
 # :label: thm-ae-pca
@@ -1543,16 +1543,16 @@ for name, describe in features.items():
         centre, spread_z = z.mean(0), z.std(0).square().mean().sqrt()
         z_valid, z_test, z_few = (z_valid - centre, z_test - centre, z_few - centre)
         z_valid, z_test, z_few = z_valid / spread_z, z_test / spread_z, z_few / spread_z
-    accuracy = {C: [] for C in penalties}  # pairs: on validation and on test images
+    accuracy = {c: [] for c in penalties}  # pairs: on validation and on test images
     for seed in range(5):
         index = few_labels(seed)
-        for C in penalties:
-            fitted_to = LogisticRegression(C=C, max_iter=1000)
+        for c in penalties:
+            fitted_to = LogisticRegression(C=c, max_iter=1000)
             fitted_to.fit(z_few[index], images.y[index])
             on_valid = fitted_to.score(z_valid, validation.y[:5000])
-            accuracy[C].append((on_valid, fitted_to.score(z_test, grey_test.y)))
-    best_C = max(penalties, key=lambda C: np.mean(accuracy[C], 0)[0])
-    print(f"  {name:<22} {with_error([s for _, s in accuracy[best_C]], 100)}")
+            accuracy[c].append((on_valid, fitted_to.score(z_test, grey_test.y)))
+    best = max(penalties, key=lambda c: np.mean(accuracy[c], 0)[0])
+    print(f"  {name:<22} {with_error([s for _, s in accuracy[best]], 100)}")
 
 # %% [markdown]
 # Or the encoder can be *fine-tuned*, trained on together with a linear layer. `python -m lvmlib.experiments.few_labels` does both for encoders trained for different lengths, and chooses learning rate and number of steps of the tuning on the validation images, by the same rule for every row. All rows share the draws of labels, so we print paired differences from the two networks trained from scratch: the small one (784-128-32, as in Part 1) and the large one (784-200-200-50, as the longer run's).
