@@ -1080,7 +1080,7 @@ for name, (build, prepare) in cases.items():
 
 # %% tolerance={"atol": 0.005, "rtol": 0.05}
 half = decoder_steps // 2
-print(f"8-bit MNIST, bits/dim, {decoder_steps} steps (not converged): 2,000 test images;")
+print(f"8-bit MNIST, bits/dim, {decoder_steps} steps (not converged): test images;")
 print(f"training loss, mean of ten steps up to step {half} and of the last ten")
 for name, (_, prepare) in cases.items():
     torch.manual_seed(0)
@@ -1114,7 +1114,7 @@ assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 0.25
 
 
 # %% [markdown]
-# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two.
+# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves about two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two.
 #
 # The order of the last two models after 200 steps is an order of how *fast* they train. In every empty pixel the third model must bring its mean to $1/512$ and its scale down to about a thousandth, and its loss is still falling when training ends. In the limit the difference of principle is small: a Gaussian that fits the uniform noise we added pays 0.25 bits for it, while the discretized logistic may put all of an empty pixel's probability on level 0.
 #
