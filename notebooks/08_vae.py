@@ -1578,7 +1578,7 @@ for name, row in label_rows.items():
 # The old hope is borne out, the more the longer the encoder was trained. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; those of the longer run (`VAE, shipped`) gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. (One length, one pretrained network for each row. An autoencoder trained as long as the longer run has not been tried. The longer run is 72 times as long as 5,000 steps, averages its weights and was trained on 60,000 images, those of the validation set among them; the others saw 50,000. Several choices of the tuning lie at the end of their grid, so a wider one might add a little to any row.) Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
 #
 # (sec-outside)=
-# ### Pictures that are not digits
+# ### *Optional:* pictures that are not digits
 #
 # What does a VAE make of a picture unlike any it was trained on? {numref}`fig-vae-outside` shows the longer run digits and four other kinds: digits mirrored top to bottom, in negative, with their pixels shuffled, and the chimeras of Part 1. And it searches: which of 10,000 training images have the codes nearest to that of a test image?
 
