@@ -155,7 +155,7 @@ plt.show()
 #
 # This is an {term}`autoencoder`. No labels are needed. Why reduce the dimension at all? A code as wide as the image *may* be a copy, which reproduces *anything* and has learned nothing about digits. A **bottleneck** cannot copy everything: to do well it must keep what varies among digits, slant, thickness, which loops are closed, and drop what they have in common.
 #
-# **Predict, then run.** We train autoencoders on digits, with 8, 32 and 1024 numbers in the middle (and a few more widths for {numref}`fig-bottleneck`), and hand them test digits, *chimeras*, the upper half of one test digit on the lower half of another, and *shuffled* digits, the same pixels in other places, by one permutation for all. Will the widest copy whatever it is given?
+# **Predict, then run.** We train autoencoders on digits, with 8, 32 and 1024 numbers in the middle (and a few more widths for {numref}`fig-bottleneck`), and hand them test digits, *chimeras* (the upper half of one test digit on the lower half of another) and *shuffled* digits (the same pixels in other places, by one permutation for all). Will the widest copy whatever it is given?
 
 
 # %%
@@ -205,7 +205,7 @@ print("mean image:", ", ".join(f"{k} {e.mean():5.1f}" for k, e in errors.items()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# It does not, although it could. The widest network returns digits with an error of 5.2, chimeras with 7.1, and shuffled digits with 73.2, fourteen times as much. (The mean digit in answer to everything costs 52.9, and 98.7 for shuffled ones.) So a short training from small weights has made a specialist for digits of it, too, though a less strict one than the narrow networks, to which shuffled digits cost 84. All three do worse on chimeras by about half; the test is a mild one, since either half of a chimera is half a digit.
+# It does not, although it could. The widest network returns digits with an error of 5.2, chimeras with 7.1, and shuffled digits with 73.2, fourteen times as much. (The mean digit in answer to everything costs 52.9, and 98.7 for shuffled ones.) So a short training from small weights has turned even this network into a specialist for digits, though a less strict one than the narrow networks, to which shuffled digits cost 84. All three do about half as badly again on chimeras, a mild test, since either half of a chimera is half a digit.
 # :::
 #
 # So width alone does not make a copy. (One seed each; the wide network is also shallower and was trained with a smaller learning rate, for fewer steps.) But a narrow code *has* to leave something out, however long the training, and it is short enough to be looked at. An older method of the same kind is principal component analysis (PCA), and it is what an autoencoder becomes when both maps are linear.
@@ -365,7 +365,7 @@ print("encoder q(z | x): a distribution over", list(q_one.event_shape))
 # (sec-reparameterisation)=
 # ### The gradient through a draw
 #
-# Write $f_\theta(z) = \log p_\theta(x \mid z)$. The reconstruction term is $\mathbb{E}_{q_\phi(z \mid x)}[f_\theta(z)]$, and its two gradients differ in kind.
+# Write $f_\theta(z) = \log p_\theta(x \mid z)$. The two gradients of the reconstruction term $\mathbb{E}_{q_\phi(z \mid x)}[f_\theta(z)]$ differ in kind.
 #
 # *$\theta$ is easy.* It stands inside the expectation: $\nabla_\theta \mathbb{E}_{q_\phi}[f_\theta(z)] = \mathbb{E}_{q_\phi}[\nabla_\theta f_\theta(z)]$, so draw a $z$ and differentiate.
 #
@@ -498,7 +498,7 @@ assert abs(formula - library) < 1e-9 and abs(log_ratio.mean() - formula) < 4 * e
 # %% [markdown]
 # :::{admonition} Watch out: the KL term takes no sample
 # :class: pitfall
-# Slides that evaluate the KL term at a sampled $z$ describe the *estimator* $\log q_\phi(z \mid x) - \log p(z)$. It is unbiased, and needed where no formula exists, but a single draw has a standard deviation of 11.4 nats around a KL of 40.6 in the cell above. (For the bound as a *whole* it is not always the noisier choice. When $q$ is the exact posterior, $\log p(x, z) - \log q(z \mid x)$ is the same number for every $z$, and the closed form spoils that cancellation {cite:p}`roeder2017`.)
+# Slides that evaluate the KL term at a sampled $z$ describe the *estimator* $\log q_\phi(z \mid x) - \log p(z)$. It is unbiased, and needed where no formula exists, but a single draw has a standard deviation of 11.4 nats around a KL of 40.6 in the cell above. (For the bound as a *whole* it need not be the noisier choice: when $q$ is the exact posterior, $\log p(x, z) - \log q(z \mid x)$ is the same for every $z$, and the closed form spoils that cancellation {cite:p}`roeder2017`.)
 # :::
 #
 # (sec-fifteen-lines)=
@@ -774,7 +774,7 @@ print(f"gap of the encoder: median on the ring {median:.2f}", end=", ")
 print(f"at the cut {worst:.0f} nats; of the best Gaussian there {gap_of.min():.2f}")
 
 # %% [markdown]
-# The Gaussian line has become a ring with a cut: that is what a decoder network can do with a simple prior, and what it cannot. Over most of the ring the gap is a few hundredths of a nat. At the cut the posterior has two peaks. The best single Gaussian settles on one of them and loses about $\log 2 = 0.7$ nats. The encoder loses far more. Its answer must pass continuously from one end of the line to the other, so at the cut $q$ lies between the peaks, where the posterior has no mass. The first loss is due to the *family* of $q$, the second to the *network* that answers for all $x$.
+# The decoder network has bent the Gaussian line into a ring, but a cut remains. Over most of the ring the gap is a few hundredths of a nat. At the cut the posterior has two peaks. The best single Gaussian settles on one of them and loses about $\log 2 = 0.7$ nats. The encoder loses far more. Its answer must pass continuously from one end of the line to the other, so at the cut $q$ lies between the peaks, where the posterior has no mass. The first loss is due to the *family* of $q$, the second to the *network* that answers for all $x$.
 #
 # (sec-almost-zero)=
 # ### How loose is the bound on digits?
@@ -876,7 +876,7 @@ for name, x in sets.items():
 # (sec-rate-distortion)=
 # ### Rate and distortion
 #
-# Call minus the reconstruction term the **distortion** $\mathsf{D}$, and both terms, averaged over the data, make a plane on which every VAE is a point {cite:p}`alemi2018`. A weight on the KL term, written $\beta$ (or $\lambda$), moves the point: the {term}`$\beta$-VAE <beta-VAE>` {cite:p}`higgins2017` minimises $\mathsf{D} + \beta\,\mathsf{R}$. Where can it go?
+# Call minus the reconstruction term the **distortion** $\mathsf{D}$ and the KL term the **rate** $\mathsf{R}$, both averaged over the data: every VAE is a point in their plane {cite:p}`alemi2018`. A weight on the KL term, written $\beta$ (or $\lambda$), moves the point: the {term}`$\beta$-VAE <beta-VAE>` {cite:p}`higgins2017` minimises $\mathsf{D} + \beta\,\mathsf{R}$. Where can it go?
 #
 # :::{prf:theorem} Rate, distortion and information
 # :label: thm-vae-rd
@@ -1016,7 +1016,7 @@ for name, (m, v) in {"posterior": (1 / 2, 1 / 2), "maximiser": (2 / 3, 1 / 3)}.i
 # The expectation of {eq}`eq-gaussian-decoder` is $\frac{D}{2}\left(\frac{v}{t} + \log(2\pi t)\right)$ with $t = \sigma^2$. Its derivative $\frac D2 \left(\frac1t - \frac{v}{t^2}\right)$ is negative for $t < v$ and positive for $t > v$. Insert $t = v$.
 # :::
 #
-# With $\sigma$ at its best, the loss is the *logarithm* of the squared error plus the KL {cite:p}`rybkin2021`. For 8-bit images, densities and probabilities must be put on the same footing: Gaussian decoders get uniform dequantization noise, which makes theirs a bound on a probability ({prf:ref}`thm-deep-variational`), and dividing by 256 pays $-D \log 256$. The last candidate puts probability on the 256 levels directly: the **discretized logistic** of chapter 4 {cite:p}`kingma2016,salimans2017`, with location and scale computed from $z$ for each pixel. We compare in bits per dimension, nats divided by $D \log 2$.
+# With $\sigma$ at its best, the loss is the *logarithm* of the squared error plus the KL {cite:p}`rybkin2021`. To compare densities with probabilities of 8-bit images, Gaussian decoders get uniform dequantization noise, which makes theirs a bound on a probability ({prf:ref}`thm-deep-variational`), and dividing by 256 pays $-D \log 256$. The last candidate puts probability on the 256 levels directly: the **discretized logistic** of chapter 4 {cite:p}`kingma2016,salimans2017`, with location and scale computed from $z$ for each pixel. The unit is bits per dimension, nats divided by $D \log 2$.
 
 # %% tags=["hide-input"]
 shape = (1, 28, 28)
@@ -1114,9 +1114,11 @@ assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 0.25
 
 
 # %% [markdown]
-# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves about two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two.
+# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves about two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two. (The last two rows rank how fast the models train, not the decoders.)
 #
+# :::{dropdown} Is the discretized logistic the better decoder, then?
 # The order of the last two models after 200 steps is an order of how *fast* they train. In every empty pixel the third model must bring its mean to $1/512$ and its scale down to about a thousandth, and its loss is still falling when training ends. In the limit the difference of principle is small: a Gaussian that fits the uniform noise we added pays 0.25 bits for it, while the discretized logistic may put all of an empty pixel's probability on level 0.
+# :::
 #
 # :::{admonition} Watch out: squared error without its constant is not a likelihood
 # :class: pitfall
@@ -1454,7 +1456,10 @@ for degrees in (0, 45):
 # $\mathcal{N}(0, I)$ is the same in every orthonormal basis: the rotated model has the same likelihood, the same samples and the same ELBO. If the axes of a VAE line up with anything, it is because of the *encoder's* diagonal covariance (with the diagonal $q$ nearest to the rotated one the model loses 7 nats if only active latents are mixed, and 44 if unused ones are mixed in; a diagonal $q$ trained anew might lose less). That is an accident of a convenient approximation, which prefers local principal directions {cite:p}`rolinek2019`; without further assumptions no alignment with anything meaningful is guaranteed {cite:p}`locatello2019`.
 # :::
 #
-# **Can it be measured?** (*Optional.*) One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$:
+# (sec-mig)=
+# ### *Optional:* can it be measured?
+#
+# One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$:
 #
 # $$ \operatorname{MIG} = \frac1C \sum_{c=1}^C \frac{I(z_{j_c}; v_c) - \max_{j \ne j_c} I(z_j; v_c)}{H(v_c)}, \qquad j_c = \arg\max_j I(z_j; v_c) . $$ (eq-vae-mig)
 #
@@ -1575,7 +1580,7 @@ for name, row in label_rows.items():
         print()
 
 # %% [markdown]
-# The old hope is borne out, the more the longer the encoder was trained. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; those of the longer run (`VAE, shipped`) gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
+# The old hope is borne out, and the longer the encoder was trained, the more so. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; those of the longer run (`VAE, shipped`) gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
 #
 # :::{dropdown} What this comparison leaves open
 # There is one length and one pretrained network for each row, and an autoencoder trained as long as the longer run has not been tried. The longer run is 72 times as long as 5,000 steps, averages its weights and was trained on 60,000 images, those of the validation set among them; the others saw 50,000. The VAEs were trained on binary images and are given grey ones. The 10,000 labelled validation images are more than anyone with 100 labels has, but they serve every row alike. Several choices of the tuning lie at the end of their grid, so a wider one might add a little to any row.
@@ -1967,7 +1972,7 @@ print(f"T = 1 {apart[:8].mean():.1f}, T = 0.6 {apart[8:24].mean():.1f}", end="; 
 print(f"mean level {decoded[:24].mean():.2f}, portraits {portraits.mean():.2f}")
 
 # %% [markdown]
-# Four persons whom the model never saw cost 0.02 bits per dimension more than those it was trained on. (At $\sigma = 0.2$ even a perfect reconstruction costs $8 + \log_2(\sigma\sqrt{2\pi}) = 7.00$, so of what lies above that, new persons cost about a sixth more.) Draws from the prior are hit and miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them decodes to something the decoder was never asked for. Nearer the origin there are more codes. The scale $\sigma$ was fixed by hand to get better samples: a learned one should gain bits, but it would also spend more nats on telling portraits apart and leave more prior mass without a portrait.
+# Four persons whom the model never saw cost 0.02 bits per dimension more than those it was trained on. (At $\sigma = 0.2$ even a perfect reconstruction costs $8 + \log_2(\sigma\sqrt{2\pi}) = 7.00$, so of what lies above that, new persons cost about a sixth more.) Draws from the prior are hit or miss: 358 codes do not fill a 16-dimensional Gaussian, and a draw that falls between them decodes to something the decoder was never asked for. Nearer the origin there are more codes. The scale $\sigma$ was fixed by hand to get better samples: a learned one should gain bits, but it would also spend more nats on telling portraits apart and leave more prior mass without a portrait.
 #
 # (sec-alternating)=
 # ### *Optional:* both networks together, or in turns?
