@@ -98,7 +98,7 @@ def mixture_codes(model: VAE, train: Data, seed: int, noise: bool) -> Tensor:
     mixture = GaussianMixture(50, random_state=seed, reg_covar=1e-3).fit(codes[:, used].double().numpy())
     z = torch.randn(DRAWS, codes.shape[1])
     z[:, used] = torch.tensor(mixture.sample(DRAWS)[0], dtype=torch.float32)
-    return z
+    return z[torch.randperm(DRAWS, generator=torch.Generator().manual_seed(seed))]  # they come sorted by component
 
 
 @torch.no_grad()

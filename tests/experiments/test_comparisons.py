@@ -133,6 +133,22 @@ def test_a_mixture_is_fitted_to_the_latents_in_use_and_the_others_are_drawn_from
         assert torch.allclose(z[:, 5:].mean(0), q.mean[:, 5:].mean(0), atol=0.2 * variance[5:].max().sqrt().item())
 
 
+def test_any_stretch_of_the_draws_has_all_components_of_the_mixture(monkeypatch):
+    class InOrder(OneGaussian):
+        def sample(self, n):
+            codes, which = super().sample(n)
+            return np.sort(codes, 0), which  # as scikit-learn's come, one component after the other
+
+    torch.manual_seed(0)
+    model = autoencoder_draws.small_vae()
+    with torch.no_grad():
+        list(model.pair.encoder.network.parameters())[-2][:20].mul_(8)  # all latents are in use
+    monkeypatch.setattr(autoencoder_draws, "GaussianMixture", lambda k, **options: InOrder())
+    data = Data(load("mnist")[1].x, None, "valid", "stochastic")
+    z = autoencoder_draws.mixture_codes(model, data, seed=0, noise=True)
+    assert ((z[:200].mean(0) - z.mean(0)).abs() < 0.4 * z.std(0)).all()
+
+
 @pytest.mark.parametrize("module", [covered_digits, autoencoder_draws])
 def test_from_the_command_line_to_the_record(module, tmp_path, monkeypatch, capsys):
     splits = [pictures(n) for n in (10_000, 10, 2000)]
