@@ -91,9 +91,9 @@ CHAPTERS = {
         "amortised inference",
         3,
         4,
-        8,
-        "Autoencoders; reparameterisation; likelihoods for images; training on digits and faces; rate and distortion; "
-        "why samples are blurry.",
+        6,
+        "Autoencoders; a VAE by hand; the gap of its bound; rate and distortion; decoders; what codes and their axes "
+        "mean; convolutions, conditions, richer posteriors.",
     ),
     9: Chapter(
         "Importance weights",

@@ -4,7 +4,9 @@
 
 The same networks, 784-200-20, the same Bernoulli decoder, data, steps and learning rate; the autoencoder has neither
 noise nor KL term. Its codes are drawn from distributions fitted to the codes of training images afterwards: a Gaussian,
-and a mixture of fifty. Writes autoencoder_draws.json beside the weights.
+and a mixture of fifty. The VAE's are drawn from its prior, and from a mixture of fifty as well; so are those of the
+shipped longer run. Writes autoencoder_draws.json beside the weights; models whose rows stand there are not trained
+again.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,11 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from lvmlib.base import seed_everything
-from lvmlib.checkpoints import SHIPPED, provenance
+from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance
 from lvmlib.data import Data, load
 from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
 from lvmlib.experiments.few_labels import without_noise
+from lvmlib.experiments.vae_mnist import vae_mnist
 from lvmlib.latent import VAE
 from lvmlib.networks import MLP
 from lvmlib.training import cosine, fit
@@ -79,61 +83,108 @@ def nearest(a: Tensor, b: Tensor) -> float:
 
 
 @torch.no_grad()
+def mixture_codes(model: VAE, train: Data, seed: int, noise: bool) -> Tensor:
+    """Codes drawn from a mixture of fifty Gaussians fitted to the codes of 10,000 training images, [2000, d].
+
+    Args:
+        model: whose latents with a variance of the posterior mean above 0.01 get the mixture, the others the prior.
+        train: the images.
+        seed: of the mixture.
+        noise: whether the codes are draws from q(z|x) or its means.
+    """
+    q = model.posterior(train.batch(range(10_000)))
+    codes = q.sample() if noise else q.mean  # type: ignore[union-attr, call-arg]
+    used = q.mean.var(0) > 0.01  # type: ignore[union-attr]
+    mixture = GaussianMixture(50, random_state=seed, reg_covar=1e-3).fit(codes[:, used].double().numpy())
+    z = torch.randn(DRAWS, codes.shape[1])
+    z[:, used] = torch.tensor(mixture.sample(DRAWS)[0], dtype=torch.float32)
+    return z[torch.randperm(DRAWS, generator=torch.Generator().manual_seed(seed))]  # they come sorted by component
+
+
+@torch.no_grad()
 def autoencoder_draws(model: VAE, train: Data, seed: int) -> dict[str, Tensor]:
     """Means of decoded draws from a Gaussian and from a mixture of fifty, fitted to the codes of training images."""
-    codes = model.posterior(train.batch(range(10_000))).mean  # type: ignore[union-attr]
-    gaussian = MultivariateNormal(codes.mean(0), codes.T.cov())
-    mixture = GaussianMixture(50, random_state=seed, reg_covar=1e-3).fit(codes.double().numpy())
-    drawn = torch.tensor(mixture.sample(DRAWS)[0], dtype=torch.float32)
-    z = {"autoencoder, Gaussian": gaussian.sample((DRAWS,)), "autoencoder, mixture of 50": drawn}
-    return {name: model.likelihood(codes).mean for name, codes in z.items()}  # type: ignore[union-attr]
-
-
-def one_run(steps: int, seed: int, binary: Data, grey: Data, test: Data, reader: nn.Module) -> dict[str, Any]:
-    """Train both for so many steps; what `measure` says of the draws of each."""
-    models = {}
-    for name, loss in {"VAE": None, "autoencoder": without_noise}.items():
-        seed_everything(seed)
-        models[name] = small_vae()
-        rate = cosine(5e-3, steps, warmup=100)
-        fit(models[name], binary, loss, steps=steps, batch_size=100, lr=rate, seed=seed, progress=False)
     torch.manual_seed(seed)
-    with torch.no_grad():
-        vae = models["VAE"]
-        pictures = {"VAE, prior": vae.likelihood(vae.prior.sample(DRAWS)).mean}  # type: ignore[union-attr]
-    pictures |= autoencoder_draws(models["autoencoder"], binary, seed)
-    return {name: measure(x, grey, test, reader) for name, x in pictures.items()}
+    codes = model.posterior(train.batch(range(10_000))).mean  # type: ignore[union-attr]
+    gaussian = MultivariateNormal(codes.mean(0), codes.T.cov()).sample((DRAWS,))
+    z = {"Gaussian": gaussian, "mixture of 50": mixture_codes(model, train, seed, noise=False)}
+    return {f"autoencoder, {name}": model.likelihood(codes).mean for name, codes in z.items()}  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def vae_draws(model: VAE, train: Data, seed: int) -> dict[str, Tensor]:
+    """Means of decoded draws from the prior, and from a mixture of fifty fitted to draws from q(z|x)."""
+    torch.manual_seed(seed)
+    z = {"prior": model.prior.sample(DRAWS)}
+    z["mixture of 50"] = mixture_codes(model, train, seed, noise=True)
+    return {f"VAE, {name}": model.likelihood(codes).mean for name, codes in z.items()}  # type: ignore[union-attr]
+
+
+def one_run(
+    steps: int, seed: int, binary: Data, judged: Callable[[Tensor], Any], kept: dict[str, Any]
+) -> dict[str, Any]:
+    """Train both for so many steps, unless the rows are there; what is to be said of the draws of each."""
+    rows: dict[str, Any] = {}
+    for name, loss, draws in (("VAE", None, vae_draws), ("autoencoder", without_noise, autoencoder_draws)):
+        rows |= {row: values for row, values in kept.items() if row.startswith(name)}
+        if sum(row.startswith(name) for row in rows) == 2:
+            continue
+        seed_everything(seed)
+        model = small_vae()
+        rate = cosine(5e-3, steps, warmup=100)
+        fit(model, binary, loss, steps=steps, batch_size=100, lr=rate, seed=seed, progress=False)
+        rows |= {row: judged(pictures) for row, pictures in draws(model, binary, seed).items()}
+    return rows
+
+
+def longer_run(binary: Data, test: Data, judged: Callable[[Tensor], Any]) -> dict[str, Any]:
+    """The same of the shipped VAE with 50 latents, and of its reconstructions of test images."""
+    model = vae_mnist()
+    load_checkpoint(model, "vae_mnist")
+    pictures = vae_draws(model, binary, 0)
+    pictures["VAE, reconstructions"] = model.reconstruct(test.fixed(seed=0).x[-DRAWS:])
+    return {name: judged(x) for name, x in pictures.items()}
 
 
 def main() -> None:
     """Train, measure, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, nargs="+", default=[700, 2000, 7000, 20_000])
+    parser.add_argument("--steps", type=int, nargs="+", default=[700, 2000, 7000])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=SHIPPED / "autoencoder_draws.json")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     began = time.perf_counter()
-    binary = load("mnist", binarize="stochastic")[0]
+    binary, _, binary_test = load("mnist", binarize="stochastic")
     grey, _, test = (split.unit() for split in load("mnist"))
     seed_everything(0)
     reader = judge(grey)
+
+    def judged(pictures: Tensor) -> dict[str, float]:
+        return measure(pictures, grey, test, reader)
+
+    kept = json.loads(args.out.read_text("utf-8")) if args.out.exists() else {}
     record = provenance(
         seed=0,
         seeds=args.seeds,
         data=f"MNIST, {len(binary):,} training images, fresh binarization at each use; sha256 {binary.sha256()}",
         batch_size=100,
         protocol=f"means of p(x|z) of {DRAWS:,} draws; 10,000 training and {DRAWS:,} test images, grey",
-        test_images=measure(test.x[-DRAWS:], grey, test, reader),
+        test_images=judged(test.x[-DRAWS:]),
+        longer_run=longer_run(binary, binary_test, judged),
     )
-    print("test images", record["test_images"], flush=True)
-    record["runs"] = {}
+    print(json.dumps(record["longer_run"]), flush=True)
+    record["runs"] = kept.get("runs", {})
     for steps in args.steps:
-        record["runs"][str(steps)] = [one_run(steps, s, binary, grey, test, reader) for s in range(args.seeds)]
-        print(steps, json.dumps(record["runs"][str(steps)][0]), flush=True)
-    record["training_minutes"] = round((time.perf_counter() - began) / 60, 1)
-    args.out.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        before = [*record["runs"].get(str(steps), []), *[{}] * args.seeds]
+        runs = [one_run(steps, seed, binary, judged, before[seed]) for seed in range(args.seeds)]
+        record["runs"][str(steps)] = runs
+        print(steps, json.dumps(runs[0]), flush=True)
+        minutes = kept.get("training_minutes", 0) + (time.perf_counter() - began) / 60
+        args.out.write_text(
+            json.dumps(record | {"training_minutes": round(minutes, 1)}, indent=2) + "\n", encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Each encoder feeds a logistic regression (frozen) or is trained on together with a linear layer (tuned), and so is the
 same network from random weights. Learning rate and number of steps of the tuning are chosen for each network on the
-10,000 validation images, which favours nobody. Writes few_labels.json beside the weights.
+10,000 validation images, by the same rule for all. Writes few_labels.json beside the weights.
 """
 
 from __future__ import annotations
@@ -126,8 +126,8 @@ def best_tuning(encoders: list[nn.Module], images: Data, splits: tuple[Data, Dat
 def main() -> None:
     """Pretrain, classify, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--draws", type=int, default=10, help="of the labels")
-    parser.add_argument("--steps", type=int, default=25_000, help="of the two larger networks trained here")
+    parser.add_argument("--draws", type=int, default=5, help="of the labels")
+    parser.add_argument("--steps", type=int, default=5000, help="of the two larger networks trained here")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=SHIPPED / "few_labels.json")
     args = parser.parse_args()

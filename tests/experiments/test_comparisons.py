@@ -114,6 +114,41 @@ def test_draws_of_the_autoencoder_follow_its_codes():
         assert torch.allclose(z.T.cov(), codes.T.cov(), atol=0.2 * codes.var().item())
 
 
+def test_a_mixture_is_fitted_to_the_latents_in_use_and_the_others_are_drawn_from_the_prior(monkeypatch):
+    torch.manual_seed(0)
+    model = autoencoder_draws.small_vae()
+    with torch.no_grad():
+        for parameter in list(model.pair.encoder.network.parameters())[-2:]:
+            parameter[:20].mul_(8)  # the means
+            parameter[:5] = 0  # those of the first five latents
+    monkeypatch.setattr(autoencoder_draws, "GaussianMixture", lambda k, **options: OneGaussian())
+    data = Data(load("mnist")[1].x, None, "valid", "stochastic")
+    with torch.no_grad():
+        q = model.posterior(data.batch(range(10_000)))
+    for noise, variance in ((False, q.mean.var(0)), (True, q.mean.var(0) + q.variance.mean(0))):
+        z = autoencoder_draws.mixture_codes(model, data, seed=0, noise=noise)
+        assert z.shape == (autoencoder_draws.DRAWS, 20)
+        assert z[:, :5].mean(0).abs().max() < 0.12 and (z[:, :5].std(0) - 1).abs().max() < 0.08
+        assert torch.allclose(z[:, 5:].var(0), variance[5:], rtol=0.2)
+        assert torch.allclose(z[:, 5:].mean(0), q.mean[:, 5:].mean(0), atol=0.2 * variance[5:].max().sqrt().item())
+
+
+def test_any_stretch_of_the_draws_has_all_components_of_the_mixture(monkeypatch):
+    class InOrder(OneGaussian):
+        def sample(self, n):
+            codes, which = super().sample(n)
+            return np.sort(codes, 0), which  # as scikit-learn's come, one component after the other
+
+    torch.manual_seed(0)
+    model = autoencoder_draws.small_vae()
+    with torch.no_grad():
+        list(model.pair.encoder.network.parameters())[-2][:20].mul_(8)  # all latents are in use
+    monkeypatch.setattr(autoencoder_draws, "GaussianMixture", lambda k, **options: InOrder())
+    data = Data(load("mnist")[1].x, None, "valid", "stochastic")
+    z = autoencoder_draws.mixture_codes(model, data, seed=0, noise=True)
+    assert ((z[:200].mean(0) - z.mean(0)).abs() < 0.4 * z.std(0)).all()
+
+
 @pytest.mark.parametrize("module", [covered_digits, autoencoder_draws])
 def test_from_the_command_line_to_the_record(module, tmp_path, monkeypatch, capsys):
     splits = [pictures(n) for n in (10_000, 10, 2000)]
@@ -129,6 +164,11 @@ def test_from_the_command_line_to_the_record(module, tmp_path, monkeypatch, caps
     record = json.loads((tmp_path / "record.json").read_text())
     rows = record["whole_digits"] if module is covered_digits else record["runs"]["3"]
     assert len(rows) == 2 == record["seeds"] and rows[0] != rows[1] and record["commit"]
+    if module is autoencoder_draws:
+        assert set(record["longer_run"]) == {"VAE, prior", "VAE, mixture of 50", "VAE, reconstructions"}
+        monkeypatch.setattr(module, "small_vae", None)  # calling it would fail
+        module.main()
+        assert json.loads((tmp_path / "record.json").read_text())["runs"] == record["runs"]
 
 
 class OneGaussian:
