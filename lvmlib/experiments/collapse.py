@@ -4,8 +4,8 @@
     python -m lvmlib.experiments.collapse "reach 13"    one of them, whose weights are kept if it is shipped
 
 Binary MNIST, averaged down to 14x14. The decoder is a PixelCNN that is told z; with a first kernel of 1x1 it sees no
-pixel at all, so that the same network is a factorised decoder. All runs have the same steps, rate and batches. Every run
-is one entry of collapse.json; runs that are there are not made again.
+pixel at all, so that the same network is a factorised decoder. All runs have the same steps, rate and batches. Every
+run is one entry of collapse.json; runs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ def save(runs: dict[str, Any]) -> None:
         training_minutes=round(sum(found["processor_minutes"] for found in runs.values()), 1),
         clock="processor time",
         data="MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use",
-        protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta rises "
-        f"over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
+        protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta "
+        f"rises over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
         f"{LATENTS} units",
         evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
         f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",

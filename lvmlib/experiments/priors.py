@@ -4,9 +4,9 @@
     python -m lvmlib.experiments.priors vamp --data fashion-mnist --schedule full --device cuda
 
 The networks of Tomczak & Welling (2018): two gated layers of 300 units on each side, 40 latents, batches of 100, Adam,
-500 pseudo-inputs (or components of the mixture). Their recipe is `--schedule full`: rate 5e-4, the KL term warmed up for
-100 passes, up to 2,000 passes with early stopping after 50 without gain on the validation images, 5,000 draws in the
-test. `--schedule short` has 5 passes, 1 of them of warm-up, a cosine rate from 1e-3, and 500 draws for 1,000 test
+500 pseudo-inputs (or components of the mixture). Their recipe is `--schedule full`: rate 5e-4, the KL term warmed up
+for 100 passes, up to 2,000 passes with early stopping after 50 without gain on the validation images, 5,000 draws in
+the test. `--schedule short` has 5 passes, 1 of them of warm-up, a cosine rate from 1e-3, and 500 draws for 1,000 test
 images. Ours throughout: pseudo-inputs start from training images and have no limits; means of a mixture start from the
 prior.
 

@@ -2,9 +2,10 @@
 
     python -m lvmlib.experiments.surgery_terms
 
-One small VAE for 20,000 images of binary MNIST, 784-200-10, trained with each beta. Each is one entry of surgery_terms.json: the three
-terms over these images, rate and distortion on test images, what the aggregated posterior of the training images
-would cost there as a prior, and the mutual information under the model's own joint. Entries that are there are kept.
+One small VAE for 20,000 images of binary MNIST, 784-200-10, trained with each beta. Each is one entry of
+surgery_terms.json: the three terms over these images, rate and distortion on test images, what the aggregated posterior
+of the training images would cost there as a prior, and the mutual information under the model's own joint. Entries that
+are there are kept.
 """
 
 from __future__ import annotations

@@ -1,0 +1,89 @@
+"""The script behind chapter 11's sweep of decoders: what each sees, what a cure trains, and a run on few digits."""
+
+import json
+import sys
+
+import pytest
+import torch
+
+from lvmlib.bounds import elbo
+from lvmlib.checkpoints import load_checkpoint
+from lvmlib.experiments import collapse as script
+from lvmlib.experiments.records import record
+from lvmlib.objectives import free_bits
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return script.small_digits()
+
+
+@pytest.mark.parametrize("reach", script.DECODERS)
+def test_a_decoder_sees_as_far_as_its_name_says(reach):
+    torch.manual_seed(0)
+    model = script.model_of(*script.DECODERS[reach]).double()
+    for p in model.parameters():  # random biases too, so that no path is closed by chance
+        p.data.add_(0.1 * torch.randn_like(p))
+    x, z = torch.rand(1, 1, 14, 14).double().requires_grad_(), torch.randn(1, 8).double().requires_grad_()
+    pixels = model.pair.decoder
+    logits = pixels.density.predict(x, pixels.network(z)).flatten()
+    of_x, of_z = torch.autograd.grad(logits[13 * 14 + 13], (x, z), retain_graph=True)  # of the last pixel
+    rows, columns = of_x[0, 0].nonzero(as_tuple=True)
+    seen = max([0, *(13 - rows).tolist(), *(13 - columns).tolist()])
+    assert seen == min(reach, 13) and of_z.abs().max() > 0 and of_x[0, 0, 13, 13] == 0
+
+
+def test_every_cure_starts_from_the_objective_that_it_names():
+    torch.manual_seed(0)
+    model, x = script.model_of(1, 1), torch.bernoulli(torch.full((5, 1, 14, 14), 0.3))
+
+    def value(loss):
+        torch.manual_seed(1)
+        return loss(model, x).mean().item()
+
+    plain, rising = script.objective("none", 8), script.objective("annealing", 8)
+    assert plain[1] is None and value(plain[0]) == pytest.approx(value(lambda m, x: -elbo(m, x)))
+    for step, beta in ((0, 0.0), (2, 0.5), (4, 1.0), (7, 1.0)):
+        rising[1](step)
+        assert value(rising[0]) == pytest.approx(value(lambda m, x, b=beta: -elbo(m, x, beta=b)))
+    cycles = script.objective("cycles", 8)[1]
+    betas = [cycles(step) or cycles.value for step in range(8)]
+    assert betas == [0.0, 1.0] * 4
+    floor = script.objective("free bits", 8)
+    assert value(floor[0]) == pytest.approx(value(lambda m, x: -free_bits(m, x, script.FLOOR)))
+
+
+def test_digits_are_means_of_four_pixels_drawn_anew(digits):
+    train, test = digits
+    assert train.x.shape == (50_000, 1, 14, 14) and len(test) == 10_000
+    assert not torch.equal(train.batch(range(9)), train.batch(range(9)))
+    assert train.batch(range(9)).unique().tolist() == [0, 1]
+
+
+def test_runs_from_the_command_line_are_made_once(digits, monkeypatch, tmp_path, capsys):
+    few = tuple(part.subset(slice(0, 60)) for part in digits)
+    monkeypatch.setattr(script, "small_digits", lambda: few)
+    for name, value in {"STEPS": 60, "BATCH": 10, "TRAIN": 60, "TEST": 20, "DRAWS": 5}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setattr(script, "OUT", tmp_path / "collapse.json")
+    monkeypatch.setattr(sys, "argv", ["collapse", "reach 2", "reach 0"])
+    script.main()
+    found = json.loads((tmp_path / "collapse.json").read_text("utf-8"))["runs"]
+    assert list(found) == ["reach 0", "reach 2"]  # in the order of the settings
+    terms = found["reach 0"]["train"]
+    assert terms["mutual_information"] + terms["marginal_kl"] == pytest.approx(terms["rate"], abs=0.5)
+    assert len(found["reach 2"]["curve"]) == 60 and (tmp_path / "collapse_factorised.safetensors").exists()
+    capsys.readouterr()
+    script.main()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", [name for name in script.KEPT if record(script.KEPT[name])])
+def test_shipped_weights_do_what_their_run_says(digits, name):
+    reach = int(name.removeprefix("reach ").split(",")[0])
+    model, run = script.model_of(*script.DECODERS[reach]), record("collapse")["runs"][name]
+    assert load_checkpoint(model, script.KEPT[name])["run"] == name
+    torch.manual_seed(0)
+    with torch.no_grad():
+        bound = elbo(model, digits[1].fixed(seed=0).x[:200])
+    assert abs(bound.mean().item() - run["test_elbo"]) < 4 * bound.std().item() / 200**0.5
