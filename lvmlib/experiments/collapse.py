@@ -52,7 +52,7 @@ DECODERS = {0: (1, 2), 2: (3, 1), 4: (5, 2), 7: (7, 4), 13: (25, 4)}
 SETTINGS = {f"reach {reach}": Setting(*sizes) for reach, sizes in DECODERS.items()}
 SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in ("annealing", "cycles", "free bits")}
 SETTINGS |= {f"reach {reach}, seed 1": Setting(*DECODERS[reach], seed=1) for reach in (0, 13)}
-KEPT = {"reach 0": "collapse_factorised", "reach 13": "collapse_plain", "reach 13, free bits": "collapse_free_bits"}
+KEPT = {"reach 0": "collapse_factorised", "reach 13, free bits": "collapse_free_bits"}
 
 
 def small_digits() -> tuple[Data, Data]:

@@ -18,7 +18,7 @@ from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, flow_imag
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-ELSEWHERE = {"vae_faces", "flow_gallery"} | {"collapse_factorised", "collapse_plain", "collapse_free_bits"}
+ELSEWHERE = {"vae_faces", "flow_gallery"} | {"collapse_factorised", "collapse_free_bits"}
 """Tested by the tests of their scripts: test_vae_faces.py, test_flow_gallery.py, test_collapse.py."""
 
 
