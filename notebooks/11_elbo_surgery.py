@@ -170,6 +170,7 @@ print("(mutual information + marginal KL, nats)")
 assert abs(each_kl.mean() - table_told - table_missed) < 1e-12
 assert min(table_told, table_missed) > 0.1  # the sum needs both
 
+
 # %% [markdown]
 # (sec-sg-by-hand)=
 # ### The surgery by hand
@@ -421,6 +422,7 @@ for ax in axes:
     ax.set_xlabel("$\\beta$")
 plt.show()
 
+
 # %% [markdown]
 # From $\beta = 0.1$ to 1 the rate falls by more than half, from 38 to 18 nats, and the mutual information hardly at all, from 9.90 to 9.71 nats. What the first nats of price remove is marginal KL, from 28 to 8. Only then do codes say less: 8.2 nats at $\beta = 3$, 3.0 at 10, and at 30 the model has collapsed, with a rate of 0.02 nats and no active unit. $\beta$ is one price for two goods, and the marginal KL is the one that is cheaper to give up.
 #
@@ -556,6 +558,7 @@ for beta, found in by_beta.items():
     )
     print(f"{found['test_rate_of_the_aggregate']:.1f} with q(z) of 20,000")
 
+
 # %% [markdown]
 # What is wanted is a prior that is *like* $q(z)$ and smoother: a density model, fitted to codes. Anything from Parts I and II of this book will do.
 #
@@ -654,7 +657,6 @@ plt.show()
 # ### A VampPrior by hand, trained together
 #
 # With encoder and decoder frozen a better prior can only recover the marginal KL. Trained *together*, the encoder may also move: it need no longer press the codes into a ball. The VampPrior is {eq}`eq-sg-vamp`, a mixture whose components the encoder computes from $u_1, \dots, u_K$; they are parameters like any other and start as training images.
-
 
 # %%
 latents, pseudo = 20, 100
@@ -780,6 +782,7 @@ for name in ("mnist", "fashion-mnist"):
         print("{:7.2f} {:7.2f} {:12.2f}".format(*parts), end=" ")
         print(f"{run['active_units']:7}")
 
+
 # %% [markdown]
 # TEXT-PUBLISHED
 #
@@ -896,6 +899,7 @@ print(f"{start_told.min():.2f} to {start_told.max():.2f} at the start", end=", "
 print(f"{told.min():.2f} to {told.max():.2f} at the end")
 assert (bound < -H + 1e-9).all() and (bound > -H - 1e-3).all()
 assert told.min() < 0.05 and told.max() > 0.5 * H
+
 
 # %% [markdown]
 # :::{admonition} Watch out: "a perfect decoder ignores its codes"
@@ -1183,6 +1187,7 @@ titles += ["from $p(z)$", "", "", ""]
 image_grid(rows.flatten(0, 1), columns=18, column_labels=titles)
 plt.show()
 
+
 # %% [markdown]
 # TEXT-BLUR
 #
@@ -1306,7 +1311,6 @@ for beta, found in by_beta.items():
 # :::
 #
 # The terms are those of a VAE: a reconstruction, a KL at the top, and one KL for each layer between, where $q(x_{t-1} \mid x_t, x_0)$ is a Gaussian in closed form. Training picks one $t$ at a time. For a check we need no network. Let $x_0$ be one number from two narrow humps; then $p(x_0 \mid x_t)$ is a mixture of two Gaussians with known mean and variance, and so is the best Gaussian $p_\theta(x_{t-1} \mid x_t)$. The library holds the same thing as a `Flow` of stochastic layers: with $T = 3$, draws of its log-weight must average to the three terms.
-
 
 # %%
 hump, width_0 = 1.0, 0.25  # x_0 is N(-1, 0.25^2) or N(1, 0.25^2)
