@@ -536,7 +536,7 @@ assert abs(mean_kl().item() - table_told) < 1e-7
 #
 # :::{admonition} Watch out: the best prior is best *on the training set*
 # :class: pitfall
-# The theorem maximises the mean ELBO of the $N$ examples whose codes make up $q(z)$. For a new image what counts is whether its code finds company among theirs. With 2 latents it does. With 50 latents the aggregated posterior of 5,000 training images costs a test image several times the rate of the standard normal: it is the best prior on the training set and far worse than $\mathcal{N}(0, I)$ on the test set. The six VAEs with 10 latents show where the line runs: for $\beta \ge 3$, whose codes overlap, $q(z)$ wins on test images too, and for $\beta \le 1$ it loses. This is overfitting, by a prior with no parameters of its own. Report the KL on test images.
+# The theorem maximises the mean ELBO of the $N$ examples whose codes make up $q(z)$. For a new image what counts is whether its code finds company among theirs. With 2 latents it does. With 50 latents the aggregated posterior of 5,000 training images costs a test image three times the rate of the standard normal: it is the best prior on the training set and far worse than $\mathcal{N}(0, I)$ on the test set. The six VAEs with 10 latents show where the line runs: for $\beta \ge 3$, whose codes overlap, $q(z)$ wins on test images too, and for $\beta \le 1$ it loses. This is overfitting, by a prior with no parameters of its own. Report the KL on test images.
 # :::
 
 # %% tolerance={"rtol": 0.05}
