@@ -1,10 +1,10 @@
-"""The log-likelihood of a VAE by importance sampling, ours against plain PyTorch: seconds, and how much memory.
+"""The log-likelihood of a VAE by importance sampling, ours against plain PyTorch and pythae: seconds, and memory.
 
     python -m benchmarks.likelihood
 
-Both take 500 draws for each picture in pieces of a thousand draws times pictures; plain PyTorch runs the encoder once
-and nothing besides what the number needs. Memory is that of a process of its own: by how much the most that it ever
-held rises above what it held after one picture. A second size shows whether it stays bounded.
+All work in pieces of a thousand draws times pictures; plain PyTorch runs the encoder once and nothing besides what the
+number needs, pythae takes one picture at a time. Memory is that of a process of its own: by how much the most that it
+ever held rises above what it held after one picture. A second size shows whether it stays bounded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +24,44 @@ from torch import Tensor
 
 from benchmarks import plain_vae
 from benchmarks.common import digits, medians, options, spreads, take_turns, write
+from benchmarks.rivals import load
 from benchmarks.training_step import same_start
 from lvmlib.bounds import log_likelihood
 from lvmlib.experiments.vae_mnist import vae_mnist
 
+WAYS = ("ours", "plain", "pythae")
 
-def estimators() -> dict[str, Callable[[Tensor, int], Tensor]]:
-    """Ours and the plain one, of the same weights: from pictures and draws to [B] nats."""
+
+def estimator(way: str) -> Callable[[Tensor, int], Tensor]:
+    """One of `WAYS`, all of the same weights: from pictures and draws to nats, [B] or their mean."""
+    torch.manual_seed(0)
     ours = vae_mnist().eval()
-    plain = same_start(plain_vae.PlainVAE(), ours)
-    return {
-        "ours": lambda x, k: log_likelihood(ours, x, k=k),
-        "plain": lambda x, k: plain_vae.log_likelihood(plain, x, k),  # type: ignore[arg-type]
-    }
+    plain: Any = same_start(plain_vae.PlainVAE(), ours)
+    if way == "ours":
+        return lambda x, k: log_likelihood(ours, x, k=k)
+    if way == "plain":
+        return lambda x, k: plain_vae.log_likelihood(plain, x, k)
+    theirs = pythae_vae(plain)
+    # What it calls NLL is log p(x); the largest piece that it is given must not exceed the number of draws.
+    return torch.no_grad()(lambda x, k: torch.tensor(theirs.get_nll(x, n_samples=k, batch_size=min(k, 1000))))
+
+
+def pythae_vae(plain: Any) -> Any:
+    """pythae's VAE of binary pictures around the networks of the plain one."""
+    models, parts = load("pythae.models"), load("pythae.models.nn")
+    output = load("pythae.models.base.base_utils").ModelOutput
+
+    class Encoder(parts.BaseEncoder):  # type: ignore[name-defined, misc]
+        def forward(self, x: Tensor) -> Any:
+            mean, log_scale = plain.encode(x)
+            return output(embedding=mean, log_covariance=2 * log_scale)
+
+    class Decoder(parts.BaseDecoder):  # type: ignore[name-defined, misc]
+        def forward(self, z: Tensor) -> Any:
+            return output(reconstruction=plain.decoder(z).sigmoid())
+
+    config = models.VAEConfig(input_dim=(1, 28, 28), latent_dim=50, reconstruction_loss="bce")
+    return models.VAE(config, encoder=Encoder(), decoder=Decoder()).eval()
 
 
 def pictures(count: int) -> Tensor:
@@ -55,7 +81,7 @@ def most_memory() -> float:
 def memory_here(way: str, count: int, k: int) -> float:
     """Megabytes by which one call raises the peak of this process."""
     torch.set_num_threads(1)
-    estimate, x = estimators()[way], pictures(count)
+    estimate, x = estimator(way), pictures(count)
     estimate(x[:1], 2)  # what libraries load on first use is none of the estimate's
     before = most_memory()
     estimate(x, k)
@@ -75,9 +101,9 @@ def memory(way: str, count: int, k: int) -> float:
 
 
 def measure(count: int, k: int, repeats: int) -> dict[str, Any]:
-    """Time and memory of both; a row of the table."""
-    x, ways = pictures(count), estimators()
-    tasks = {way: lambda estimate=estimate: estimate(x, k) for way, estimate in ways.items()}
+    """Time and memory of each; a row of the table."""
+    x = pictures(count)
+    tasks = {way: partial(estimator(way), x, k) for way in WAYS}
     runs = take_turns(tasks, repeats)
     seconds = medians(runs)
     row = {
@@ -85,11 +111,15 @@ def measure(count: int, k: int, repeats: int) -> dict[str, Any]:
         "k": k,
         "seconds": seconds,
         "ratio": digits(seconds["ours"] / seconds["plain"]),
+        "speedup": digits(seconds["pythae"] / seconds["ours"]),
         "spread": spreads(runs),
         "runs": {way: [digits(value) for value in values] for way, values in runs.items()},
-        "memory_mb": {way: memory(way, count, k) for way in ways},
+        "memory_mb": {way: memory(way, count, k) for way in WAYS},
     }
-    print("  ".join(f"{key} {row[key]}" for key in ("pictures", "k", "seconds", "ratio", "memory_mb")), flush=True)
+    print(
+        "  ".join(f"{key} {row[key]}" for key in ("pictures", "k", "seconds", "ratio", "speedup", "memory_mb")),
+        flush=True,
+    )
     return row
 
 
@@ -97,10 +127,10 @@ def main() -> None:
     """Measure a small and a large batch and write likelihood.json."""
     args = options(__doc__)
     began = time.perf_counter()
-    sizes = [(3, 5), (10, 5)] if args.quick else [(100, 500), (1000, 500)]
+    sizes = [(3, 5), (10, 5)] if args.quick else [(100, 500), (1000, 5000)]
     rows = [measure(count, k, args.repeats) for count, k in sizes]
     title = "Log-likelihood of a VAE by importance sampling"
-    write(args.out, "likelihood", title, began, repeats=args.repeats, rows=rows)
+    write(args.out, "likelihood", title, began, ["pythae"], repeats=args.repeats, rows=rows)
 
 
 if __name__ == "__main__":

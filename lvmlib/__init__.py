@@ -46,13 +46,7 @@ from lvmlib.base import Density, Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import effective_sample_size, elbo, iwae, log_likelihood, mutual_information_bound
 from lvmlib.chain import Chain, Flow, Inverse
 from lvmlib.checkpoints import load_checkpoint, save_checkpoint
-from lvmlib.compression import (
-    arithmetic_decode,
-    arithmetic_encode,
-    bits_back_decode,
-    bits_back_encode,
-    huffman_code,
-)
+from lvmlib.compression import arithmetic_decode, arithmetic_encode, bits_back_decode, bits_back_encode, huffman_code
 from lvmlib.data import Data, load
 from lvmlib.distributions import (
     ConditionalBernoulli,

@@ -50,9 +50,10 @@ def decompose(
 ) -> Surgery:
     r"""Cut the mean KL term of the ELBO into the mutual information of data and codes and a marginal KL.
 
-    .. math:: \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) =
+    .. math:: \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) &=
         \underbrace{\frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, q(z))}_{I_q(x; z) \,\le\, \log N} +
-        \operatorname{KL}(q(z) \,\|\, p(z)), \qquad q(z) = \frac1N \sum_n q(z \mid x_n)
+        \operatorname{KL}(q(z) \,\|\, p(z)), \\
+        q(z) &= \frac1N \sum_n q(z \mid x_n)
 
     With all N examples in x, q(z) is exact at every draw, and only the averages over draws are estimates. A part of
     them can be taken in two ways, which hold the truth between them, on average over random parts of M examples:

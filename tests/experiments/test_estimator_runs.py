@@ -55,7 +55,37 @@ def test_the_rate_is_the_best_at_which_no_seed_diverges_and_finished_runs_are_ke
     found = runs.table("gaussian", rows)["STL"]
     assert [(run["lr"], run["seed"]) for run in found["runs"]] == [(1e-3, 1), (1e-3, 2)]
     assert found["other_seed_diverged"] == ["0.003"] and found["tried"]["0.03"] == -1e9
-    assert set(found["tried"]) == {f"{lr:g}" for lr in runs.RATES} and json.loads(args.part.read_text()) == rows
+    tried = ["0.0003", "0.001", "0.003", "0.01", "0.03"]  # one more, since 0.001 was the lowest
+    assert list(found["tried"]) == tried and json.loads(args.part.read_text()) == rows
     number = len(calls)
     runs.experiment("gaussian", ["STL"], args, {}, rows)
     assert len(calls) == number
+
+
+def test_lower_rates_are_tried_as_long_as_the_lowest_one_wins(monkeypatch, tmp_path):
+    def fake(latents, name, lr, seed, steps, data, watch):
+        return dict(lr=lr, seed=seed, valid_elbo=-lr, minutes=0.0, curve=[[0, 0]])
+
+    monkeypatch.setattr(runs, "one_run", fake)
+    args = argparse.Namespace(steps=1, seeds=1, part=tmp_path / "rows.part")
+    rows: dict = {}
+    runs.experiment("gaussian", ["STL"], args, {}, rows)
+    found = runs.table("gaussian", rows)["STL"]
+    assert list(found["tried"]) == ["0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03"]
+    assert [run["lr"] for run in found["runs"]] == [1e-4]
+
+
+def test_only_the_rows_that_were_asked_for_are_replaced(monkeypatch, tmp_path, data):
+    def fake(latents, name, lr, seed, steps, data, watch):
+        return dict(lr=lr, seed=seed, valid_elbo=-abs(lr - 3e-3), minutes=1.0, curve=[[0, 0]])
+
+    monkeypatch.setattr(runs, "one_run", fake)
+    monkeypatch.setattr(runs, "load", lambda *args, **more: 3 * (data["train"],))
+    out = tmp_path / "record.json"
+    out.write_text(json.dumps(dict(rows={"pathwise": "old", "STL": "old"}, commit="abc", training_minutes=12.6)))
+    monkeypatch.setattr("sys.argv", ["runs", "gaussian", "--only", "STL", "--out", str(out)])
+    runs.main()
+    record = json.loads(out.read_text())
+    assert list(record["rows"]) == ["pathwise", "STL"] and record["rows"]["pathwise"] == "old"
+    assert record["rows"]["STL"]["runs"][0]["lr"] == 3e-3 and record["training_minutes"] == 6.0
+    assert record["kept"] == dict(rows=["pathwise"], commit="abc", training_minutes=12.6)

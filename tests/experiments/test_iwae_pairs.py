@@ -12,10 +12,11 @@ from lvmlib.experiments import iwae_pairs as script
 
 
 def test_a_difference_is_paired_by_image():
-    of = {1: torch.tensor([1.0, 5.0, 9.0, 13.0])}
-    other = {1: torch.tensor([0.0, 2.0, 8.0, 10.0])}  # differences 1, 3, 1, 3: sd 2 / sqrt(3)
-    assert script.difference(of, other) == {"L_1": [2.0, pytest.approx(0.577, abs=1e-3)]}
-    assert script.means(of) == {"L_1": 7.0}
+    of = {k: torch.tensor([1.0, 5.0, 9.0, 13.0]) for k in script.DRAWS}
+    other = {k: torch.tensor([0.0, 2.0, 8.0, 10.0]) for k in script.DRAWS}  # differences 1, 3, 1, 3: sd 2 / sqrt(3)
+    shown = [2.0, pytest.approx(0.577, abs=1e-3)]
+    assert script.difference(of, other) == {"L_1": shown, "L_5": shown, "L_500": shown}
+    assert script.means({1: of[1]}) == {"L_1": 7.0}
 
 
 def test_the_bounds_of_an_image_rise_and_the_vaes_target_is_the_first():

@@ -100,15 +100,17 @@ def flow_quality(record: Record) -> str:
 
 
 def likelihood(record: Record) -> str:
-    """Seconds and memory of ours and of plain PyTorch."""
+    """Seconds and memory of ours, of plain PyTorch and of pythae."""
     rows = []
     for row in record["rows"]:
-        for way, library in {"ours": "lvmlib", "plain": "plain PyTorch"}.items():
-            ratio = times(row["ratio"]) if way == "ours" else ""
-            cells = [number(row["seconds"][way]), spread(row, way), ratio, f"{row['memory_mb'][way]:,.0f}"]
-            rows.append([f"{row['pictures']:,}" if way == "ours" else "", library, *cells])
-    head = ["Pictures", "What", "Seconds", "Least to most", "Times plain", "Memory, MB"]
-    return markdown(head, rows, right=range(2, 6))
+        for way, seconds in row["seconds"].items():
+            library = {"ours": "lvmlib", "plain": "plain PyTorch"}.get(way) or f"{way} {record['packages'][way]}"
+            ratio = "" if way == "ours" else times(seconds / row["seconds"]["ours"])
+            cells = [number(seconds), spread(row, way), ratio, f"{row['memory_mb'][way]:,.0f}"]
+            first = [f"{row['pictures']:,}", f"{row['k']:,}"] if way == "ours" else ["", ""]
+            rows.append([*first, library, *cells])
+    head = ["Pictures", "Draws of each", "What", "Seconds", "Least to most", "Times ours", "Memory, MB"]
+    return markdown(head, rows, right=[0, 1, 3, 4, 5, 6])
 
 
 def flow_costs(record: Record) -> str:
