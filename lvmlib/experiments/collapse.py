@@ -3,9 +3,10 @@
     python -m lvmlib.experiments.collapse               every run that the record does not have yet
     python -m lvmlib.experiments.collapse "reach 13"    one of them, whose weights are kept if it is shipped
 
-Binary MNIST, averaged down to 14x14. The decoder is a PixelCNN that is told z; with a first kernel of 1x1 it sees no
-pixel at all, so that the same network is a factorised decoder. All runs have the same steps, rate and batches. Every
-run is one entry of collapse.json; runs that are there are not made again.
+Binary MNIST, averaged down to 14x14. The decoder is a PixelCNN conditioned on z; with a first kernel of 1x1 it sees no
+pixel at all, and the decoder factorises. All runs have the same steps, rate and batches. Without a code, the decoder is
+given z = 0 for every image; "pixels first" is that run, continued for as many steps with its code. Every run is one
+entry of collapse.json; runs that are there are not made again.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lvmlib.bounds import distortion_and_rate, elbo, log_likelihood
 from lvmlib.checkpoints import SHIPPED, provenance, save_checkpoint
 from lvmlib.data import Data, load
 from lvmlib.distributions import ConditionalNormal, StandardNormal
+from lvmlib.experiments.records import compact
 from lvmlib.latent import PixelVAE
 from lvmlib.networks import MLP
 from lvmlib.objectives import free_bits
@@ -32,13 +34,13 @@ from lvmlib.schedules import Scheduled, cyclical, warmup
 from lvmlib.surgery import active_units, decompose
 from lvmlib.training import Loss, cosine, fit
 
-SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 1000, 100, 3e-3, 0.5
-TRAIN, TEST, DRAWS = 3000, 500, 50  # images of the surgery and of the test, draws for the likelihood
+SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 3000, 100, 3e-3, 0.5
+TRAIN, TEST, DRAWS = 6000, 500, 100  # images of the surgery and of the test, draws for the likelihood
 OUT = SHIPPED / "collapse.json"
 
 
 class Setting(NamedTuple):
-    """One run: side of the first kernel and number of layers of the decoder, what KL costs, and seed."""
+    """One run: side of the first kernel and number of layers of the decoder, how it is trained, and seed."""
 
     kernel: int
     layers: int
@@ -50,7 +52,8 @@ DECODERS = {0: (1, 2), 2: (3, 1), 4: (5, 2), 7: (7, 4), 13: (25, 4)}
 """How many rows up, and columns to either side, the decoder sees, 13 being all: kernel and layers."""
 
 SETTINGS = {f"reach {reach}": Setting(*sizes) for reach, sizes in DECODERS.items()}
-SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in ("annealing", "cycles", "free bits")}
+CURES = ("no code", "annealing", "cycles", "free bits", "pixels first")
+SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in CURES}
 SETTINGS |= {f"reach {reach}, seed 1": Setting(*DECODERS[reach], seed=1) for reach in (0, 13)}
 KEPT = {"reach 0": "collapse_factorised", "reach 13, free bits": "collapse_free_bits"}
 
@@ -83,10 +86,27 @@ def objective(cure: str, steps: int) -> tuple[Loss, Callable[[int], Any] | None]
     """The loss, and what sets the weight of its KL term before each step."""
     if cure == "free bits":
         return lambda model, x: -free_bits(model, x, FLOOR), None
-    if cure == "none":
+    if cure == "no code":
+        return lambda model, x: -without_code(model, x), None
+    if cure in ("none", "pixels first"):
         return lambda model, x: -elbo(model, x), None
     beta = Scheduled(warmup(steps // 2) if cure == "annealing" else cyclical(steps // 4))
     return lambda model, x: -elbo(model, x, beta=beta.value), beta
+
+
+def without_code(model: PixelVAE, x: Tensor) -> Tensor:
+    """log p(x | z = 0): the decoder as a pixel model that is told nothing; [B]."""
+    return model.pair.decoder.log_prob(x, torch.zeros(len(x), LATENTS))
+
+
+@torch.no_grad()
+def measured_without_code(model: PixelVAE, train: Data, test: Data) -> dict[str, Any]:
+    """Exact likelihoods of the pixel model alone; it has no code, hence no rate."""
+    x, y = train.fixed(seed=0).x[:TRAIN], test.fixed(seed=0).x[:TEST]
+    fitted, nll = (torch.cat([without_code(model, part) for part in of.split(500)]) for of in (x, y))
+    terms = {"mutual_information": 0.0, "marginal_kl": 0.0, "rate": 0.0}
+    found = {"train": {"reconstruction": round(fitted.mean().item(), 3), **terms}, "test_rate": 0.0}
+    return {**found, "test_elbo": round(nll.mean().item(), 3), **_likelihood(-nll), "active_units": 0}
 
 
 @torch.no_grad()
@@ -102,9 +122,17 @@ def measured(model: PixelVAE, train: Data, test: Data) -> dict[str, Any]:
         "train": {name: round(value, 3) for name, value in terms.items()},
         "test_elbo": round(bounds.mean().item(), 3),
         "test_rate": round(rates.mean().item(), 3),
+        **_likelihood(nll),
+        "active_units": active_units(model, x)[0],
+    }
+
+
+def _likelihood(nll: Tensor) -> dict[str, Any]:
+    """Mean, error over images and every value, so that runs can be compared image by image."""
+    return {
         "test_nll_nats": round(nll.mean().item(), 3),
         "test_nll_error": round(nll.std().item() / len(nll) ** 0.5, 3),
-        "active_units": active_units(model, x)[0],
+        "test_nll_each": [round(value, 2) for value in nll.tolist()],
     }
 
 
@@ -112,27 +140,37 @@ def _rate(model: PixelVAE, x: Tensor) -> Tensor:
     return distortion_and_rate(model.trace(x))[1].mean(0)
 
 
-def run(name: str, train: Data, test: Data) -> dict[str, Any]:
-    """One training run: the rate along the way, and what is measured at its end."""
-    setting, start = SETTINGS[name], time.process_time()
-    seed_everything(setting.seed)
-    model, few = model_of(setting.kernel, setting.layers), test.fixed(seed=0).x[:500]
-    loss, beta = objective(setting.cure, STEPS)
+def train_model(model: PixelVAE, cure: str, seed: int, train: Data, few: Tensor) -> list[list[float]]:
+    """Train for STEPS; returns the rate of a few test images along the way."""
+    loss, beta = objective(cure, STEPS)
     curve: list[list[float]] = []
 
     def before(step: int) -> None:
         if beta is not None:
             beta(step)
-        if step % (STEPS // 60) == 0:
+        if step % (STEPS // 60) == 0 and cure != "no code":
             with torch.no_grad(), torch.random.fork_rng():
                 curve.append([step, round(_rate(model, few).mean().item(), 3)])
 
     fit(
         model, train, loss, steps=STEPS, batch_size=BATCH, lr=cosine(RATE, STEPS, warmup=100), clip_norm=10.0,
-        seed=setting.seed, before_step=before, progress=False,
+        seed=seed, before_step=before, progress=False,
     )  # fmt: skip
+    return curve
+
+
+def run(name: str, train: Data, test: Data) -> dict[str, Any]:
+    """One training run: the rate along the way, and what is measured at its end."""
+    setting, start = SETTINGS[name], time.process_time()
+    seed_everything(setting.seed)
+    model, few = model_of(setting.kernel, setting.layers), test.fixed(seed=0).x[:500]
+    if setting.cure == "pixels first":
+        train_model(model, "no code", setting.seed, train, few)
+    curve = train_model(model, setting.cure, setting.seed, train, few)
     model.bfloat16().float()  # what is evaluated is what is stored
-    found = dict(setting._asdict(), curve=curve, **measured(model, train, test))
+    measure = measured_without_code if setting.cure == "no code" else measured
+    found = dict(setting._asdict(), curve=curve, **measure(model, train, test))
+    found["parameters"] = sum(p.numel() for p in model.pair.decoder.parameters())
     found["processor_minutes"] = round((time.process_time() - start) / 60, 2)
     if name in KEPT:
         save_checkpoint(model, OUT.with_name(KEPT[name]), dict(provenance(seed=setting.seed), run=name), half=True)
@@ -142,18 +180,18 @@ def run(name: str, train: Data, test: Data) -> dict[str, Any]:
 def save(runs: dict[str, Any]) -> None:
     """Write the record: how the runs were made, and what each gave."""
     content = dict(
-        **provenance(seed=0),
+        **dict(provenance(seed=0), command="python -m lvmlib.experiments.collapse"),  # makes all, one by one or not
         training_minutes=round(sum(found["processor_minutes"] for found in runs.values()), 1),
         clock="processor time",
         data="MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use",
         protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta "
         f"rises over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
-        f"{LATENTS} units",
+        f"{LATENTS} units; pixels first: {STEPS} steps without a code before",
         evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
         f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",
         runs={name: runs[name] for name in SETTINGS if name in runs},
     )
-    OUT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    OUT.write_text(compact(content), encoding="utf-8")
 
 
 def main() -> None:
