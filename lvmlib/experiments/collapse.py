@@ -34,18 +34,19 @@ from lvmlib.schedules import Scheduled, cyclical, warmup
 from lvmlib.surgery import active_units, decompose
 from lvmlib.training import Loss, cosine, fit
 
-SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 3000, 100, 3e-3, 0.5
+SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 2000, 100, 3e-3, 0.5
 TRAIN, TEST, DRAWS = 6000, 500, 100  # images of the surgery and of the test, draws for the likelihood
 OUT = SHIPPED / "collapse.json"
 
 
 class Setting(NamedTuple):
-    """One run: side of the first kernel and number of layers of the decoder, how it is trained, and seed."""
+    """One run: first kernel and number of layers of the decoder, how it is trained, seed, and how many times STEPS."""
 
     kernel: int
     layers: int
     cure: str = "none"
     seed: int = 0
+    times: float = 1.0
 
 
 DECODERS = {0: (1, 2), 2: (3, 1), 4: (5, 2), 7: (7, 4), 13: (25, 4)}
@@ -55,6 +56,7 @@ SETTINGS = {f"reach {reach}": Setting(*sizes) for reach, sizes in DECODERS.items
 CURES = ("no code", "annealing", "cycles", "free bits", "pixels first")
 SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in CURES}
 SETTINGS |= {f"reach {reach}, seed 1": Setting(*DECODERS[reach], seed=1) for reach in (0, 13)}
+SETTINGS["reach 13, longer"] = Setting(*DECODERS[13], times=1.5)
 KEPT = {"reach 0": "collapse_factorised", "reach 13, free bits": "collapse_free_bits"}
 
 
@@ -140,21 +142,22 @@ def _rate(model: PixelVAE, x: Tensor) -> Tensor:
     return distortion_and_rate(model.trace(x))[1].mean(0)
 
 
-def train_model(model: PixelVAE, cure: str, seed: int, train: Data, few: Tensor) -> list[list[float]]:
-    """Train for STEPS; returns the rate of a few test images along the way."""
-    loss, beta = objective(cure, STEPS)
+def train_model(model: PixelVAE, cure: str, setting: Setting, train: Data, few: Tensor) -> list[list[float]]:
+    """One stretch of training; returns the rate of a few test images along the way."""
+    steps = int(setting.times * STEPS)
+    loss, beta = objective(cure, steps)
     curve: list[list[float]] = []
 
     def before(step: int) -> None:
         if beta is not None:
             beta(step)
-        if step % (STEPS // 60) == 0 and cure != "no code":
+        if step % (steps // 60) == 0 and cure != "no code":
             with torch.no_grad(), torch.random.fork_rng():
                 curve.append([step, round(_rate(model, few).mean().item(), 3)])
 
     fit(
-        model, train, loss, steps=STEPS, batch_size=BATCH, lr=cosine(RATE, STEPS, warmup=100), clip_norm=10.0,
-        seed=seed, before_step=before, progress=False,
+        model, train, loss, steps=steps, batch_size=BATCH, lr=cosine(RATE, steps, warmup=100), clip_norm=10.0,
+        seed=setting.seed, before_step=before, progress=False,
     )  # fmt: skip
     return curve
 
@@ -165,8 +168,8 @@ def run(name: str, train: Data, test: Data) -> dict[str, Any]:
     seed_everything(setting.seed)
     model, few = model_of(setting.kernel, setting.layers), test.fixed(seed=0).x[:500]
     if setting.cure == "pixels first":
-        train_model(model, "no code", setting.seed, train, few)
-    curve = train_model(model, setting.cure, setting.seed, train, few)
+        train_model(model, "no code", setting, train, few)
+    curve = train_model(model, setting.cure, setting, train, few)
     model.bfloat16().float()  # what is evaluated is what is stored
     measure = measured_without_code if setting.cure == "no code" else measured
     found = dict(setting._asdict(), curve=curve, **measure(model, train, test))
@@ -186,7 +189,8 @@ def save(runs: dict[str, Any]) -> None:
         data="MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use",
         protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta "
         f"rises over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
-        f"{LATENTS} units; pixels first: {STEPS} steps without a code before",
+        f"{LATENTS} units; pixels first: {STEPS} steps without a code before; longer: "
+        f"{int(1.5 * STEPS)} steps",
         evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
         f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",
         runs={name: runs[name] for name in SETTINGS if name in runs},
