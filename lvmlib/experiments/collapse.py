@@ -34,7 +34,7 @@ from lvmlib.schedules import Scheduled, cyclical, warmup
 from lvmlib.surgery import active_units, decompose
 from lvmlib.training import Loss, cosine, fit
 
-SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 2000, 100, 3e-3, 0.5
+SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 1500, 100, 3e-3, 0.5
 TRAIN, TEST, DRAWS = 6000, 500, 100  # images of the surgery and of the test, draws for the likelihood
 OUT = SHIPPED / "collapse.json"
 
@@ -56,7 +56,7 @@ SETTINGS = {f"reach {reach}": Setting(*sizes) for reach, sizes in DECODERS.items
 CURES = ("no code", "annealing", "cycles", "free bits", "pixels first")
 SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in CURES}
 SETTINGS |= {f"reach {reach}, seed 1": Setting(*DECODERS[reach], seed=1) for reach in (0, 13)}
-SETTINGS["reach 13, longer"] = Setting(*DECODERS[13], times=1.5)
+SETTINGS["reach 13, longer"] = Setting(*DECODERS[13], times=2.0)
 KEPT = {"reach 0": "collapse_factorised", "reach 13, free bits": "collapse_free_bits"}
 
 
@@ -190,7 +190,7 @@ def save(runs: dict[str, Any]) -> None:
         protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta "
         f"rises over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
         f"{LATENTS} units; pixels first: {STEPS} steps without a code before; longer: "
-        f"{int(1.5 * STEPS)} steps",
+        f"{2 * STEPS} steps",
         evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
         f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",
         runs={name: runs[name] for name in SETTINGS if name in runs},

@@ -49,6 +49,10 @@ def test_every_cure_starts_from_the_objective_that_it_names():
     cycles = script.objective("cycles", 8)[1]
     betas = [cycles(step) or cycles.value for step in range(8)]
     assert betas == [0.0, 1.0] * 4
+    alone = script.objective("no code", 8)
+    at_zero = model.likelihood(torch.zeros(5, 8)).log_prob(x).mean().item()
+    assert alone[1] is None and value(alone[0]) == pytest.approx(-at_zero)
+    assert abs(value(alone[0]) - value(plain[0])) > 1e-3
     floor = script.objective("free bits", 8)
     assert value(floor[0]) == pytest.approx(value(lambda m, x: -free_bits(m, x, script.FLOOR)))
 
@@ -72,10 +76,26 @@ def test_runs_from_the_command_line_are_made_once(digits, monkeypatch, tmp_path,
     assert list(found) == ["reach 0", "reach 2"]  # in the order of the settings
     terms = found["reach 0"]["train"]
     assert terms["mutual_information"] + terms["marginal_kl"] == pytest.approx(terms["rate"], abs=0.5)
+    for of in found.values():
+        assert len(of["test_nll_each"]) == 20
+        assert sum(of["test_nll_each"]) / 20 == pytest.approx(of["test_nll_nats"], abs=0.01)
     assert len(found["reach 2"]["curve"]) == 60 and (tmp_path / "collapse_factorised.safetensors").exists()
     capsys.readouterr()
     script.main()
     assert capsys.readouterr().out == ""
+
+
+def test_pixels_first_goes_on_from_the_model_without_a_code(digits, monkeypatch):
+    few = tuple(part.subset(slice(0, 60)) for part in digits)
+    for name, value in {"STEPS": 60, "BATCH": 10, "TRAIN": 60, "TEST": 20, "DRAWS": 5, "KEPT": {}}.items():
+        monkeypatch.setattr(script, name, value)
+    monkeypatch.setitem(script.SETTINGS, "alone", script.Setting(5, 1, "no code"))
+    monkeypatch.setitem(script.SETTINGS, "first", script.Setting(5, 1, "pixels first"))
+    monkeypatch.setitem(script.SETTINGS, "plain", script.Setting(5, 1))
+    alone, first, plain = (script.run(name, *few) for name in ("alone", "first", "plain"))
+    assert alone["train"]["rate"] == alone["test_rate"] == alone["active_units"] == 0 and alone["curve"] == []
+    assert alone["test_elbo"] == -alone["test_nll_nats"]
+    assert len(first["curve"]) == 60 and first["test_nll_nats"] < plain["test_nll_nats"] - 1  # it had twice the steps
 
 
 @pytest.mark.parametrize("name", [name for name in script.KEPT if record(script.KEPT[name])])
