@@ -16,7 +16,7 @@
 # (ch-surgery)=
 # # ELBO surgery
 #
-# *The KL term of a VAE looks like a fine for straying from the prior. Averaged over the data it turns out to be two things that have little to do with each other: what the codes say about the images, and how badly the prior describes the codes. Cut them apart, and questions that sounded vague have answers in nats.*
+# *The KL term of a VAE looks like a penalty for straying from the prior. Averaged over the data it is the sum of two quantities that have little to do with each other: what the codes say about the images, and how badly the prior describes the codes. Cut them apart, and questions that sounded vague have answers in nats.*
 #
 # A VAE is trained to keep *each* $q_\phi(z \mid x)$ near the prior. But whoever draws from the model uses the prior in place of *all* of them together, of the **{term}`aggregated posterior`**
 #
@@ -34,7 +34,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.distributions import Normal, kl_divergence
+from torch.distributions import (
+    Categorical,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    kl_divergence,
+)
 
 from lvmlib import information as info
 from lvmlib.base import seed_everything
@@ -53,10 +59,11 @@ from lvmlib.experiments.records import record
 from lvmlib.experiments.vae_mnist import vae_mnist
 from lvmlib.flows import MaskedAutoregressive, MixtureLogistic, realnvp
 from lvmlib.latent import VAE, LinearGaussian, VampPrior
+from lvmlib.latent.vae import StochasticPair
 from lvmlib.networks import MLP
 from lvmlib.objectives import free_bits
 from lvmlib.plotting import COLOURS, image_grid, use_style
-from lvmlib.surgery import aggregated_posterior, decompose
+from lvmlib.surgery import active_units, aggregated_posterior, decompose
 from lvmlib.training import cosine, fit
 
 SCALE = 1  # multiplies training runs and draws; stored outputs are those of 1
@@ -81,7 +88,7 @@ with torch.no_grad():
     log_prior = StandardNormal((2,)).log_prob(plane).view(101, 101).T
     below = [d.exp() for d in (log_prior, log_aggregate)]
 
-# %% mystnb={"figure": {"caption": "Density of the prior (*left*) and of the aggregated posterior of 5,000 training images (*right*), on one scale of colours, with circles that hold 50% and 95% of the prior. The codes crowd in specks and streaks and leave gaps between them. What is drawn from the prior in a gap is decoded although no training image has its code there.", "name": "fig-sg-holes"}, "image": {"alt": "Two square heat maps over the plane. The left one is a smooth round blob. The right one fills about the same disc unevenly, with dark specks and streaks and pale gaps between them."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Density of the prior (*left*) and of the aggregated posterior of 5,000 training images (*right*), on a common colour scale, clipped at 0.4, and a grid of step 0.08. The circles in both panels hold 50% and 95% of the *prior*. The codes crowd in specks and streaks and leave gaps between them. What is drawn from the prior in a gap is decoded although none of these 5,000 images has its code there.", "name": "fig-sg-holes"}, "image": {"alt": "Two square heat maps over the plane. The left one is a smooth round blob. The right one fills about the same disc unevenly, with dark specks and streaks and pale gaps between them."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.4), sharey=True)
 names = "prior $p(z)$", "aggregated posterior $q(z)$"
 for ax, density, title in zip(axes, below, names):
@@ -93,40 +100,44 @@ for ax, density, title in zip(axes, below, names):
     ax.set(title=title, xlabel="$z_1$")
     ax.grid(visible=False)
 axes[0].set_ylabel("$z_2$")
+fig.colorbar(shade, ax=axes, shrink=0.8, extend="max", label="density")
 plt.show()
 
 # %% [markdown]
-# :::{prf:definition} The three terms
+# :::{prf:definition} The terms of the surgery
 # :label: def-sg-terms
-# For a data set $x_1, \dots, x_N$, an encoder $q(z \mid x)$, a decoder $p_\theta(x \mid z)$ and a prior $p(z)$,
+# For images $x_1, \dots, x_N$, an encoder $q(z \mid x)$, a decoder $p_\theta(x \mid z)$ and a prior $p(z)$, all in nats,
 #
 # $$
 # \begin{aligned}
-# &\text{reconstruction} && \frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}[\log p_\theta(x_n \mid z)] = -\mathsf{D} , \\
-# &\text{mutual information} && I_q = \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, q(z)) , \\
+# &\text{distortion} && \mathsf{D} = -\frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}[\log p_\theta(x_n \mid z)] , \\
+# &\text{rate} && \mathsf{R} = \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) , \\
+# &\text{mutual information} && I_N = \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, q(z)) , \\
 # &\text{marginal KL} && \operatorname{KL}(q(z) \,\|\, p(z)) .
 # \end{aligned}
 # $$ (eq-sg-terms)
+#
+# For a distribution $p_{\mathrm{d}}$ of images, expectations under $p_{\mathrm{d}}$ replace the means over $n$, in $q(z)$ too. The mutual information is then that of $p_{\mathrm{d}}(x)\, q(z \mid x)$, written $I_q$ as in {prf:ref}`thm-vae-rd`.
 # :::
 #
-# $I_q$ is the mutual information ({prf:ref}`def-mutual-information`) of an image and its code when one of the $N$ images is picked at random and its code is drawn from the encoder. The goal of this chapter is the equation
+# $I_N$ is the mutual information ({prf:ref}`def-mutual-information`) of $n$ and $z$ when one of the $N$ images is picked at random and encoded. It is $I_q$ for the *empirical* distribution, the one that knows these $N$ images and no others; for the distribution that the images were drawn from, $I_q$ is another number. The library calls $-\mathsf{D}$ the reconstruction. The goal of this chapter is the equation
 #
 # $$
-# \frac1N \sum_n \mathcal{L}(x_n) \;=\; \underbrace{-\mathsf{D}}_{\text{reconstruction}} \;-\; \underbrace{I_q}_{\text{what codes say}} \;-\; \underbrace{\operatorname{KL}(q(z) \,\|\, p(z))}_{\text{what the prior misses}}
+# \frac1N \sum_n \mathcal{L}(x_n) \;=\; -\mathsf{D} \;-\; \underbrace{I_N}_{\text{what codes say}} \;-\; \underbrace{\operatorname{KL}(q(z) \,\|\, p(z))}_{\text{what the prior misses}}
 # $$ (eq-sg-goal)
 #
-# and what follows from it: which prior is best, when codes say nothing, and why samples are blurry.
+# and what follows from it: which prior is best, when codes say nothing, and where blur comes from.
 #
 # **What you will be able to do**
 #
-# - cut the ELBO of any VAE into its three terms, exactly on a data set, and say how estimates on batches are biased;
-# - name the best prior for a fixed encoder, fit five others and measure what each misses, on training *and* on test images;
-# - say when the best code is an empty one, watch codes empty out as the decoder grows, and compare two remedies;
-# - decide with a number whether blurred samples are the prior's fault.
+# - cut the ELBO of any VAE into these terms, exactly on a data set, and say what a sample can and cannot tell;
+# - name the best prior for a fixed encoder, fit four others and measure what each misses, on training *and* on test images;
+# - say when the best code is an empty one, relate rate and decoder, and compare remedies;
+# - tell with a number how much of the blur of samples is already in reconstructions.
 #
-# **Needs.** KL divergence and mutual information ({doc}`chapter 1 <01_information_theory>`); the VAE, rate and distortion ({doc}`chapter 8 <08_vae>`); active units ({prf:ref}`def-iw-active`); pixel models ({doc}`chapter 4 <04_pixel_models>`) for Part 3.
+# **Needs.** KL divergence and mutual information ({doc}`chapter 1 <01_information_theory>`); the VAE, rate and distortion ({doc}`chapter 8 <08_vae>`); active units ({prf:ref}`def-iw-active`); for the priors of Part 2 the idea of an autoregressive model ({doc}`chapter 3 <03_autoregressive_models>`) and of a flow ({doc}`chapter 5 <05_flows>`), for Part 3 that of a pixel model ({doc}`chapter 4 <04_pixel_models>`).
 #
-# **Time.** Three hours on the main path, five with exercises and the stretches marked *Optional*. The code runs in about a minute on one core; a GPU would not help. Longer runs come as records and checkpoints of scripts that the text names.
+# **Time.** Three hours on the main path, five with exercises and the sections marked *Optional*. The code runs in about a minute on one core ({doc}`measured times <../book/runtimes>`); a GPU would not help. Longer runs come as records and checkpoints of scripts that the text names.
 #
 # (sec-sg-cut)=
 # ## Part 1. Cut: what is in the KL term?
@@ -135,7 +146,7 @@ plt.show()
 # :label: thm-sg-cut
 # Let $q(z \mid x_1), \dots, q(z \mid x_N)$ and $p(z)$ be densities (or probabilities, for discrete $z$), and let every $\operatorname{KL}(q(z \mid x_n) \,\|\, p(z))$ be finite. Then
 #
-# $$ \frac1N \sum_{n=1}^N \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) = I_q + \operatorname{KL}(q(z) \,\|\, p(z)) , $$ (eq-sg-cut)
+# $$ \mathsf{R} = \frac1N \sum_{n=1}^N \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) = I_N + \operatorname{KL}(q(z) \,\|\, p(z)) , $$ (eq-sg-cut)
 #
 # and both terms on the right are finite and not negative.
 # :::
@@ -145,14 +156,14 @@ plt.show()
 #
 # $$ \log \frac{q(z \mid x_n)}{p(z)} = \log \frac{q(z \mid x_n)}{q(z)} + \log \frac{q(z)}{p(z)} . $$
 #
-# The left side and the first term on the right have finite means, so the last one has too. Averaged over $n$, the first term on the right gives $I_q$, and the last gives $\frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}\big[\log \frac{q(z)}{p(z)}\big] = \mathbb{E}_{q(z)}\big[\log \frac{q(z)}{p(z)}\big]$. Both are (means of) KL divergences, so they are not negative.
+# The left side and the first term on the right have finite means (their negative parts always do, and their KLs are finite), so the last one has too. Averaged over $n$, the first term on the right gives $I_N$, and the last gives $\frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}\big[\log \frac{q(z)}{p(z)}\big] = \mathbb{E}_{q(z)}\big[\log \frac{q(z)}{p(z)}\big]$. Both are (means of) KL divergences, so they are not negative.
 # :::
 #
-# With the reconstruction in front, this is {eq}`eq-sg-goal` {cite:p}`hoffman2016`. Each term has a role.
+# With the distortion in front, this is {eq}`eq-sg-goal` {cite:p}`hoffman2016`. Each term has a role.
 #
-# - *Reconstruction* wants codes from which the image can be told.
-# - *The mutual information* is subtracted: the ELBO charges one nat for each nat that codes say about images, whatever the prior is. This is the price of information, and no prior can lower it.
-# - *The marginal KL* draws the cloud of all codes towards the prior. It does not care which code belongs to which image. This part is waste: the model pays it and gets nothing in return.
+# - *The distortion* asks for codes from which the image can be identified.
+# - *The mutual information* is subtracted: the ELBO charges one nat for each nat that codes say about the images, whatever the prior is. No prior can lower it.
+# - *The marginal KL* draws the cloud of all codes towards the prior. It does not care which code belongs to which image. On these $N$ images a better prior could save it; how much of it a prior can save on new images is the question of Part 2.
 #
 # First where everything can be counted: six images, four codes, and random tables for encoder and prior. Chapter 1's `mutual_information` reads the joint table and knows nothing of the theorem.
 
@@ -238,15 +249,15 @@ assert abs(total - exact_rate) < 1e-4 * exact_rate and abs(mass.sum() - 1) < 1e-
 # (sec-sg-log-n)=
 # ### How much can the codes of a data set say?
 #
-# Whoever names one of $N$ images has said at most $\log N$ nats.
+# Naming one of $N$ images takes at most $\log N$ nats.
 #
 # :::{prf:theorem} At most log N
 # :label: thm-sg-log-n
-# $0 \le I_q \le \log N$. It is $0$ if and only if all $q(z \mid x_n)$ are equal (almost everywhere), and $\log N$ if and only if no two of them overlap, that is, if almost every $z$ has $q(z \mid x_n) > 0$ for at most one $n$.
+# $0 \le I_N \le \log N$. It is $0$ if and only if all $q(z \mid x_n)$ are equal (almost everywhere), and $\log N$ if and only if no two of them overlap, that is, if almost every $z$ has $q(z \mid x_n) > 0$ for at most one $n$.
 # :::
 #
 # :::{prf:proof}
-# $\log \frac{q(z \mid x_n)}{q(z)} \le \log N$ was the first step of the previous proof, with equality where all other posteriors vanish. Averaged, equality needs that for almost every $z$ under each $q(z \mid x_n)$. The lower end is Gibbs' inequality ({prf:ref}`thm-gibbs`): every $\operatorname{KL}(q(z \mid x_n) \,\|\, q(z))$ is 0 only if $q(z \mid x_n) = q(z)$.
+# $\log \frac{q(z \mid x_n)}{q(z)} \le \log N$ was the first step of the previous proof, with equality where all other posteriors vanish. Averaged, equality needs that for almost every $z$ under each $q(z \mid x_n)$. The lower end is Gibbs' inequality ({prf:ref}`thm-gibbs`): every $\operatorname{KL}(q(z \mid x_n) \,\|\, q(z))$ is 0 exactly if $q(z \mid x_n) = q(z)$.
 # :::
 
 # %% tags=["check:thm-sg-log-n"]
@@ -258,13 +269,13 @@ for apart in (0.0, 0.1, 0.3, 2.0):
     mixed = densities.mean(1)
     entropy = -torch.xlogy(mixed, mixed).sum() * (z[1] - z[0])
     said = (entropy - posteriors.entropy()[0]).item()  # h(z) - h(z | n), by a sum
-    print(f"  means {apart:.1f} apart: {abs(said):.4f}")
+    print(f"  means {apart:.1f} apart: {max(said, 0.0):.4f}")  # 0 up to rounding
     assert -1e-6 < said < math.log(8) + 1e-6
     assert apart > 0 or abs(said) < 1e-6
     assert apart < 2 or said > math.log(8) - 1e-6
 
 # %% [markdown]
-# **Predict, then run.** Next two real encoders: the one with 2 latents of {numref}`fig-sg-holes`, and the longer run of chapter 8 with 50. Both on 5,000 training images, where $\log N = 8.52$. Which comes closer to the ceiling, and what is left of the rate for the marginal KL?
+# **Predict, then run.** The encoder with 2 latents said 6.2 nats about 2,000 images. The longer run of chapter 8 has 50 latents. How many nats do its codes say about 5,000 images, where $\log N = 8.52$, and what is left of its rate for the marginal KL?
 
 # %% tolerance={"rtol": 0.01}
 deep = vae_mnist()  # 784-200-200-50, trained for 600 passes
@@ -280,40 +291,47 @@ for name, model in {"2 latents": flat, "50 latents": deep}.items():
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# With 50 latents the mutual information *is* $\log N$, but for 0.02 nats: nearly every one of the 5,000 images is told apart by its code. The encoder could say no more about a set of 5,000 even if it tried. The rest of the rate, over 15 nats, is marginal KL, although nobody would call this model badly trained. In 50 dimensions the aggregated posterior is a swarm of 5,000 separate specks, and no smooth prior is near *that*. With 2 latents the specks overlap, the mutual information stays below the ceiling, and the marginal KL measures what {numref}`fig-sg-holes` shows.
+# With 50 latents the mutual information *is* $\log N$ to within 0.02 nats: nearly every one of the 5,000 images can be identified by its code, and the codes could say no more about a set of 5,000 even if the encoder tried. All the rest of the rate, over 15 nats, is then counted as marginal KL, although nobody would call this model badly trained. In 50 dimensions the aggregated posterior is a swarm of 5,000 separate specks, and no smooth prior is near *that*. With 2 latents the specks overlap, the mutual information stays below the ceiling, and the marginal KL measures what {numref}`fig-sg-holes` shows.
 # :::
 #
-# :::{admonition} Watch out: the ceiling belongs to the sample
-# :class: pitfall
-# "The mutual information of a VAE is at most $\log N$" is true of the $N$ images at hand and says nothing of the images that they were drawn from. Take the *same* encoder and more images, and the ceiling rises: with 50 latents $I_q$ is 6.21 for 500 images, 7.60 for 2,000 and 8.50 for 5,000, always close to $\log N$, so that $I_q$ measures the data set and not the encoder. Only where $I_q$ stays well below $\log N$, as with 2 latents, does it settle as $N$ grows. The next cell prints both.
-# :::
+# The rate of an image does not depend on how many others there are. Its two parts do:
 
 # %% tolerance={"rtol": 0.01}
 for name, model in {"2 latents": flat, "50 latents": deep}.items():
     for size in (500, 2000, 5000):
         seed_everything(0)
-        told = decompose(model, bits[:size]).mutual_information.mean()
-        print(f"{name:>10}, N = {size:6,}: I = {told:.2f}", end=", ")
-        print(f"log N = {math.log(size):.2f}")
+        found = mean_of(decompose(model, bits[:size]))
+        print(f"{name:>10}, N = {size:5,}:", end=" ")
+        print(f"I_N {found['mutual_information']:.2f}", end=" ")
+        print(f"of log N = {math.log(size):.2f}", end=", ")
+        print(f"marginal KL {found['marginal_kl']:.1f}")
+
+# %% [markdown]
+# :::{admonition} Watch out: the ceiling belongs to the sample
+# :class: pitfall
+# "The mutual information of a VAE is at most $\log N$" is true of the $N$ images at hand and says nothing of the distribution that they were drawn from. Take the *same* encoder and more images, and the ceiling rises: with 50 latents $I_N$ is 6.21 for 500 images, 7.60 for 2,000 and 8.50 for 5,000, always close to $\log N$. There it measures the data set and not the encoder, *and so does the marginal KL*, which is the rate minus $I_N$: whatever the ceiling keeps out of the one is counted in the other. Read the two parts only where $I_N$ stays well below $\log N$, as it does with 2 latents. At the ceiling only their sum, the rate, is a property of the model.
+# :::
 
 # %% [markdown]
 # (sec-sg-parts)=
 # ### Can it be done on a batch?
 #
-# Going over all pairs is dear, so people estimate the terms on a batch of $M$ images. One way treats the batch as a data set of its own. The theorem above, applied twice, says what that does.
+# All $N^2$ pairs are expensive, so the terms are usually estimated on a batch of $M$ images. One way treats the batch as a data set of its own. The theorem above, applied twice, says what that does.
 #
 # :::{prf:proposition} A part says less
 # :label: thm-sg-parts
 # Let $S$ be a random set of $M$ of the $N$ examples, each set equally likely, $q_S$ its aggregated posterior and $I_S$ its mutual information. Then
 #
-# $$ I_q - \mathbb{E}[I_S] = \mathbb{E}[\operatorname{KL}(q_S \,\|\, q)] = \mathbb{E}[\operatorname{KL}(q_S \,\|\, p)] - \operatorname{KL}(q \,\|\, p) \ge 0 , $$ (eq-sg-parts)
+# $$ I_N - \mathbb{E}[I_S] = \mathbb{E}[\operatorname{KL}(q_S \,\|\, q)] = \mathbb{E}[\operatorname{KL}(q_S \,\|\, p)] - \operatorname{KL}(q \,\|\, p) \ge 0 , $$ (eq-sg-parts)
 #
-# so the mutual information comes out too small on average, the marginal KL too large by the same amount, and the error is at least $I_q - \log M$.
+# so the mutual information comes out too small on average, the marginal KL too large by the same amount, and the error is at least $I_N - \log M$.
 # :::
 #
 # :::{prf:proof}
-# Apply {eq}`eq-sg-cut` to the set $S$, with $q$ in the place of the prior: $\frac1M \sum_{n \in S} \operatorname{KL}(q(z \mid x_n) \,\|\, q) = I_S + \operatorname{KL}(q_S \,\|\, q)$. Every example is in $S$ equally often, so the expectation of the left side is $I_q$. That is the first equation. With the prior $p$ itself, the expectation of $\frac1M \sum_{n \in S} \operatorname{KL}(q(z \mid x_n) \,\|\, p)$ is the mean KL over all data, hence $\mathbb{E}[I_S] + \mathbb{E}[\operatorname{KL}(q_S \,\|\, p)] = I_q + \operatorname{KL}(q \,\|\, p)$, the second. The last claim is $I_S \le \log M$.
+# Apply {eq}`eq-sg-cut` to the set $S$, with $q$ in the place of the prior: $\frac1M \sum_{n \in S} \operatorname{KL}(q(z \mid x_n) \,\|\, q) = I_S + \operatorname{KL}(q_S \,\|\, q)$. Every example is in $S$ equally often, so the expectation of the left side is $I_N$. That is the first equation. With the prior $p$ itself, the expectation of $\frac1M \sum_{n \in S} \operatorname{KL}(q(z \mid x_n) \,\|\, p)$ is the mean KL over all data, hence $\mathbb{E}[I_S] + \mathbb{E}[\operatorname{KL}(q_S \,\|\, p)] = I_N + \operatorname{KL}(q \,\|\, p)$, the second. The last claim is $I_S \le \log M$.
 # :::
+#
+# A data set is itself a part of something larger. With $N$ independent draws from $p_{\mathrm{d}}$ in the place of $S$ the same proof gives $\mathbb{E}[I_N] \le I_q$: what the codes of a sample say is, on average, too little.
 #
 # With six images all twenty parts of three can be listed, and nothing is random.
 
@@ -339,11 +357,11 @@ assert abs(table_told - told_part - apart_part) < 1e-12 and apart_part > 0.05
 assert abs(missed_part - table_missed - apart_part) < 1e-12
 
 # %% [markdown]
-# The other way knows $N$ and estimates $q(z)$ without bias: for a code of example $i$ its own posterior counts once, and the other $M - 1$ stand for all the rest,
+# The other way knows $N$ and estimates $q(z)$: for a code of example $i$ its own posterior counts once, and the other $M - 1$ stand for all the rest,
 #
 # $$ \hat q(z) = \frac1N\, q(z \mid x_i) + \frac{N - 1}{N (M - 1)} \sum_{j \in S,\, j \ne i} q(z \mid x_j) . $$ (eq-sg-stratified)
 #
-# Its *logarithm* is too small on average (Jensen), so this time the mutual information comes out too large, though never above $\log N$ {cite:p}`chen2018tcvae`. {numref}`fig-sg-batches` shows both against the size of the batch. The truth lies between them, and neither is any good at the batch sizes of training.
+# For a given $i$ every other example is in $S$ equally often, so the sum times $\frac{N - 1}{M - 1}$ has the mean $\sum_{j \ne i} q(z \mid x_j)$, and $\hat q(z)$ is unbiased. Its *logarithm* is too small on average (Jensen), so this time the mutual information comes out too large, though never above $\log N$ {cite:p}`chen2018tcvae`. {numref}`fig-sg-batches` shows both against the size of the batch. On average over batches the truth lies between them, and neither is close to it at the batch sizes of training.
 
 # %% tolerance={"rtol": 0.02, "atol": 0.1}
 seed_everything(0)
@@ -357,19 +375,20 @@ for size in sizes:
             part = bits[torch.randperm(many)[:size]]
             batches.append(mean_of(decompose(flat, part, data_size=data_size)))
         heard = np.array([run["mutual_information"] for run in batches])
-        wasted = np.array([run["marginal_kl"] for run in batches])
-        estimates[way].append((heard.mean(), wasted.mean()))
+        missed = np.array([run["marginal_kl"] for run in batches])
+        estimates[way].append((heard.mean(), missed.mean()))
         if size in (100, 1000):
             print(f"M = {size:5,}, {way:>12}: I = {heard.mean():.1f}", end=", ")
-            print(f"marginal KL = {wasted.mean():.1f}")
+            print(f"marginal KL = {missed.mean():.1f}")
 print(f"all {many:,}: I = {whole['mutual_information']:.1f}", end=", ")
 print(f"marginal KL = {whole['marginal_kl']:.1f} nats")
 for size, low, high in zip(sizes, *estimates.values()):
-    truth, error = whole["mutual_information"], 0.15  # of the draws
-    assert low[0] < min(truth, math.log(size)) + error and high[0] > truth - error
-    assert abs(sum(low) - whole["rate"]) < 4 * error  # what one lost the other got
+    truth = whole["mutual_information"]
+    assert low[0] < math.log(size) and abs(sum(low) - whole["rate"]) < 0.6
+    if size <= 300:  # where the gaps are far wider than the noise of the draws
+        assert low[0] < truth - 0.5 and high[0] > truth + 0.25
 
-# %% mystnb={"figure": {"caption": "Mutual information (*left*) and marginal KL (*right*) of the VAE with 2 latents, estimated on batches of $M$ of 5,000 training images; dashed: all images. Dotted: $\\log M$, which a batch as a data set of its own cannot exceed. The stratified estimate errs to the other side, and its marginal KL is negative for small batches.", "name": "fig-sg-batches"}, "image": {"alt": "Two panels over the batch size on a logarithmic axis. Left, one curve climbs from 2.3 along the dotted line and bends towards the dashed line at 6.3, another descends to it from 8.3. Right, the mirror image, one curve falling to the dashed line from above and one rising from negative values."}} tags=["hide-input"] tolerance={"rtol": 0.05}
+# %% mystnb={"figure": {"caption": "Mutual information (*left*) and marginal KL (*right*) of the VAE with 2 latents, estimated on batches of $M$ of 5,000 training images; dashed: all images. Dotted: $\\log M$, which a batch as a data set of its own cannot exceed. The stratified estimate errs on the other side, and its marginal KL is negative for small batches.", "name": "fig-sg-batches"}, "image": {"alt": "Two panels over the batch size on a logarithmic axis. Left, one curve climbs from 2.3 along the dotted line and bends towards the dashed line at 6.3, another descends to it from 8.3. Right, the mirror image, one curve falling to the dashed line from above and one rising from negative values."}} tags=["hide-input"] tolerance={"rtol": 0.05}
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.9))
 for i, (ax, name) in enumerate(zip(axes, ("mutual information", "marginal KL"))):
     for (way, points), colour in zip(estimates.items(), (blue, red)):
@@ -383,7 +402,7 @@ axes[0].legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The two marginal KLs of a batch of 100, 2.2 and $-0.9$ nats around a truth of 0.4, are why one does not train on either. On batches of training size, report the mean KL, which is unbiased, and leave the cut to a pass over the whole set.
+# The two marginal KLs of a batch of 100, 2.2 and $-0.9$ nats around 0.4, are why a *report* should not rest on either. (The $\beta$-TCVAE {cite:p}`chen2018tcvae` trains on such estimates and accepts their bias.) Of a batch report the rate, whose mean over the batch is unbiased, and leave the cut to a pass over the whole set.
 #
 # (sec-sg-beta)=
 # ### What does $\beta$ buy?
@@ -396,20 +415,20 @@ by_beta = {float(beta): found for beta, found in terms["betas"].items()}
 ceiling = math.log(terms["examples"])
 print(terms["protocol"])
 print(f"nats per image; log N = {ceiling:.2f}")
-print("beta  reconstruction      I  marginal KL   rate  active")
+print("beta  distortion    I_N  marginal KL    rate  active")
 for beta, found in by_beta.items():
     row = [found[f"train_{name}"] for name in by_library._fields]
-    print(f"{beta:4g}  {row[0]:14.1f} {row[1]:6.2f}", end=" ")
-    print(f"{row[2]:12.2f} {row[3]:6.1f}", end="")
+    print(f"{beta:4g}  {-row[0]:10.1f} {row[1]:6.2f}", end=" ")
+    print(f"{row[2]:12.2f} {row[3]:7.2f}", end="")
     print(f"  {found['active_units']:6}")
 
-# %% mystnb={"figure": {"caption": "The three terms for six prices $\\beta$ of the KL term. *Left:* minus the reconstruction. *Right:* the rate, cut in two. Dashed: $\\log N$, the most that codes can say about 20,000 images. The panels have different scales.", "name": "fig-sg-bars"}, "image": {"alt": "Two bar charts over beta. Left, bars of reconstruction cost that grow with beta. Right, stacked bars that shrink: the lower part stays at the dashed line for small beta and falls only for large beta, the upper part shrinks first."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The three terms for six prices $\\beta$ of the KL term. *Left:* the distortion. *Right:* the rate, cut in two. Dashed: $\\log N$, the most that codes can say about 20,000 images; bars that touch it say how many images there are, and only the three on the right can be read. The panels have different scales.", "name": "fig-sg-bars"}, "image": {"alt": "Two bar charts over beta. Left, bars of distortion that grow with beta. Right, stacked bars that shrink: the lower part stays at the dashed line for small beta and falls only for large beta, the upper part shrinks first."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 3), width_ratios=(1, 1.3))
 places, labels = range(len(by_beta)), [f"{beta:g}" for beta in by_beta]
 cost = [-found["train_reconstruction"] for found in by_beta.values()]
 axes[0].bar(places, cost, color=sky)
 axes[0].set_ylabel("nats per image")
-axes[0].set_title("minus reconstruction", fontsize=10)
+axes[0].set_title("distortion", fontsize=10)
 lower = [found["train_mutual_information"] for found in by_beta.values()]
 upper = [found["train_marginal_kl"] for found in by_beta.values()]
 axes[1].bar(places, lower, color=blue, label="mutual information")
@@ -424,25 +443,24 @@ plt.show()
 
 
 # %% [markdown]
-# From $\beta = 0.1$ to 1 the rate falls by more than half, from 38 to 18 nats, and the mutual information hardly at all, from 9.90 to 9.71 nats. What the first nats of price remove is marginal KL, from 28 to 8. Only then do codes say less: 8.2 nats at $\beta = 3$, 3.0 at 10, and at 30 the model has collapsed, with a rate of 0.02 nats and no active unit. $\beta$ is one price for two goods, and the marginal KL is the one that is cheaper to give up.
+# From $\beta = 0.1$ to 1 the rate falls from 38 to 18 nats (*not converged*, as the record says of all six). How much of this the codes of *new* images would miss the table cannot say: $I_N$ stands at $\log N$, its largest value for 20,000 images, so the marginal KL is the rate minus $\log N$ and holds both what the prior misses and what only more images would show as information. Below the ceiling the cut is informative: 8.2 and 2.3 nats at $\beta = 3$, 3.0 and 0.2 at 10, and at 30 the model has collapsed, with a rate of 0.02 nats. The active units fall too, from 10 to 6 to 0, but they are no gauge of information: all ten are active at $\beta = 1$ *and* at $\beta = 3$, where the rate has fallen by 7 nats.
 #
 # ### Exercises of Part 1
 #
 # :::{exercise} ★ Every image twice
 # :label: ex-sg-twice
-# A data set holds each of $N / 2$ different images twice. What is the largest possible $I_q$, and what becomes of the bound $\log N$?
+# A data set holds each of $N / 2$ different images twice. What is the largest possible $I_N$, and what becomes of the bound $\log N$?
 # :::
 #
 # :::{solution} ex-sg-twice
 # :class: dropdown
-# The encoder sees only the image, so both copies have the same posterior, $q(z)$ is the average of $N/2$ different ones, and {prf:ref}`thm-sg-log-n` for these gives $I_q \le \log(N/2)$. The bound $\log N$ is correct and cannot be reached. In general $I_q$ is at most the entropy of the empirical distribution, by {prf:ref}`thm-data-processing`: the number of the example tells the code nothing beyond the image.
+# The encoder sees only the image, so both copies have the same posterior, $q(z)$ is the average of $N/2$ different ones, and {prf:ref}`thm-sg-log-n` for these gives $I_N \le \log(N/2)$. The bound $\log N$ is correct and cannot be reached. In general $I_N$ is at most the entropy of the empirical distribution, by {prf:ref}`thm-data-processing`: the number of the example tells the code nothing beyond the image.
 # :::
 #
 # :::{exercise} ★★ The stratified estimate
 # :label: ex-sg-stratified
-# Fill the gap: {eq}`eq-sg-stratified` for a batch from which each example has one code. Then answer: why is its mutual information never above $\log N$?
+# Complete the function, which implements {eq}`eq-sg-stratified` for a batch with one code per image. Then answer: why is its mutual information never above $\log N$?
 # :::
-
 
 # %%
 def stratified_log_q(log_pairs, data_size):
@@ -473,7 +491,7 @@ if mine is not None:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-sg-stratified
 # :class: dropdown
-# `others = log_pairs.masked_fill(torch.eye(size, dtype=bool), -math.inf).logsumexp(1)`. By its first term $\hat q(z_i) \ge q(z_i \mid x_i) / N$, so $\log q(z_i \mid x_i) - \log \hat q(z_i) \le \log N$ for every code. The cell compares with the library.
+# `others = log_pairs.masked_fill(torch.eye(size, dtype=bool), -math.inf).logsumexp(1)`. By its first term $\hat q(z_i) \ge q(z_i \mid x_i) / N$, so $\log q(z_i \mid x_i) - \log \hat q(z_i) \le \log N$ for every code. The hidden cell below compares this with the library.
 # :::
 
 # %% tags=["hide-cell"]
@@ -494,11 +512,11 @@ print(f"stratified estimate from 50 images: {stratified_by_library.mean():.1f} n
 #
 # :::{prf:theorem} The best prior for a fixed encoder
 # :label: thm-sg-prior
-# For a fixed encoder and decoder, the mean ELBO over a data set is largest, among all priors, at $p(z) = q(z)$ and nowhere else. Its value there is $-\mathsf{D} - I_q$, and any other prior loses $\operatorname{KL}(q(z) \,\|\, p(z))$.
+# For a fixed encoder and a decoder of finite $\mathsf{D}$, the mean ELBO over a data set is largest, among all priors, at $p(z) = q(z)$ and (up to null sets) nowhere else. Its value there is $-\mathsf{D} - I_N$, and any other prior loses $\operatorname{KL}(q(z) \,\|\, p(z))$.
 # :::
 #
 # :::{prf:proof}
-# $\mathsf{D}$ and $I_q$ do not depend on the prior, and the last term of {eq}`eq-sg-goal` is 0 for $p = q$ and positive for every other density (Gibbs). So the mean ELBO is at most $-\mathsf{D} - I_q$, attained at $p = q$, where the mean KL is $I_q$, finite by {prf:ref}`thm-sg-log-n`.
+# $\mathsf{D}$ and $I_N$ do not depend on the prior, and the last term of {eq}`eq-sg-goal` is 0 for $p = q$ and positive for every other density (Gibbs). So the mean ELBO is at most $-\mathsf{D} - I_N$, attained at $p = q$, where the mean KL is $I_N$, finite by {prf:ref}`thm-sg-log-n`.
 # :::
 #
 # The check lets gradient ascent look for the best prior of the random table above. It sees only the mean KL.
@@ -532,12 +550,9 @@ assert np.abs(found_prior.numpy() - mixed_table).max() < 1e-4
 assert abs(mean_kl().item() - table_told) < 1e-7
 
 # %% [markdown]
-# So take the aggregated posterior as the prior and be done? {numref}`sec-sg-log-n` has already warned us: with 50 latents it is 5,000 specks. Its samples would be reconstructions of the 5,000 training images and nothing else.
+# So take the aggregated posterior as the prior and be done? With 50 latents it is 5,000 specks. Its samples would be reconstructions of the 5,000 training images and nothing else. What does it cost a *test* image?
 #
-# :::{admonition} Watch out: the best prior is best *on the training set*
-# :class: pitfall
-# The theorem maximises the mean ELBO of the $N$ examples whose codes make up $q(z)$. For a new image what counts is whether its code finds company among theirs. With 2 latents it does. With 50 latents the aggregated posterior of 5,000 training images costs a test image three times the rate of the standard normal: it is the best prior on the training set and far worse than $\mathcal{N}(0, I)$ on the test set. The six VAEs with 10 latents show where the line runs: for $\beta \ge 3$, whose codes overlap, $q(z)$ wins on test images too, and for $\beta \le 1$ it loses. This is overfitting, by a prior with no parameters of its own. Report the KL on test images.
-# :::
+# **Predict, then run.** The next cell puts $q(z)$ of 5,000 training images in the place of $\mathcal{N}(0, I)$, for the encoders with 2 and with 50 latents. Which of the four rates fall, training and test?
 
 # %% tolerance={"rtol": 0.05}
 for name, model in {"2 latents": flat, "50 latents": deep}.items():
@@ -549,18 +564,57 @@ for name, model in {"2 latents": flat, "50 latents": deep}.items():
         z, log_q = trace.steps[0].z[0], trace.steps[0].log_q[0]
         with_normal = (log_q - trace.log_base[0]).mean()
         with_codes = (log_q - q_all.log_prob(z)).mean()
-        print(f"{name:>10}, {where:>8} images: rate {with_normal:.1f}", end=" nats ")
-        print(f"with N(0, I), {with_codes:.1f} with q(z) of training images")
+        print(f"{name:>10}, {where:>8} images: rate {with_normal:.2f}", end=" nats ")
+        print(f"with N(0, I), {with_codes:.2f} with q(z)")
+print("10 latents, test images: N(0, I), and q(z) of the 20,000 training images")
 for beta, found in by_beta.items():
-    print(
-        f"10 latents, beta {beta:4g}, test images: {found['test_rate']:.1f}",
-        end=" and ",
-    )
-    print(f"{found['test_rate_of_the_aggregate']:.1f} with q(z) of 20,000")
-
+    print(f"    beta {beta:4g}: {found['test_rate']:6.2f}", end=" and ")
+    print(f"{found['test_rate_of_the_aggregate']:6.2f} nats")
 
 # %% [markdown]
-# What is wanted is a prior that is *like* $q(z)$ and smoother: a density model, fitted to codes. Anything from Parts I and II of this book will do.
+# :::{admonition} Watch out: the best prior is best *on the training set*
+# :class: pitfall
+# The theorem maximises the mean ELBO of the $N$ examples whose codes make up $q(z)$. For a new image what counts is whether $q(z)$ has density at its code. With 2 latents it has. With 50 latents the aggregated posterior of 5,000 training images costs a test image almost three times the rate under the standard normal: it is the best prior on the training set and far worse than $\mathcal{N}(0, I)$ on the test set. The six VAEs with 10 latents show where the change happens: at $\beta = 3$ and 10, where codes overlap, $q(z)$ wins on test images too, and for $\beta \le 1$ that of these 20,000 images loses. This is overfitting, by a prior with no parameters of its own. Report the KL on test images.
+# :::
+#
+# How much of the 15 nats that the cut of the 50-latent VAE calls marginal KL can a *smooth* prior recover? Try the smoothest ones: a Gaussian with full covariance, fitted to the codes of 10,000 training images, and ten of them, one for each class of digit.
+
+# %% tolerance={"rtol": 0.05, "atol": 0.1}
+def gaussians(z, groups):
+    """A full-covariance Gaussian for each group of codes, weighted by its share."""
+    of = [z[groups == g] for g in groups.unique()]
+    means = torch.stack([part.mean(0) for part in of])
+    covariances = torch.stack([part.T.cov() for part in of])
+    shares = Categorical(torch.tensor([float(len(part)) for part in of]))
+    each = MultivariateNormal(means, covariance_matrix=covariances)
+    return MixtureSameFamily(shares, each)
+
+
+@torch.no_grad()
+def codes_of(model, x):
+    """One code for each image, its log q(z|x) and the log-density of the prior."""
+    trace = model.trace(x)
+    return trace.steps[0].z[0], trace.steps[0].log_q[0], trace.log_base[0]
+
+
+classes = images.y[:10_000].repeat(10)
+seed_everything(0)
+with torch.no_grad():
+    z_fit = deep.posterior(bits).sample((10,)).flatten(0, 1)  # [100000, 50]
+smooth = {
+    "one Gaussian": gaussians(z_fit, torch.zeros(len(z_fit))),
+    "one per class": gaussians(z_fit, classes),
+}
+print("nats that a prior saves against N(0, I), with the error of the difference")
+for where, x in (("training", bits[:2000]), ("test", test_bits[:2000])):
+    z, _, log_normal_prior = codes_of(deep, x)
+    for name, prior in smooth.items():
+        saved = prior.log_prob(z) - log_normal_prior
+        error = saved.std() / len(x) ** 0.5
+        print(f"{where:>8}, {name:>13}: {saved.mean():5.2f} +- {error:.2f}")
+
+# %% [markdown]
+# One Gaussian recovers nothing on test images, ten recover 1.1 nats, out of fifteen. How much of the rest any prior could save on new images the cut does not say. What is wanted is a prior that is *like* $q(z)$ and smoother: a density model, fitted to codes. Anything from Parts I and II of this book will do.
 #
 # - *A mixture of $K$ Gaussians*, the obvious one.
 # - *The VampPrior* {cite:p}`tomczak2018`. It keeps the form of $q(z)$ and replaces the $N$ images by $K$ learned **pseudo-inputs** $u_k$,
@@ -570,10 +624,9 @@ for beta, found in by_beta.items():
 # - *A flow* ({doc}`chapter 5 <05_flows>`) or *an autoregressive model* ({doc}`chapter 3 <03_autoregressive_models>`) of the coordinates of $z$.
 #
 # (sec-sg-five)=
-# ### Five priors for one encoder
+# ### One encoder, four fitted priors
 #
-# First with encoder and decoder frozen, so that nothing moves but the prior: the VAE with 2 latents, priors fitted to the codes of 10,000 training images by maximum likelihood, a fresh draw of each code at every use, 800 steps of 500 codes each. By {prf:ref}`thm-sg-prior` this *is* maximising the ELBO, and the largest gain to be had on the training images is their marginal KL.
-
+# First with encoder and decoder frozen, so that nothing moves but the prior: the VAE with 2 latents, priors fitted to the codes of 10,000 training images by maximum likelihood, a fresh draw of each code at every use, 800 steps of 500 codes each. By {prf:ref}`thm-sg-prior` this *is* maximising the ELBO, and the largest possible gain on the training images is their marginal KL. $\mathcal{N}(0, I)$ needs no fit.
 
 # %%
 def build_priors():
@@ -616,22 +669,35 @@ for name, density in priors.items():
 # %% tolerance={"rtol": 0.02, "atol": 0.05}
 seed_everything(0)
 with torch.no_grad():
-    trace = flat.trace(test_bits[:300], k=100)
-    z_test, log_q_test = trace.steps[0].z, trace.steps[0].log_q  # [100, 300, 2], ...
+    trace = flat.trace(test_bits[:500], k=100)
+    z_test, log_q_test = trace.steps[0].z, trace.steps[0].log_q  # [100, 500, 2], ...
     z_train = q_train.sample((1,))
     own_train = q_train.log_prob(z_train).mean()
-    rest = trace.steps[0].log_p - log_q_test  # log p(x|z) - log q(z|x), [100, 300]
+    rest = trace.steps[0].log_p - log_q_test  # log p(x|z) - log q(z|x), [100, 500]
     fitted, all_codes = {}, aggregated_posterior(flat, bits)
     for name, density in {**priors, "q(z) of training": all_codes}.items():
-        log_p = density.log_prob(z_test.flatten(0, 1)).view(100, 300)
+        log_p = density.log_prob(z_test.flatten(0, 1)).view(100, 500)
         on_train = own_train - density.log_prob(z_train.flatten(0, 1)).mean()
         nll = math.log(100) - (rest + log_p).logsumexp(0)
-        fitted[name] = on_train, (log_q_test - log_p).mean(), nll.mean()
-print("KL to the prior, training and test; test NLL by 100 draws (nats)")
+        fitted[name] = on_train, (log_q_test - log_p).mean(0), nll
+print("KL to the prior; test KL and test NLL also against the normal, image by image")
+print("                   training   test   test KL less     test NLL less")
+_, kl_normal, nll_normal = fitted["normal"]
 for name, (on_train, on_test, nll) in fitted.items():
-    print(f"{name:>17}: {on_train:5.2f}  {on_test:5.2f}  {nll:7.2f}")
+    print(f"{name:>17}: {on_train:8.2f} {on_test.mean():6.2f}", end="")
+    for d in (kl_normal - on_test, nll_normal - nll):
+        print(f"   {d.mean():6.2f} +- {d.std() / 500**0.5:.2f}", end="")
+    print()
+with torch.no_grad():
+    narrow = q_train.stddev.log().mean(1).exp()  # geometric mean over both latents
+    wide = priors["VampPrior"].encoder.given(priors["VampPrior"].inputs)
+    wide = wide.stddev.log().mean(1).exp()
+levels = torch.tensor([0.1, 0.5, 0.9])
+for name, widths in {"posteriors": narrow, "VampPrior's 50": wide}.items():
+    marks = ", ".join(f"{w:.2f}" for w in widths.quantile(levels))
+    print(f"standard deviation, 10%, 50% and 90% of the {name}: {marks}")
 
-# %% mystnb={"figure": {"caption": "The aggregated posterior of 10,000 training images and five priors fitted to its draws, with one scale of colours. Mixture, flow and autoregressive model follow the dense streaks and smooth over the specks. The VampPrior's 50 components are as narrow as single posteriors.", "name": "fig-sg-priors"}, "image": {"alt": "Six square heat maps. The first is grainy, with specks and streaks. The normal is a smooth round blob, the mixture a dozen soft spots, the VampPrior fifty small dark dots, the flow a swirl with curved ridges, the autoregressive model a few soft vertical streaks."}} tags=["hide-input"] tolerance={"figure": 0.2}
+# %% mystnb={"figure": {"caption": "The aggregated posterior of 10,000 training images, the normal prior and four priors fitted to draws of it, on a common colour scale. Mixture, flow and autoregressive model follow the dense streaks and smooth over the specks. Most of the VampPrior's 50 components are small dots; a few are wide.", "name": "fig-sg-priors"}, "image": {"alt": "Six square heat maps. The first is grainy, with specks and streaks. The normal is a smooth round blob, the mixture a dozen soft spots, the VampPrior some thirty small dark dots and a few wide pale patches, the flow a swirl with curved ridges, the autoregressive model a few soft vertical streaks."}} tags=["hide-input"] tolerance={"figure": 0.2}
 fig, axes = plt.subplots(2, 3, figsize=(6.8, 4.7), sharex=True, sharey=True)
 with torch.no_grad():
     shown = {"aggregated posterior": all_codes, **priors}
@@ -642,23 +708,48 @@ with torch.no_grad():
         ax.grid(visible=False)
 plt.show()
 
-# %% mystnb={"figure": {"caption": "Means of $p_\\theta(x \\mid z)$, the decoder being the same in all rows, for twelve codes from the aggregated posterior (*first row*, so these are reconstructions of training images) and from each prior.", "name": "fig-sg-prior-samples"}, "image": {"alt": "Six rows of twelve blurred digits. In all rows most are recognisable; the row of the normal prior has one that is no digit."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"], "data": 0.05}
+# %%
+reader = MLP(784, (200,), 10, nn.SiLU)  # a classifier of binary digits, 28x28
+right = lambda reader, batch: F.cross_entropy(reader(batch[0]), batch[1].long())
+settings = {"steps": 1000, "batch_size": 100, "progress": False}
+seed_everything(0)
+fit(reader, (images, images.y), right, lr=cosine(2e-3, 1000), **settings)
+
+
+@torch.no_grad()
+def is_sure(pi):
+    """Whether the classifier is 90% sure of a class; it sees pixels drawn from pi."""
+    return (reader(torch.bernoulli(pi)).softmax(1).max(1).values > 0.9).double()
+
+
+with torch.no_grad():
+    correct = (reader(test_bits).argmax(1) == test_images.y).double().mean()
+    print(f"the classifier is right on {correct:.0%} of 10,000 test images", end=", ")
+    print(f"over 90% sure of {is_sure(test_bits).mean():.0%}")
+    print("share of 2,000 draws of which it is over 90% sure, by prior:")
+    for name, density in {"q(z) of training": all_codes, **priors}.items():
+        seed_everything(0)
+        z = all_codes.sample((2000,)) if density is all_codes else density.sample(2000)
+        share = is_sure(flat.likelihood(z).mean).mean()
+        print(f"{name:>17}: {share:.0%} +- {(share * (1 - share) / 2000) ** 0.5:.0%}")
+
+# %% mystnb={"figure": {"caption": "Means of $p_\\theta(x \\mid z)$, the decoder being the same in all rows, for sixteen codes from the aggregated posterior (*first row*, so these are reconstructions of training images) and from each prior. So few draws show no difference between the priors; the counts above do.", "name": "fig-sg-prior-samples"}, "image": {"alt": "Six rows of sixteen blurred digits. In all rows most are recognisable, and in most rows one or two are mixtures of two digits; the eighth of the normal prior is none at all."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["all"], "rtol": 0.2}
 seed_everything(1)
 with torch.no_grad():
-    rows = [flat.likelihood(all_codes.sample((12,))).mean]
-    rows += [flat.likelihood(density.sample(12)).mean for density in priors.values()]
-image_grid(torch.cat(rows), columns=12, row_labels=["q(z)", *priors])
+    rows = [flat.likelihood(all_codes.sample((16,))).mean]
+    rows += [flat.likelihood(density.sample(16)).mean for density in priors.values()]
+image_grid(torch.cat(rows), columns=16, row_labels=["q(z)", *priors])
 plt.show()
 
 # %% [markdown]
-# The yardstick is the last row. The aggregated posterior itself pays 6.36 nats on the training images, which is $I_q$, and 6.50 on test images. Between the 6.70 nats of the normal and these 6.36 there is little to gain with 2 latents, a third of a nat, and the mixture gains most of it: 6.49, *and* 6.46 on test images, where it beats the aggregated posterior. Flow and autoregressive model follow within 0.06 nats. With one set of draws for all, the test NLL moves as the KL does.
+# The yardstick is the last row of the table. The aggregated posterior itself pays 6.37 nats on the training images, which is $I_N$, and the normal 6.70: there is a third of a nat to gain with 2 latents. Mixture, flow and autoregressive model gain 0.20, 0.17 and 0.15 nats of it on the training images, and 0.16, 0.12 and 0.05 on test images, where $q(z)$ itself gains 0.12 (errors 0.03; one seed each, nothing tuned). With one set of draws for all, the test NLL moves as the KL does.
 #
-# The VampPrior *loses* 0.2 nats to the normal, and the picture shows why. Its encoder is frozen, so each component is as narrow as the posterior of one image; codes that say $I_q = 6.4$ nats come in about $e^{6.4} \approx 600$ distinguishable kinds, and fifty specks cannot cover them. A component of a mixture of Gaussians may be as wide as it likes. The VampPrior was meant for another situation, in which the encoder learns with it.
+# The VampPrior *loses* nats to the normal, 0.2 on training and 0.4 on test images. Its encoder is frozen, and a component can only be what that encoder makes of some input. The pseudo-inputs are real numbers, free to leave the set of images, and some components became much wider than the posterior of any image. But half of the fifty are at most 0.08 wide, where the posteriors of images have a median of 0.04. Codes that say $I_N = 6.4$ nats amount to about $e^{6.4} \approx 600$ distinguishable codes, and fifty mostly narrow components cannot cover them. The classifier does not notice: it is sure of 75% of the VampPrior's draws, as of those from $q(z)$. Fifty good places give good pictures, and only the KL counts the codes that they leave out. The VampPrior was meant for another situation, in which the encoder learns with it.
 #
 # (sec-sg-vamp)=
 # ### A VampPrior by hand, trained together
 #
-# With encoder and decoder frozen a better prior can only recover the marginal KL. Trained *together*, the encoder may also move: it need no longer press the codes into a ball. The VampPrior is {eq}`eq-sg-vamp`, a mixture whose components the encoder computes from $u_1, \dots, u_K$; they are parameters like any other and start as training images.
+# With encoder and decoder frozen a better prior can only recover marginal KL. Trained *together*, the encoder may also move: it need no longer press the codes into a ball. The VampPrior is {eq}`eq-sg-vamp`, a mixture whose components the encoder computes from $u_1, \dots, u_K$; they are parameters like any other and start as training images.
 
 # %%
 latents, pseudo = 20, 100
@@ -667,11 +758,15 @@ latents, pseudo = 20, 100
 def log_normal(z, mu, log_sigma):
     """log N(z; mu, diag sigma^2), summed over the last axis."""
     eps = (z - mu) * (-log_sigma).exp()
-    return (-0.5 * eps.square() - log_sigma).sum(-1) - 10 * math.log(2 * math.pi)
+    constant = 0.5 * z.shape[-1] * math.log(2 * math.pi)
+    return (-0.5 * eps.square() - log_sigma).sum(-1) - constant
 
 
 def log_vamp(z, encoder, u):
-    """log p(z) of the mixture of posteriors; z [B, d], u [K, 784], result [B]."""
+    """log p(z) of the mixture of posteriors; z [B, d], u [K, 784], result [B].
+
+    The u are real numbers without limits, so they need not stay images.
+    """
     mu, log_sigma = encoder(u).chunk(2, dim=1)  # of each pseudo-input, [K, d]
     each = log_normal(z[:, None], mu, log_sigma)  # [B, 1, d] with [K, d] -> [B, K]
     return each.logsumexp(1) - math.log(len(u))
@@ -719,7 +814,7 @@ nets = {"N(0, I)": train(False, steps=1200 * SCALE)}
 nets["VampPrior"] = train(True, steps=1200 * SCALE)
 
 # %% [markdown]
-# Twelve hundred steps are little more than two passes over the data (*not converged*), for both. In the library the same networks make a `VAE`, with the encoder given twice: once to encode, once inside the prior, where it is trained and stored only once.
+# Twelve hundred steps are just over two passes over the data (*not converged*), for both. In the library the same networks make a `VAE`, with the encoder given twice: once to encode, once inside the prior, where it is trained and stored only once.
 
 # %% tolerance={"rtol": 0.01, "atol": 0.3}
 trained = {}
@@ -737,15 +832,46 @@ with torch.no_grad():
 by_hand = log_p_x - log_q + log_p_z
 print(f"by hand {by_hand.mean():.2f}, lvmlib {library.mean():.2f} nats per image")
 assert torch.allclose(by_hand, library, atol=0.02)
-print("test NLL by 200 draws; the surgery on 5,000 training images (nats)")
+
+
+@torch.no_grad()
+def nll_with(model, prior, x, k=200):
+    """NLL of each image, by k draws, with another prior in the model; None: its own."""
+    parts = []
+    for part in x.split(50):
+        trace = model.trace(part, k=k)
+        step = trace.steps[0]
+        log_prior = trace.log_base if prior is None else prior.log_prob(step.z)
+        log_w = step.log_p - step.log_q + log_prior  # [k, 50]
+        parts.append(math.log(k) - log_w.logsumexp(0))
+    return torch.cat(parts)
+
+
+seed_everything(0)
+library = -log_likelihood(model, x[:50], k=20)
+seed_everything(0)
+assert torch.allclose(nll_with(model, None, x[:50], k=20), library, atol=1e-3)
+nll_of = {}
 for name, model in trained.items():
     seed_everything(0)
-    nll = -log_likelihood(model, test_bits[:500], k=200).mean()
-    found = mean_of(decompose(model, bits[:many]))
-    print(f"{name:>9}: NLL {nll:.1f}", end="; ")
-    print(", ".join(f"{key} {value:.1f}" for key, value in found.items()))
+    z, log_q, log_p_z = codes_of(model, test_bits[:2000])
+    distortion = -model.likelihood(z).log_prob(test_bits[:2000]).mean()
+    with torch.no_grad():
+        z_fit = model.posterior(bits).sample((10,)).flatten(0, 1)  # [100000, 20]
+    refit = gaussians(z_fit, classes)
+    rates = (log_q - log_p_z).mean(), (log_q - refit.log_prob(z)).mean()
+    print(f"{name:>9}, 2,000 test images: distortion {distortion:.1f}", end=", ")
+    print(f"active units {active_units(model, bits[:many])[0]}")
+    for label, density, rate in zip(("own", "refitted"), (None, refit), rates):
+        nll = nll_of[name, label] = nll_with(model, density, test_bits[:500])
+        print(f"{label:>12} prior: rate {rate:.1f}", end=", ")
+        print(f"ELBO {-distortion - rate:.1f}; NLL of 500 images {nll.mean():.1f}")
+for name, label in list(nll_of)[1:]:
+    gain = nll_of["N(0, I)", "own"] - nll_of[name, label]
+    print(f"{name}, {label} prior: NLL less than that of N(0, I)", end=" ")
+    print(f"by {gain.mean():.1f} +- {gain.std() / 500**0.5:.1f}")
 
-# %% mystnb={"figure": {"caption": "Left: binary test images. Middle and right: 48 draws each from the two models that were trained above, $z \\sim p(z)$ and then every pixel.", "name": "fig-sg-vamp"}, "image": {"alt": "Three blocks of eight rows of six binary images: real digits; draws of which many are clouds of speckle; and draws of which most are recognisable digits with ragged edges."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["columns 7-18"], "data": 0.05}
+# %% mystnb={"figure": {"caption": "Left: binary test images. Middle and right: 48 draws each from the two models that were trained above, $z \\sim p(z)$ and then every pixel.", "name": "fig-sg-vamp"}, "image": {"alt": "Three blocks of eight rows of six binary images: real digits; draws of which many are clouds of speckle; and draws of which most are recognisable digits with ragged edges."}} tags=["hide-input"] tolerance={"draws": ["columns 7-18"], "rtol": 0.2}
 seed_everything(1)
 blocks = [test_bits[:48]] + [model.sample(48) for model in trained.values()]
 rows = torch.cat([block.view(8, 6, 1, 28, 28) for block in blocks], 1)  # [8, 18, ...]
@@ -754,39 +880,40 @@ image_grid(rows.flatten(0, 1), columns=18, column_labels=titles)
 plt.show()
 
 # %% [markdown]
-# The model with the VampPrior is the better one by 2.8 nats, and the surgery says where they come from. The mutual information is the same, at its ceiling $\log 5000 = 8.5$; the reconstruction is 1.6 nats *worse*; and the marginal KL is 5 nats smaller. A prior that fits is worth having when it is there during training. The draws tell the same: fewer of them are clouds of pixels. (A VampPrior costs: each step encodes 100 pseudo-inputs besides 100 images.)
+# In this pair of runs (one seed) the model with the VampPrior has the better test NLL, by 2.8 nats. The surgery cannot say why: for both models $I_N$ is at its ceiling. Test images can. Their distortion is 1.6 nats *higher* with the VampPrior, and their rate 4.4 lower, so that its ELBO is better by 2.8 nats too. But most of that rate could be had *afterwards*: keep the model that was trained with $\mathcal{N}(0, I)$, fit one Gaussian per class to its codes, and its rate falls by 3.3 nats, its NLL by XX. So the runs show that $\mathcal{N}(0, I)$ is a poor fit to what these encoders do, and that a better prior pays; they do not show that it has to be there during training. {numref}`fig-sg-vamp` agrees: fewer samples of the better model are clouds of pixels. (The VampPrior has 78,400 more parameters, its pseudo-inputs, and each step encodes these 100 besides 100 images. The Gaussians know the classes.)
 #
 # (sec-sg-published)=
-# ### At the published size
+# ### *Optional:* at the published size
 #
-# {cite:t}`tomczak2018` use two gated layers of 300 units on each side, 40 latents and 500 pseudo-inputs, and warm the KL term up over 100 passes. `python -m lvmlib.experiments.priors vamp --schedule full --device cuda` is their recipe, for MNIST and for binarized Fashion-MNIST; the *short* schedule keeps the networks and stops after 6 passes (*not converged*). Two schedules cannot be compared, so the cell prints first what was published, then those short runs that have been made, one seed each.
+# The VampPrior was published with two gated layers of 300 units on each side, 40 latents and 500 pseudo-inputs {cite:p}`tomczak2018`; {cite:t}`norouzi2020` trained the same networks on MNIST and binarized Fashion-MNIST, and the cell prints the figures that they report. `python -m lvmlib.experiments.priors vamp --schedule full --device cuda` is the full recipe, up to 2,000 passes with 100 of KL warm-up. Ours is the *short* schedule, the same networks for 6 passes (*not converged*), one seed, five priors. Two schedules cannot be compared; priors within one can.
 
-# %%
-published = {  # data, prior -> test NLL in nats; Tomczak & Welling (2018)
+# %% tags=["hide-input"]
+published = {  # data, prior -> test NLL in nats, as reported by Norouzi et al. (2020)
     ("mnist", "normal"): 84.45,
     ("mnist", "vamp"): 82.43,
     ("fashion-mnist", "normal"): 228.70,
     ("fashion-mnist", "vamp"): 227.35,
 }
-print("published (Tomczak & Welling, 2018): test NLL by 5,000 draws")
+print("as reported by Norouzi et al. (2020): test NLL by 5,000 draws")
 for (name, prior), nll in published.items():
     print(f"{name:>14}, {prior:>14}: {nll:.2f} nats")
-print("ours, short schedule, 6 passes, not converged; those that have been made")
-print(" " * 32 + "NLL    rate       I  marginal KL  active")
+print("ours, short schedule, 6 passes, one seed, not converged; 1,000 test images")
+print(" " * 33 + "NLL  less than normal    rate  active")
 for name in ("mnist", "fashion-mnist"):
     for prior in ("normal", "mixture", "vamp", "flow", "autoregressive"):
         run = record(f"priors_{name.replace('-', '_')}_{prior}_short")
         if run is None:
             continue
-        cut_up = run["surgery"]
-        parts = [cut_up[k] for k in ("rate", "mutual_information", "marginal_kl")]
-        print(f"{name:>14}, {prior:>14}: {run['test_nll_nats']:.2f}", end=" ")
-        print("{:7.2f} {:7.2f} {:12.2f}".format(*parts), end=" ")
-        print(f"{run['active_units']:7}")
-
+        each = np.array(run["test_nll_each"])
+        if prior == "normal":
+            of_normal = each
+        less = of_normal - each
+        print(f"{name:>14}, {prior:>14}: {each.mean():6.2f}", end=" ")
+        print(f"{less.mean():8.2f} +- {less.std() / len(less) ** 0.5:.2f}", end=" ")
+        print(f"{run['test_rate']:9.2f} {run['active_units']:7}")
 
 # %% [markdown]
-# At the published length the VampPrior gains 2.0 nats on MNIST and 1.4 on Fashion-MNIST. After six passes it is 4.0 nats ahead on MNIST, 97.4 against 101.4. The mutual information of both is at its ceiling, $\log 10{,}000 = 9.2$ nats; the VampPrior has the smaller marginal KL and, this time, the better reconstructions too. Runs so short say how fast a model learns as much as how good it is in the end.
+# XXPRIORS
 #
 # ### Exercises of Part 2
 #
@@ -797,20 +924,18 @@ for name in ("mnist", "fashion-mnist"):
 #
 # :::{solution} ex-sg-all
 # :class: dropdown
-# It is the aggregated posterior, and the marginal KL is 0 on the training images by {prf:ref}`thm-sg-prior`. Every step would have to encode all $N$ images. And nothing would be left to push posteriors together: the rate is $I_q \le \log N$ however narrow they are, so that the encoder may isolate each training image at no further cost, and a test image finds no company ({numref}`sec-sg-priors`).
+# It is the aggregated posterior, and the marginal KL is 0 on the training images by {prf:ref}`thm-sg-prior`. Every step would have to encode all $N$ images. And near the ceiling nothing is left to push posteriors together: the rate is $I_N \le \log N$ however narrow they are, so that the encoder may isolate each training image for at most $\log N$ nats, and a test image finds no density at its code ({numref}`sec-sg-priors`). The Exemplar VAE {cite:p}`norouzi2020` trains with all images after all. It leaves out the image's own component and gives all components one variance.
 # :::
 #
 # :::{exercise} ★★ A cautious prior
 # :label: ex-sg-cautious
-# Mix the aggregated posterior of training images with the standard normal, $p_\alpha(z) = (1 - \alpha)\, q(z) + \alpha\, \mathcal{N}(z; 0, I)$. Fill the gap, for the VAE with 50 latents. Before you run it: how many nats can $\alpha = \frac12$ lose against the better of its two parts?
+# Mix the aggregated posterior of training images with the standard normal, $p_\nu(z) = (1 - \nu)\, q(z) + \nu\, \mathcal{N}(z; 0, I)$. Fill the gap, for the VAE with 50 latents. Before you run it: how many nats can $\nu = \frac12$ lose against the better of its two parts?
 # :::
 
-
 # %%
-def log_mixed_prior(log_codes, log_normal_part, alpha):
-    """log p_alpha at codes where both parts are known; [B] and [B]."""
+def log_mixed_prior(log_codes, log_normal_part, nu):
+    """log p_nu at codes where both parts are known; [B] and [B]."""
     return ...  # your code
-
 
 # %%
 with torch.no_grad():
@@ -827,15 +952,15 @@ if mine is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-sg-cautious
 # :class: dropdown
-# `torch.logaddexp(log_codes + math.log(1 - alpha), log_normal_part + math.log(alpha))`. Each part alone is at most $p_\alpha / \min(\alpha, 1 - \alpha)$, so $\alpha = \frac12$ loses at most $\log 2 = 0.69$ nats on any image, and gains wherever $q(z)$ is the better one. The cell shows how rarely that is.
+# `torch.logaddexp(log_codes + math.log(1 - nu), log_normal_part + math.log(nu))`. Each part alone is at most $p_\nu / \min(\nu, 1 - \nu)$, so $\nu = \frac12$ loses at most $\log 2 = 0.69$ nats on any image, and gains wherever $q(z)$ is the better one. The hidden cell below shows how rarely that is: none of these mixtures beats $\mathcal{N}(0, I)$ alone.
 # :::
 
 # %% tags=["hide-cell"] tolerance={"rtol": 0.03}
-for alpha in (0.5, 0.9, 0.99):
-    weights = math.log(1 - alpha), math.log(alpha)
+for nu in (0.5, 0.9, 0.99):
+    weights = math.log(1 - nu), math.log(nu)
     log_p = torch.logaddexp(two_parts[0] + weights[0], two_parts[1] + weights[1])
     rate = (deep_trace.steps[0].log_q[0] - log_p).mean()
-    print(f"alpha = {alpha}: test rate {rate:.2f} nats", end="; ")
+    print(f"nu = {nu}: test rate {rate:.2f} nats", end="; ")
     print(f"N(0, I) alone {(deep_trace.steps[0].log_q[0] - two_parts[1]).mean():.2f}")
 wins = (two_parts[0] > two_parts[1]).float().mean()
 print(f"q(z) is the denser at the codes of {wins:.0%} of the test images")
@@ -844,14 +969,14 @@ print(f"q(z) is the denser at the codes of {wins:.0%} of the test images")
 # (sec-sg-collapse)=
 # ## Part 3. Lose: when do codes say nothing?
 #
-# {term}`Posterior collapse` is the state in which $q_\phi(z \mid x)$ is the prior for every $x$: the rate is 0, $I_q$ is 0, and the code is noise. It is the first thing that happens to VAEs with strong decoders {cite:p}`bowman2016`, and it looks like a failure of training. It need not be one.
+# {term}`Posterior collapse` is the state in which $q_\phi(z \mid x)$ is the prior for every $x$: the rate is 0, the mutual information is 0, and the code is noise. VAEs with strong decoders often end there {cite:p}`bowman2016`, and it looks like a failure of training. It need not be one.
 #
 # :::{prf:theorem} The largest bound, and what it leaves open
 # :label: thm-sg-optimum
-# Let $x$ take finitely many values, $x \sim p_{\mathrm{d}}$ with entropy $H$. For every encoder, decoder and prior the mean ELBO is at most $-H$, with equality if and only if $p_\theta(x) = p_{\mathrm{d}}(x)$ and $q(z \mid x)$ is the posterior. The value $-H$ is reached
+# Let $x$ take finitely many values, $x \sim p_{\mathrm{d}}$ with entropy $H$ in nats. For every encoder, decoder and prior the mean ELBO under $p_{\mathrm{d}}$ is at most $-H$, with equality if and only if $p_\theta = p_{\mathrm{d}}$ and $q(z \mid x)$ is the posterior for every $x$ of positive probability (and almost every $z$). The value $-H$ is reached
 #
 # 1. by $p_\theta(x \mid z) = p_{\mathrm{d}}(x)$ for all $z$ and $q(z \mid x) = p(z)$, with $I_q = \mathsf{R} = 0$ and $\mathsf{D} = H$: *codes say nothing*;
-# 2. by an invertible model: cut the latent space into one cell for each $x$, of prior mass $p_{\mathrm{d}}(x)$, decode each cell to its $x$, and let $q(z \mid x)$ be the prior within the cell, with $I_q = \mathsf{R} = H$ and $\mathsf{D} = 0$: *codes say everything*;
+# 2. for any prior with a density, by an invertible model: cut the latent space into one cell for each $x$, of prior mass $p_{\mathrm{d}}(x)$, decode each cell to its $x$, and let $q(z \mid x)$ be the prior within the cell, with $I_q = \mathsf{R} = H$ and $\mathsf{D} = 0$: *codes say everything*;
 # 3. by *every* encoder whatsoever, with the prior $q(z) = \sum_x p_{\mathrm{d}}(x)\, q(z \mid x)$ and the decoder $q(x \mid z) = p_{\mathrm{d}}(x)\, q(z \mid x) / q(z)$; then $\mathsf{R} = I_q$ and $\mathsf{D} = H - I_q$.
 # :::
 #
@@ -859,18 +984,45 @@ print(f"q(z) is the denser at the codes of {wins:.0%} of the test images")
 # By {prf:ref}`thm-lv-elbo` the ELBO is $\log p_\theta(x) - \operatorname{KL}(q(z \mid x) \,\|\, p_\theta(z \mid x))$. Its mean is $-H - \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta) - \mathbb{E}_{p_{\mathrm{d}}} \operatorname{KL}(q(z \mid x) \,\|\, p_\theta(z \mid x))$, and both divergences are non-negative and vanish only as stated. In the third case prior times decoder is $p_{\mathrm{d}}(x)\, q(z \mid x)$, whose marginal is $p_{\mathrm{d}}$ and whose posterior is $q(z \mid x)$; there $\mathsf{D} = H(X \mid Z) = H - I_q$ ({prf:ref}`thm-mi-forms`). The first two are special cases: a $q$ that ignores $x$, and a $q$ whose posteriors do not overlap.
 # :::
 #
-# So the ELBO is *indifferent* to how much the codes say, anywhere between 0 and $H$. What breaks the tie is which of these optima the networks can represent and training finds. A decoder that can be $p_{\mathrm{d}}$ without $z$ is free to go to the first. A decoder that factorises over pixels cannot, unless the pixels are independent, so it must use codes. (For continuous $x$ the second optimum is only approached, as the noise of the decoder goes to 0 and the densities without bound.)
+# So the ELBO is *indifferent* to how much the codes say, anywhere between 0 and $H$, if the latent space is rich enough for it. What breaks the tie is which of these optima the networks can represent and training finds. A decoder that can be $p_{\mathrm{d}}$ without $z$ is free to go to the first. A decoder that factorises over pixels cannot, unless the pixels are independent, so it must use codes. (For continuous $x$ the second optimum is only approached, as the decoder's noise goes to 0, where densities grow without bound. And for the empirical distribution of $N$ different images $H$ is $\log N$: the optimum then knows these images by heart.)
 #
-# The check: tables again, five values of $x$, twelve codes. We start gradient ascent on *all* of encoder, decoder and prior at thirty encoders, from empty to invertible. Every run must end at $-H$.
+# The check, in tables: five values of $x$, twelve codes. First the three optima of the theorem, then gradient ascent on *all* of encoder, decoder and prior from thirty encoders, from empty to invertible. No run may pass $-H$.
 
 # %% tags=["check:thm-sg-optimum"]
 random = torch.Generator().manual_seed(0)
-p_d = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05]).double()
-H = -(p_d * p_d.log()).sum()
-sharpness = torch.linspace(0, 8, 30).double()  # of the encoder at the start
-noise = torch.rand(30, 5, 12, generator=random, dtype=torch.float64)
+p_d = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05], dtype=torch.float64)
+entropy_x = -(p_d * p_d.log()).sum().item()  # H
 owner = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 4])  # whose cell each code is
 cells = F.one_hot(owner).double()  # [12, 5]
+
+
+def of_tables(q, p_x, p_z):
+    """D, R and I_q of q(z|x) [5, 12], p(x|z) [12, 5] and p(z) [12]."""
+    joint = p_d[:, None] * q
+    distortion = -torch.xlogy(joint, p_x.T).sum()
+    rate = (torch.xlogy(joint, q) - torch.xlogy(joint, p_z)).sum()
+    told = (torch.xlogy(joint, q) - torch.xlogy(joint, joint.sum(0))).sum()
+    return distortion.item(), rate.item(), told.item()
+
+
+in_cells = cells @ (p_d / cells.sum(0))  # a prior whose cells have the masses p_d
+any_q = torch.rand(5, 12, generator=random, dtype=torch.float64).softmax(1)
+any_prior = p_d @ any_q
+optima = {
+    "1. nothing": (in_cells.expand(5, 12), p_d.expand(12, 5), in_cells),
+    "2. everything": (in_cells * cells.T / p_d[:, None], cells, in_cells),
+    "3. any encoder": (any_q, (p_d[:, None] * any_q / any_prior).T, any_prior),
+}
+for name, tables in optima.items():
+    distortion, rate, told = of_tables(*tables)
+    print(f"{name:>15}: D {abs(distortion):.4f} + R {rate:.4f}", end=" = ")
+    print(f"{distortion + rate:.4f}, H = {entropy_x:.4f}; I_q {max(told, 0.0):.4f}")
+    assert abs(distortion + rate - entropy_x) < 1e-12 and abs(rate - told) < 1e-12
+    assert abs(told - {"1": 0.0, "2": entropy_x}.get(name[0], told)) < 1e-12
+
+# %% tags=["check:thm-sg-optimum"]
+sharpness = torch.linspace(0, 8, 30).double()  # of the encoder at the start
+noise = torch.rand(30, 5, 12, generator=random, dtype=torch.float64)
 tables = [sharpness[:, None, None] * cells.T + noise, noise.mT, noise[:, 0]]
 parameters = [t.clone().requires_grad_() for t in tables]
 
@@ -884,7 +1036,6 @@ def table_terms():
     told = (joint * (log_q - joint.sum(1, keepdim=True).log())).sum((1, 2))
     return distortion, rate, told
 
-
 # %% tags=["check:thm-sg-optimum"]
 start_told = table_terms()[2].detach()
 adam = torch.optim.Adam(parameters, lr=0.03)
@@ -895,25 +1046,25 @@ for _ in range(2000):
     loss.backward()
     adam.step()
 bound, told = -(distortion + rate).detach(), told.detach()
-print(f"-H = {-H:.4f}; bounds from {bound.min():.4f} to {bound.max():.4f} nats")
-print(f"mutual information, of H = {H:.2f}:", end=" ")
-print(f"{start_told.min():.2f} to {start_told.max():.2f} at the start", end=", ")
-print(f"{told.min():.2f} to {told.max():.2f} at the end")
-assert (bound < -H + 1e-9).all() and (bound > -H - 1e-3).all()
-assert told.min() < 0.05 and told.max() > 0.5 * H
-
+print(f"-H = {-entropy_x:.5f}; bounds from {bound.min():.5f} to {bound.max():.5f} nats")
+print(f"I_q of five of them, start -> end, of H = {entropy_x:.2f}:")
+chosen = (0, 7, 14, 21, 29)
+print(", ".join(f"{start_told[i]:.2f} -> {told[i]:.2f}" for i in chosen))
+print(f"at the end, of all thirty: {told.min():.2f} to {told.max():.2f}")
+assert (bound < -entropy_x + 1e-9).all() and (bound > -entropy_x - 1e-5).all()
+assert told.min() < 0.05 and told.max() > 0.5 * entropy_x
+assert (told < start_told + 0.02).all()  # none gains information on the way
 
 # %% [markdown]
 # :::{admonition} Watch out: "a perfect decoder ignores its codes"
 # :class: pitfall
-# One reads that at the optimum of the ELBO $z$ carries nothing. It *may* carry nothing. All thirty models above are optimal to a thousandth of a nat and their codes carry anything from nothing to most of the entropy: each settled near the encoder that it started from. An invertible model, such as a flow, reaches the same bound with codes that say everything. Collapse is what the objective permits, and what a decoder that learns faster than its encoder chooses.
+# One reads that at the optimum of the ELBO $z$ carries nothing. It *may* carry nothing. All thirty models turn out to be optimal to a hundred-thousandth of a nat, and their codes carry anything from 0.03 to 1.00 of 1.42 nats. The order of the starts is roughly kept, though nearly all gave up part of their information on the way. An invertible map of discrete $x$ reaches the same bound with codes that say everything; a flow approaches it as its decoder's noise goes to 0. Collapse is what the objective *permits*. Whether it happens is decided by decoder and training {cite:p}`he2019`.
 # :::
 #
 # (sec-sg-chain)=
-# ### Two latents for a chain of bits
+# ### *Optional:* two latents for a chain of bits
 #
-# A case where $H$ is known shows the theorem on a VAE that is trained like any other. A row of 16 bits starts with a fair coin, and each further bit repeats the one before it with probability 0.9: $H = \log 2 + 15\,(-0.9 \log 0.9 - 0.1 \log 0.1) = 5.57$ nats. The encoder is a small MLP with two latents. One decoder factorises over the bits; the other also sees the bit before, which is all that there is to know. The last run starts from a decoder that has learned this already, and two more try remedies that {numref}`sec-sg-cures` explains.
-
+# A case where $H$ is known shows the theorem on a VAE with networks. A row of 16 bits starts with a fair coin, and each further bit repeats the one before it with probability 0.9: $H = \log 2 + 15\,(-0.9 \log 0.9 - 0.1 \log 0.1) = 5.57$ nats. The encoder is a small MLP with two latents. One decoder factorises over the bits; the other also sees the bit before, which is all that there is to know. One run starts from a decoder that is set to $p_{\mathrm{d}}$, and two try remedies that {numref}`sec-sg-cures` explains.
 
 # %%
 def draw_chains(n):
@@ -968,42 +1119,70 @@ seed_everything(1)
 chain_x = draw_chains(20_000)
 same = (chain_x[:, 1:] == chain_x[:, :-1]).sum(1)
 log_true = math.log(0.5) + same * math.log(0.9) + (15 - same) * math.log(0.1)
-print(f"mean of -log p_d(x) on 20,000 rows: {-log_true.mean():.2f} nats")
+print("              distortion   rate   short of E log p_d by (nats)")
+chain_found = {}
 for name, (chain_nets, _) in chain_runs.items():
     with torch.no_grad():
         sees = 0 if name == "sees nothing" else 1
         log_p_x, kl = chain_terms(chain_nets, chain_x, sees)
-    gap = (log_true - log_p_x + kl.sum(1)).mean()
-    print(f"{name:>13}: distortion {-log_p_x.mean():.1f}", end=" + ")
-    print(f"rate {kl.sum(1).mean():.1f}, short of -H by {gap:.1f} nats")
+    gap = (log_true - log_p_x + kl.sum(1)).mean().item()
+    chain_found[name] = kl.sum(1).mean().item(), gap
+    print(f"{name:>13} {-log_p_x.mean():10.2f} {kl.sum(1).mean():6.2f} {gap:18.2f}")
     assert gap > -0.02
+assert chain_found["sees nothing"][1] > 1 and chain_found["decoder first"][0] < 0.1
+assert chain_found["free bits"][0] > 0.9 and chain_found["sees one bit"][0] > 0.5
+
+# %% mystnb={"figure": {"caption": "The rate on the training batches of the chain of bits, a mean over 20 steps, for the five runs.", "name": "fig-sg-chain"}, "image": {"alt": "Five curves of the rate against the step. The factorised decoder's run stays highest. The run that starts from the right decoder stays at zero. The other three rise at first, the annealed one to nearly seven nats, then fall together towards one nat, where free bits stop."}} tags=["hide-input"] tolerance={"figure": 0.3}
+fig, ax = plt.subplots(figsize=(6, 3))
+styles = ["-", "-", "-", "--", ":"]
+for (name, (_, rates)), style in zip(chain_runs.items(), styles):
+    smooth_rate = np.convolve(rates, np.ones(20) / 20, mode="valid")
+    ax.plot(range(19, len(rates)), smooth_rate, style, label=name)
+ax.set(xlabel="step", ylabel="rate (nats)", xlim=(0, len(rates)), ylim=(0, None))
+ax.legend(fontsize=8)
+plt.show()
 
 # %% [markdown]
-# The factorised decoder needs its code and stays 1.4 nats short of $-H$. The four others end within 0.1 nats of it, with rates between 0 and 1 nat. The run that starts with a knowing decoder never opens its code: posterior collapse, and the *best* bound of all. The others open it early, while the decoder is poor, and then give the nats back slowly, because nothing in the objective pulls at them.
+# The factorised decoder needs its code and ends 1.4 nats short (encoder and decoder together; its likelihood was not measured). Started from $p_{\mathrm{d}}$, the code stays shut: its rate is 0.04 nats, its bound the best of all, posterior collapse at the optimum. Started from scratch the *same* decoder keeps 0.9 nats and ends 0.08 short. {numref}`fig-sg-chain` shows how: the rate rises to 1.7 nats while the decoder is poor, and then falls slowly, because little in the objective pulls at it. Annealing makes the rise four times as high, and the fall leads to the same place. Free bits keep the rate at their allowance by construction.
 #
 # (sec-sg-sweep)=
 # ### A decoder that sees more and more
 #
-# Now real images. `lvmlib.experiments.collapse` trains one encoder (196-200-8) on MNIST averaged down to 14x14, with decoders that differ in how far they see. All are `PixelVAE`s: a PixelCNN ({doc}`chapter 4 <04_pixel_models>`) that is told $z$ through four planes of features, $p(x \mid z) = \prod_t p(x_t \mid x_{<t}, z)$. With a first kernel of 1x1 the same network sees no pixel at all, and the decoder factorises. Wider kernels and more layers let it see more, in the end 13 rows up and columns to either side, which is everything before the pixel.
+# Now real images. `lvmlib.experiments.collapse` trains one encoder (196-200-8) on MNIST averaged down to 14x14, with decoders that differ in how far they see. All are `PixelVAE`s: a PixelCNN ({doc}`chapter 4 <04_pixel_models>`) conditioned on $z$, $p(x \mid z) = \prod_t p(x_t \mid x_{<t}, z)$. A network turns $z$ into four planes of features as large as the image, and every layer of the PixelCNN reads them beside the pixels before the one it predicts. A first kernel of 1x1 sees no pixel at all, and the decoder factorises. Wider kernels and more layers see more, in the end 13 rows up and columns to either side, which is everything before the pixel. (The decoders differ in depth and size as well; the table counts their parameters.)
 #
-# **Predict, then run.** The code has 8 Gaussian latents in all models. As the decoder sees more, what happens to the rate, and to the likelihood?
+# Two rivals show what the code is worth. *No code*: the decoder that sees everything, given $z = 0$ for all images, a pixel model alone. *Pixels first*: that model, trained on for as many steps with its code.
+#
+# **Predict, then run.** As the decoder sees more, what happens to the rate, and to the likelihood? Which of the two decides whether codes are used: what the decoder *can* see, or what it *has learned* when the code comes in?
 
 # %%
 collapse = record("collapse")
 runs = collapse["runs"]
-print(collapse["protocol"])
-print("decoder sees  rate     I  marginal KL  distortion  test NLL  active")
-for reach in DECODERS:
-    for name in (f"reach {reach}", f"reach {reach}, seed 1"):
-        if name not in runs:
-            continue
-        found = runs[name]["train"]
-        row = [found[k] for k in ("rate", "mutual_information", "marginal_kl")]
-        print(f"{name[6:]:>12} {row[0]:5.2f} {row[1]:5.2f} {row[2]:12.2f}", end=" ")
-        print(f"{-found['reconstruction']:11.2f}", end=" ")
-        print(f"{runs[name]['test_nll_nats']:9.2f} {runs[name]['active_units']:7}")
+print(collapse["protocol"].replace(". ", ".\n").replace("; free", ";\nfree"))
+print(f"N = 6,000 training images: log N = {math.log(6000):.2f}")
+print("  decoder sees     size   rate    I_N  marginal KL  distortion test NLL  active")
+for name, run in runs.items():
+    if run["cure"] not in ("none", "no code", "pixels first"):
+        continue  # the remedies come below
+    row = [run["train"][k] for k in ("rate", "mutual_information", "marginal_kl")]
+    label = name.removeprefix("reach ").replace("pixels first", "pixels 1st")
+    print(f"{label:>14} {run['parameters']:9,} {row[0]:6.2f} {row[1]:6.2f}", end=" ")
+    print(f"{row[2]:12.2f} {-run['train']['reconstruction']:11.2f}", end=" ")
+    print(f"{run['test_nll_nats']:8.2f} {run['active_units']:7}")
 
-# %% mystnb={"figure": {"caption": "One encoder, decoders that see more and more. *Left:* the rate on 5,000 training images, cut in two, against the number of rows and columns that the decoder sees. *Right:* test NLL, the ELBO (minus) and minus the reconstruction term. The codes empty out as the model gets *better*.", "name": "fig-sg-collapse"}, "image": {"alt": "Left, stacked bars that fall from 7.7 nats for the factorised decoder to 2.5. Right, three curves: NLL and minus ELBO fall and approach each other, distortion rises towards them from below."}} tags=["hide-input"]
+
+def against(name, other):
+    """How much larger the test NLL of `other` is, image by image; mean and error."""
+    ours, theirs = (np.array(runs[each]["test_nll_each"]) for each in (name, other))
+    less = theirs - ours
+    return f"{less.mean():.2f} +- {less.std() / len(less) ** 0.5:.2f}"
+
+
+print("test NLL of the run that sees everything, less than that of the one that sees")
+for other in ("reach 0", "reach 4", "reach 13, no code", "reach 13, pixels first"):
+    if other in runs:
+        print(f"{other.removeprefix('reach '):>17}: {against('reach 13', other)} nats")
+
+# %% mystnb={"figure": {"caption": "One encoder, decoders that see more and more. *Left:* the rate on 6,000 training images, cut in two, against the number of rows and columns that the decoder sees. *Right:* nats per test image: NLL, minus the ELBO, and distortion. Codes say less as the model gets *better*.", "name": "fig-sg-collapse"}, "image": {"alt": "Left, stacked bars that get shorter as the decoder sees more. Right, three curves: NLL and minus ELBO fall and approach each other, distortion rises towards them from below."}} tags=["hide-input"]
 of_reach = [runs[f"reach {reach}"] for reach in DECODERS if f"reach {reach}" in runs]
 seen = [str(reach) for reach in DECODERS if f"reach {reach}" in runs]
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 3))
@@ -1011,53 +1190,59 @@ lower = [run["train"]["mutual_information"] for run in of_reach]
 upper = [run["train"]["marginal_kl"] for run in of_reach]
 axes[0].bar(seen, lower, color=blue, label="mutual information")
 axes[0].bar(seen, upper, bottom=lower, color=orange, label="marginal KL")
-axes[1].plot(seen, [run["test_nll_nats"] for run in of_reach], "o-", label="NLL")
-curve = [-run["test_elbo"] for run in of_reach]
-axes[1].plot(seen, curve, "s--", color=orange, label="minus ELBO")
-curve = [-run["test_elbo"] - run["test_rate"] for run in of_reach]
-axes[1].plot(seen, curve, "^:", color=green, label="distortion")
-axes[0].set_ylabel("nats per image")
+axes[1].plot(seen, [run["test_nll_nats"] for run in of_reach], "o", label="NLL")
+points = [-run["test_elbo"] for run in of_reach]
+axes[1].plot(seen, points, "s", color=orange, label="minus ELBO")
+points = [-run["test_elbo"] - run["test_rate"] for run in of_reach]
+axes[1].plot(seen, points, "^", color=green, label="distortion")
+axes[0].set_ylabel("nats per training image")
+axes[1].set_ylabel("nats per test image")
 for ax in axes:
     ax.set_xlabel("rows and columns seen")
     ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# :::{dropdown} What to expect
-# The rate falls, from 7.7 nats for the decoder that sees nothing to 2.5 nats for the one that sees everything, and the mutual information with it, from 6.4 to 2.4. The likelihood *improves* meanwhile, from 37.5 to 36.0 nats. A better model with emptier codes: whatever nearby pixels tell about a pixel, the code is no longer paid for.
-# :::
-#
-# The rate does not reach 0 here. These networks are small and were stopped after 1,000 steps; the pixel model is not yet $p_{\mathrm{d}}$, and what it cannot supply itself is worth its price in code. Where the decoder *can* be $p_{\mathrm{d}}$, in the chain of bits, it went down to 0.0. And note what the active units say: all eight, in every row. They count which latents move at all, and eight latents that share 2.4 nats do. For *how much* codes say, ask the mutual information.
+# XXSWEEP
 #
 # (sec-sg-cures)=
 # ### Free bits and annealing
 #
-# Two remedies are in common use. **{term}`KL annealing`** multiplies the KL term by a weight that rises from 0 to 1, so that codes are free while the decoder is still poor {cite:p}`bowman2016`; it may be repeated in cycles {cite:p}`fu2019`, for which the library has `cyclical`. **{term}`Free bits`** give every latent $j$ an allowance of $\lambda$ nats for which nothing is charged {cite:p}`kingma2016`:
+# Two remedies are in common use. **{term}`KL annealing`** multiplies the KL term by a weight that rises from 0 to 1, so that codes are free while the decoder is still poor {cite:p}`bowman2016`; it may be repeated in cycles {cite:p}`fu2019`. **{term}`Free bits`** give every latent $j$ an allowance of $\lambda$ nats for which nothing is charged {cite:p}`kingma2016`. On a batch of $M$ images,
 #
-# $$ \mathcal{L}^{\lambda} = -\mathsf{D} - \sum_j \max\Big(\lambda,\; \frac1B \sum_{b=1}^B \operatorname{KL}(q(z_j \mid x_b) \,\|\, p(z_j))\Big) . $$ (eq-sg-free)
+# $$ \mathcal{L}^{\lambda} = -\mathsf{D} - \sum_j \max\Big(\lambda,\; \frac1M \sum_{i=1}^M \operatorname{KL}(q(z_j \mid x_i) \,\|\, p(z_j))\Big) . $$ (eq-sg-free)
 #
-# A latent that uses less than its allowance saves nothing by using even less: its KL has no gradient there. As $\max(\lambda, \cdot)$ is at least its second argument, $\mathcal{L}^\lambda$ is still a lower bound on average, if a looser one. The library's `free_bits` is two lines once the KL of each latent is known:
+# A latent that uses less than its allowance saves nothing by using even less: its KL has no gradient there. As $\max(\lambda, \cdot)$ is at least its second argument, $\mathcal{L}^\lambda$ is still a lower bound on average, if a looser one. By hand, on the trained model that sees everything, with its decoder written out too: the features of $z$, the log-odds of each pixel from the pixels before it and these features, and the log-likelihood of all pixels at once.
 
 # %%
-empty = model_of(*DECODERS[13])  # untrained
+knowing = model_of(*DECODERS[13])
+load_checkpoint(knowing, KEPT["reach 13, free bits"])
 _, small_test = small_digits()
 small_bits = small_test.fixed(seed=0).x[:64]
 with torch.no_grad():
     seed_everything(0)
-    trace = empty.trace(small_bits)
-    q = trace.steps[0].q
-    mu, sigma = q.mean, q.stddev  # [64, 8]
+    q = knowing.posterior(small_bits)
+    z, mu, sigma = q.rsample(), q.mean, q.stddev  # [64, 8] each
+    pixels = knowing.pair.decoder
+    planes = pixels.network(z)  # four planes of features, [64, 4, 14, 14]
+    log_odds = pixels.density.predict(small_bits, planes)  # masked: x_t sees x_<t
+    log_odds = log_odds.reshape(small_bits.shape)
+    log_p_x = (small_bits * log_odds - F.softplus(log_odds)).sum((1, 2, 3))
     of_units = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).mean(0)  # [8]
-    mine = trace.steps[0].log_p[0] - of_units.clamp(min=0.5).sum()
+    mine = log_p_x - of_units.clamp(min=0.5).sum()
     seed_everything(0)
-    theirs = free_bits(empty, small_bits, floor=0.5)
-print(f"by hand {mine.mean():.2f}, lvmlib {theirs.mean():.2f} nats; floor 8 x 0.5 = 4")
+    theirs = free_bits(knowing, small_bits, floor=0.5)
+print("KL of the eight latents:", ", ".join(f"{kl:.2f}" for kl in of_units.sort()[0]))
+print(f"they sum to {of_units.sum():.2f}; charged", end=" ")
+print(f"{of_units.clamp(min=0.5).sum():.2f}, with a floor of 0.5 for each")
+print(f"L^lambda by hand {mine.mean():.2f}, lvmlib {theirs.mean():.2f} nats")
 assert torch.allclose(mine, theirs, atol=1e-2)
+assert of_units.min() < 0.5 < of_units.max() - 0.02  # both sides of the floor
 
-# %% mystnb={"figure": {"caption": "The rate on 500 test images while training, for the decoder that sees everything: plain, with the KL weight annealed over the first half, and with free bits, $\\lambda = 0.5$ nats for each of 8 latents (dotted: $8\\lambda$). Same networks, batches and steps; the vertical axis is linear up to 1 and logarithmic beyond.", "name": "fig-sg-cures"}, "image": {"alt": "Three curves of the rate against the step. The plain run rises slowly to 2.4 nats. The annealed run shoots up at once, falls back, rises to nine nats and settles a little above five. The run with free bits rises to the dotted line at four nats and stays just above it."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The rate on 500 test images while training, for the decoder that sees everything: plain, with the KL weight annealed over the first half, and with free bits, $\\lambda = 0.5$ nats for each of 8 latents (dotted: $8\\lambda$). Same networks, batches and steps; the vertical axis is linear up to 1 and logarithmic beyond.", "name": "fig-sg-cures"}, "image": {"alt": "Three curves of the rate against the step, and a dotted line at four nats. The plain run rises slowly. The annealed run shoots up at once, falls back, rises and falls as the weight grows. The run with free bits rises to the dotted line and stays just above it."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3.1))
 ways = {"": ("plain", black, "-"), ", annealing": ("annealing", blue, "--")}
-ways |= {", free bits": ("free bits", red, "-")}
+ways |= {", cycles": ("cycles", sky, "-."), ", free bits": ("free bits", red, "-")}
 for suffix, (label, colour, style) in ways.items():
     if f"reach 13{suffix}" in runs:
         points = np.array(runs[f"reach 13{suffix}"]["curve"])
@@ -1071,40 +1256,46 @@ plt.show()
 
 # %%
 print("decoder that sees everything: what the remedies leave at the end")
-print("            rate     I  active   ELBO    NLL  (test, but for I and active)")
+print("           training: rate    I_N   test: rate   ELBO    NLL  less than plain")
 for suffix, (label, *_) in ways.items():
-    if f"reach 13{suffix}" in runs:
-        run = runs[f"reach 13{suffix}"]
-        print(f"{label:>10} {run['test_rate']:5.2f}", end=" ")
-        print(f"{run['train']['mutual_information']:5.2f}", end=" ")
-        print(f"{run['active_units']:7} {run['test_elbo']:6.2f}", end=" ")
-        print(f"{run['test_nll_nats']:6.2f} +- {run['test_nll_error']:.2f}")
+    name = f"reach 13{suffix}"
+    if name in runs:
+        run = runs[name]
+        print(f"{label:>10} {run['train']['rate']:14.2f}", end=" ")
+        print(f"{run['train']['mutual_information']:6.2f}", end=" ")
+        print(f"{run['test_rate']:12.2f} {run['test_elbo']:6.2f}", end=" ")
+        print(f"{run['test_nll_nats']:6.2f}", end="  ")
+        print("" if suffix == "" else against(name, "reach 13"))
+of_seeds = [runs[f"reach 13{s}"]["test_nll_nats"] for s in ("", ", seed 1")]
+print(f"test NLL of two seeds of plain training: {of_seeds[0]:.2f}, {of_seeds[1]:.2f}")
+small_train, _ = small_digits()
+coins = small_train.unit().x[:6000].double()  # grey levels, the bias of each coin
+coins = -(torch.xlogy(coins, coins) + torch.xlogy(1 - coins, 1 - coins)).sum((1, 2, 3))
+print(f"entropy of the coins that binarize a training image: {coins.mean():.1f} nats")
 
 # %% [markdown]
-# Both remedies do what they promise. Plain training ends at a rate of 2.4 nats. Free bits end at 4.3, just above their allowance of 4, and stay there from early on. Annealing, after a first spike, lets the rate climb to about 9 nats while the weight is small; it falls back as the weight grows, to 5.3, but not to where the plain run is.
-#
-# What did they gain? Codes that say about twice as much, at a bound that is the same within 0.2 nats and a likelihood that is better by at most 0.4, where the errors over images are 0.4 and there is one seed: no loss, and no gain that this experiment could prove. That is what {prf:ref}`thm-sg-optimum` leads us to expect. Free bits and annealing choose *among* models of nearly equal likelihood one that uses its code. If the code is what you are after, that is worth having. If likelihood is, an empty code was no fault. Neither remedy is safe for ever: in the chain of bits the annealed run kept giving its nats back, step by step, once the weight was 1, and free bits held on to theirs at a price of less than 0.1 nats.
+# XXCURES
 #
 # :::{admonition} Watch out: "a simple decoder pushes all entropy into $z$"
 # :class: pitfall
-# It cannot choose anything else, one hears, so all the randomness of $x$ ends up in the code. Measured, it does not. The factorised decoder above has a rate of 7.7 nats, 6.4 of them mutual information, beside a distortion of 31.7: most of the nats of an image stay in the pixels, as coin flips at the edges of strokes. What the code takes is what pixels have *in common*, since that is all that a factorised decoder cannot supply itself.
+# A decoder that factorises, so one hears, leaves all the randomness of $x$ to the code, since it has no other choice. Measurements say otherwise. The factorised decoder above has a rate of XX nats beside a distortion of XX. Two thirds of that distortion no decoder could put to use: the coins that binarize an image have an entropy of 21.0 nats of their own. About XX nats beyond the coins stay in the pixels, and XX go through the code (8 Gaussian latents, 2,000 steps, not converged; on 6,000 images XX of them are mutual information). What the code takes is what pixels have *in common*, since that is all that a factorised decoder cannot supply itself.
 # :::
 #
 # ### Exercises of Part 3
 #
-# :::{exercise} ★ Which latents does free bits free?
+# :::{exercise} ★ What does a rate at the floor prove?
 # :label: ex-sg-floor
-# With $\lambda = 0.5$ and 8 latents, a colleague reports a rate of exactly 4.0 nats and says: "so the codes carry 4 nats". Give two reasons why this need not be so.
+# With $\lambda = 0.5$ and 8 latents, a colleague reads a KL term of exactly 4.0 nats off the training loss and says: "so the codes carry 4 nats". Give two reasons why this need not be so.
 # :::
 #
 # :::{solution} ex-sg-floor
 # :class: dropdown
-# First, rate is not information: part of it may be marginal KL, which says nothing about $x$ ({prf:ref}`thm-sg-cut`); measure $I_q$. Second, a latent reaches its allowance as well by moving its posterior away from the prior *for all $x$ alike*, for instance by a mean of 1 for every image, which costs 0.5 nats and tells nothing. The active units tell the two apart, since they look at how the mean varies.
+# First, 4.0 may be the floor and not the rate: the charged term is $8\lambda$ for all latents that use at most $\lambda$, be it 0.5 nats or none. Print the KLs themselves. Second, rate is not information: part of it may be marginal KL ({prf:ref}`thm-sg-cut`). A posterior with mean 1 for every image costs 0.5 nats, meets the allowance and tells nothing. Measure $I_N$; the active units expose this case too, since they look at how the mean varies.
 # :::
 #
 # :::{exercise} ★★ Every encoder is optimal
 # :label: ex-sg-every
-# Take the third case of {prf:ref}`thm-sg-optimum` and compute, for the tables of its check *before* training, what each of the thirty encoders reaches with its own best decoder and prior. What do the columns $\mathsf{D}$ and $\mathsf{R}$ sum to?
+# Take the third case of {prf:ref}`thm-sg-optimum` and compute, for the tables of its check *before* training, what each of the thirty encoders reaches with its own best decoder and prior. What do $\mathsf{D}$ and $\mathsf{R}$ sum to?
 # :::
 #
 # :::{solution} ex-sg-every
@@ -1120,43 +1311,39 @@ best_rate = (joint * (log_q - marginal.log())).sum((1, 2))
 best_distortion = -(joint * (joint / marginal).log()).sum((1, 2))
 for i in (0, 29):
     print(f"encoder {i:2}: D {best_distortion[i]:.3f} + R {best_rate[i]:.3f}", end=" ")
-    print(f"= {best_distortion[i] + best_rate[i]:.4f}, H = {H:.4f} nats")
-assert torch.allclose(best_distortion + best_rate, H.expand(30))
+    print(f"= {best_distortion[i] + best_rate[i]:.4f}, H = {entropy_x:.4f} nats")
+assert ((best_distortion + best_rate - entropy_x).abs() < 1e-9).all()
 
 # %% [markdown]
 # (sec-sg-judge)=
-# ## Part 4. Judge: blur, information, and a VAE with a thousand layers
+# ## Part 4. Judge: blur and information
 #
-# ### Are blurred samples the prior's fault?
+# ### How much of the blur is the prior's?
 #
-# Chapter 8 showed that a factorised decoder must blur ({prf:ref}`thm-vae-mean`). The other suspect is the prior: in {numref}`fig-sg-holes` it sends codes into gaps where the decoder was never trained. The surgery tells them apart, because the aggregated posterior is a sampler too. Draw $z$ from $q(z)$, that is, pick a training image and draw its code: the picture *is the reconstruction* of that image. So
+# Chapter 8 showed that a factorised decoder must average over what its code does not say ({prf:ref}`thm-vae-mean`). The other suspect is the prior: in {numref}`fig-sg-holes` it sends codes into gaps where the decoder was never trained. The surgery tells them apart, because the aggregated posterior is a sampler too. Draw $z$ from $q(z)$, that is, pick a training image and draw its code: the picture *is the reconstruction* of that image. So
 #
-# - from reconstructions of test images to samples from $q(z)$, only the images change from new ones to old ones;
+# - from reconstructions of test images to samples from $q(z)$, only the images change, from new ones to training images;
 # - from samples of $q(z)$ to samples of $p(z)$, only the prior comes in.
 #
-# As a measure of blur take the variance that a picture leaves in its pixels, $\sum_i \pi_i (1 - \pi_i)$, which is 0 for a picture of pure black and white; MNIST's own grey levels have some too. Blur is one fault and being no digit is another, so a second number tells how sure a classifier of binary digits is (it sees pixels drawn from $\pi$, for real digits as for samples).
+# As a measure of blur take the variance that a picture leaves in its pixels, $\sum_i \pi_i (1 - \pi_i)$, where $\pi_i$ is the probability that pixel $i$ is white. It is 0 for a picture of pure black and white. The models were trained on coins with the data's own grey levels as $\pi$, so the grey levels are the floor. A second number is the share of pictures of which the classifier of {numref}`sec-sg-five` is over 90% sure. It says little about blur, and much about whether the picture resembles one of ten digits.
+#
+# **Predict, then run.** Of the blur that samples from $p(z)$ have above the data's own, how much is left in samples from $q(z)$? For 2 latents, for 50?
 
 # %%
-seed_everything(0)
-reader = MLP(784, (200,), 10, nn.SiLU)  # a classifier of binary digits
-right = lambda reader, batch: F.cross_entropy(reader(batch[0]), batch[1].long())
-settings = {"steps": 1000, "batch_size": 100, "progress": False}
-fit(reader, (images, images.y), right, lr=cosine(2e-3, 1000), **settings)
-
-
 @torch.no_grad()
 def judged(pi):
-    """Variance left in pictures, and how often the classifier is 90% sure."""
-    blur = (pi * (1 - pi)).sum((1, 2, 3)).mean().item()
-    sure = reader(torch.bernoulli(pi)).softmax(1).max(1).values > 0.9
-    return blur, sure.double().mean().item()
+    """Variance left in each picture, and the share of which the classifier is sure."""
+    return (pi * (1 - pi)).sum((1, 2, 3)).double(), is_sure(pi).mean().item()
 
-
-# %% tolerance={"rtol": 0.05}
-greys = test_images.unit().x[:2000]
+# %% tolerance={"rtol": 0.05, "atol": 0.1}
+error_of = lambda values: (values.std() / len(values) ** 0.5).item()
 verdict = {}
-print("                             blur   classifier over 90% sure")
-print(f"{'data, grey levels':>25}: {judged(greys)[0]:6.1f} {judged(greys)[1]:8.2f}")
+print("                             blur           over 90% sure")
+seed_everything(0)
+for name, data in {"test data": test_images, "training data": images}.items():
+    blur, sure = judged(data.unit().x[:2000])
+    print(f"{name:>25}: {blur.mean():6.1f} +- {error_of(blur):.1f} {sure:12.2f}")
+floor = judged(test_images.unit().x[:2000])[0].mean()
 for name, model in {"2 latents": flat, "50 latents": deep, **trained}.items():
     seed_everything(0)
     with torch.no_grad():
@@ -1168,12 +1355,15 @@ for name, model in {"2 latents": flat, "50 latents": deep, **trained}.items():
         }
     verdict[name] = {source: judged(pi) for source, pi in pictures.items()}
     for source, (blur, sure) in verdict[name].items():
-        print(f"{name:>10}{source:>16}: {blur:6.1f} {sure:8.2f}")
-    of = [blur - judged(greys)[0] for blur, _ in verdict[name].values()]
-    print(f"{'':>10}share of the excess blur that stays without p(z):", end=" ")
-    print(f"{of[1] / of[2]:.0%}")
+        print(f"{name:>10}{source:>16}: {blur.mean():5.1f}", end=" ")
+        print(f"+- {error_of(blur):.1f} {sure:12.2f}")
+    of_q, of_p = (verdict[name][f"samples of {d}(z)"][0] for d in "qp")
+    left = (of_q.mean() - floor) / (of_p.mean() - floor)
+    spread = (error_of(of_q) ** 2 + (left * error_of(of_p)) ** 2) ** 0.5
+    print(f"{'':>12}excess blur left without p(z): {left:.0%}", end=" +- ")
+    print(f"{spread / (of_p.mean() - floor):.0%}")
 
-# %% mystnb={"figure": {"caption": "The VAE with 50 latents: means of $p_\\theta(x \\mid z)$ for codes of test images (reconstructions), for codes from the aggregated posterior and for codes from the prior. All three blocks are soft. The prior adds little to that; what it adds are pictures that are no digits.", "name": "fig-sg-blur"}, "image": {"alt": "Three blocks of six by eight grey digits. In the first two nearly all are clean digits with soft edges; in the third several are mixtures of two digits, with edges a little softer."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"], "data": 0.05}
+# %% mystnb={"figure": {"caption": "The VAE with 50 latents: means of $p_\\theta(x \\mid z)$ for codes of test images (reconstructions), for codes from the aggregated posterior and for codes from the prior. The first two blocks look alike, digits with soft edges. The third is a little softer, and several of its pictures are not digits.", "name": "fig-sg-blur"}, "image": {"alt": "Three blocks of six by eight grey digits. In the first two nearly all are clean digits with soft edges; in the third several are mixtures of two digits, with edges a little softer."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["all"], "rtol": 0.2}
 seed_everything(1)
 with torch.no_grad():
     of_codes = aggregated_posterior(deep, bits).sample((48,))
@@ -1189,54 +1379,64 @@ titles += ["from $p(z)$", "", "", ""]
 image_grid(rows.flatten(0, 1), columns=18, column_labels=titles)
 plt.show()
 
-
 # %% [markdown]
-# The numbers decide. Take the VAE with 50 latents. Its reconstructions leave a variance of 20.9 in the pixels, samples of the aggregated posterior 21.0, samples of the prior 23.2, and the data themselves 14.4. Of what samples of the prior have in excess of the data, **three quarters stay when the prior is taken out of the game**; in the four models it is 96, 75, 71 and 95%. Blur is mostly the decoder's. What the prior *is* guilty of is in the other column: the classifier is sure of 81% of the samples of $q(z)$, more than of real digits, and of 43% of those of $p(z)$. A better prior mends just that: with the VampPrior of {numref}`sec-sg-vamp` it is sure of 67% where the twin with $\mathcal{N}(0, I)$ has 25%, while reconstructions are as soft as before, 30.4 against 30.2.
+# Most of the blur of samples is in the reconstructions already. For the VAE with 50 latents these leave a variance of 20.9 in the pixels, samples of $q(z)$ 21.0, samples of $p(z)$ 23.2, and the grey levels 14.4. Of what samples of the prior have in excess of the data, three quarters remain without the prior; in the four models it is 96, 75, 71 and 95%. What varies the blur of reconstructions most is how much the code says: 42.8 with 2 latents and 20.9 with 50, for the same kind of decoder. It is what the code does *not* say that a factorised decoder must average over.
+#
+# The prior adds the rest, and it decides *which* picture comes out: the classifier is sure of 80% of the samples of $q(z)$, nearly as many as of training images (82%), and of 44% of those of $p(z)$. A better prior repairs exactly that, and with it its share of the blur. With the VampPrior of {numref}`sec-sg-vamp` the classifier is sure of 67% of the samples where the twin with $\mathcal{N}(0, I)$ has 26%, and their blur is 31.3 in place of 37.1; reconstructions are as soft as before, 30.4 against 30.2.
 #
 # :::{admonition} Watch out: "VAE samples are blurry because the prior does not match"
 # :class: pitfall
-# The prior does not match, and samples are blurred, but the second does not follow from the first. Replacing the prior by the aggregated posterior, the best there is, removes a quarter of the excess blur of the VAE with 50 latents and 4% of that of the VAE with 2; the rest is in every reconstruction. A mismatched prior makes *wrong* pictures, a factorised decoder makes *soft* ones.
+# The prior does not match, and samples are blurred, but the second does not follow from the first. Replacing the prior by the aggregated posterior removes a quarter of the excess blur of the VAE with 50 latents and 4% of that of the VAE with 2; the rest is in every reconstruction. These are four models with factorised decoders, trained on one data set.
 # :::
 #
-# What *does* sharpen samples is a decoder in which pixels depend on each other. For that the pictures must be compared as binary draws, since a pixel model has no mean: count how many neighbouring pixels differ, which is the length of all edges. Speckle makes it long. The next cell compares the factorised decoder of Part 3 with the one that sees everything, trained with free bits, on 14x14 digits.
+# That a decoder in which pixels depend on each other draws sharper pictures these four models cannot show: all of them factorise. For that compare binary draws, since a pixel model has no mean. Count how many neighbouring pixels differ, which is the length of all edges; speckle makes it long, and so does more ink, so divide by the number of white pixels. The next cell does this for the factorised decoder of Part 3 and for the one that sees everything, trained with free bits, on 14x14 digits. A classifier trained on 14x14 digits says how often a reconstruction is still taken for the digit that it came from.
 
-
-# %%
+# %% tolerance={"rtol": 0.03, "atol": 0.03}
 @torch.no_grad()
-def edges(x):
-    """How many pairs of neighbouring pixels differ, per picture."""
+def edges_per_ink(x):
+    """Pairs of neighbouring pixels that differ, per white pixel, of each picture."""
     across = (x[..., 1:] != x[..., :-1]).sum((1, 2, 3))
     down = (x[..., 1:, :] != x[..., :-1, :]).sum((1, 2, 3))
-    return (across + down).double().mean().item()
+    return (across + down).double() / x.sum((1, 2, 3)).clamp(min=1)
 
 
-real = small_test.fixed(seed=0).x[:500]
+small_reader = MLP(196, (200,), 10, nn.SiLU)
+seed_everything(0)
+data = small_train, small_train.y
+fit(small_reader, data, right, lr=cosine(2e-3, 1000), **settings)
+real, labels = small_test.fixed(seed=0).x[:1000], small_test.y[:1000]
 drawn = {"data": real}
 for name in ("reach 0", "reach 13, free bits"):
     small = model_of(*DECODERS[int(name.split()[1].strip(","))])
     load_checkpoint(small, KEPT[name])
     seed_everything(0)
     drawn[f"{name}, reconstructions"] = small.reconstruct(real)
-    drawn[f"{name}, samples"] = small.sample(500)
+    drawn[f"{name}, samples"] = small.sample(1000)
+print("                                     edges per ink       ink   same digit")
 for name, x in drawn.items():
-    print(f"{name:>36}: {edges(x):5.1f} edges, {x.sum((1, 2, 3)).mean():.1f} ink")
+    each = edges_per_ink(x)
+    print(f"{name:>36}: {each.mean():.2f} +- {error_of(each):.2f}", end=" ")
+    print(f"{x.sum((1, 2, 3)).mean():9.1f}", end=" ")
+    with torch.no_grad():
+        kept = (small_reader(x).argmax(1) == labels).double().mean()
+    print("" if "samples" in name else f"{kept:9.0%}")
 
-# %% mystnb={"figure": {"caption": "Binary 14x14 digits. *Rows 1 and 2:* test images. *3 and 4:* their reconstructions, *5 and 6:* samples, by the factorised decoder. *7 and 8, 9 and 10:* the same by the decoder that sees everything, trained with free bits, whose code carries few nats: strokes are firmer, and reconstructions often show another digit.", "name": "fig-sg-sharp"}, "image": {"alt": "Ten rows of sixteen small binary images. Test digits with firm strokes; speckled reconstructions and samples of the factorised decoder; firmer strokes again for the pixel model, whose reconstructions often show another digit."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["rows 3-10"], "data": 0.05}
+# %% mystnb={"figure": {"caption": "Binary 14x14 digits. *Rows 1 and 2:* test images. *3 and 4:* their reconstructions, *5 and 6:* samples, by the factorised decoder. *7 and 8, 9 and 10:* the same by the decoder that sees everything, trained with free bits. At this size the eye hardly tells the two decoders apart; the counts above do.", "name": "fig-sg-sharp"}, "image": {"alt": "Ten rows of sixteen small binary images: test digits, ragged at their edges by binarization, then reconstructions and samples of two decoders, the second pair a little bolder; some of its reconstructions show another digit."}} tags=["hide-input"] tolerance={"draws": ["rows 3-10"], "rtol": 0.2}
 rows = torch.cat([x[:32] for x in drawn.values()])
 kinds = ["data", "rec.", "draws", "rec.", "draws"]
-labels = [kind if i == 0 else "" for kind in kinds for i in range(2)]
-image_grid(rows, columns=16, row_labels=labels)
+names = [kind if i == 0 else "" for kind in kinds for i in range(2)]
+image_grid(rows, columns=16, row_labels=names)
 plt.show()
 
 # %% [markdown]
-# Speckle lengthens the edges of what the factorised decoder draws by four pairs of pixels, in reconstructions and in samples alike. The decoder that sees its neighbours, after the same short training, removes more than half of that excess. It needs no better prior for it: only a decoder that can draw *one* of the pictures that share a code in place of their mean. What its code still says is little, about four nats, so its reconstructions agree with the originals in some respects and are free in the others. Chapter 12 takes this up.
+# XXSHARP
 #
 # (sec-sg-plane)=
 # ### Rate, distortion, information
 #
-# {prf:ref}`thm-vae-rd` placed every VAE in a plane, with $H - \mathsf{D} \le I_q \le \mathsf{R}$. The surgery adds the coordinate in the middle. {numref}`fig-sg-plane` draws two points for each $\beta$ of {numref}`sec-sg-beta`: one at the rate, one at the mutual information, at the same distortion. The segment between them is the marginal KL.
+# {prf:ref}`thm-vae-rd` placed every VAE in a plane, with $H - \mathsf{D} \le I_q \le \mathsf{R}$ for the distribution of the images. The surgery of a sample adds $I_N$. {numref}`fig-sg-plane` draws two points for each $\beta$ of {numref}`sec-sg-beta`: one at the rate, one at $I_N$, at the same distortion. (For the 20,000 images themselves $H = \log N = 9.9$ nats, so that $H - \mathsf{D}$ is negative and the lower bound says nothing.) Where the hollow points stand on the dashed line, the segment is the rate minus $\log N$ and no property of the model ({numref}`sec-sg-log-n`); only for $\beta \ge 3$ is it a marginal KL that one may read.
 
-# %% mystnb={"figure": {"caption": "The plane of rate and distortion for six $\\beta$, on the 20,000 training images. Filled: the rate. Hollow: the mutual information of the same model; the segment between is the marginal KL, which a better prior could save. Dashed: $\\log N$. Dotted: where the sum is the test NLL of the model with $\\beta = 1$.", "name": "fig-sg-plane"}, "image": {"alt": "A falling curve of filled dots. From each a horizontal segment leads left to a hollow dot. For small beta the hollow dots all stand on a vertical dashed line at 9.9 nats; for large beta they leave it to the left and the segments get short."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The plane of rate and distortion for six $\\beta$, on the 20,000 training images. Filled: the rate. Hollow: the mutual information $I_N$ of the same model; the segment between is the marginal KL on these images. Dashed: $\\log N$, the ceiling of $I_N$.", "name": "fig-sg-plane"}, "image": {"alt": "A falling curve of filled dots. From each a horizontal segment leads left to a hollow dot. For small beta the hollow dots all stand on a vertical dashed line at 9.9 nats; for large beta they leave it to the left and the segments get short."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(5.6, 3.4))
 of_beta = lambda name: [found[f"train_{name}"] for found in by_beta.values()]
 kl, told, cost = map(of_beta, ("rate", "mutual_information", "reconstruction"))
@@ -1244,30 +1444,28 @@ cost = [-c for c in cost]
 ax.plot(kl, cost, "o-", color=blue, label="rate")
 ax.hlines(cost, told, kl, color=orange, label="marginal KL")
 ax.plot(told, cost, "o", mfc="white", color=blue, label="mutual information")
-for beta, a, b in zip(by_beta, kl, cost):
-    ax.annotate(f"{beta:g}", (a, b), (5, 3), textcoords="offset points", fontsize=9)
+for beta, x, y in zip(by_beta, kl, cost):
+    ax.annotate(f"{beta:g}", (x, y), (5, 3), textcoords="offset points", fontsize=9)
 ax.axvline(ceiling, color=black, ls="--", lw=1.2, label="$\\log N$")
-nll = by_beta[1.0]["test_nll"]
-ax.plot([0, 50], [nll, nll - 50], ":", color=black, label="NLL, $\\beta = 1$")
-ax.set(xlabel="nats of code", ylabel="distortion (nats)", xlim=(0, None))
+ax.set(xlabel="nats of code", ylabel="distortion (nats)", xlim=(0, 42))
 ax.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
 # (sec-sg-two-joints)=
-# ### Two mutual informations
+# ### *Optional:* two mutual informations
 #
-# Chapter 1 has another way to a mutual information, a lower bound by any classifier of codes ({prf:ref}`thm-mi-bound`). With the encoder as classifier it reads $\mathbb{E}_{p(z)\, p_\theta(x \mid z)}[\log q(z \mid x) - \log p(z)]$, which is `mutual_information_bound`. It looks like the rate, and it lives in another world: there $z$ comes from the *prior* and $x$ from the *decoder*. First where both worlds are the same: $z \sim \mathcal{N}(0, 1)$, $x = z + $ noise of variance 1, data drawn from the model and the exact posterior as $q$. Then the data are spread out, while model and encoder stay.
+# Chapter 1 has another way to a mutual information, a lower bound by any classifier of codes ({prf:ref}`thm-mi-bound`). With the encoder as classifier it reads $\mathbb{E}_{p(z)\, p_\theta(x \mid z)}[\log q(z \mid x) - \log p(z)]$, which is `mutual_information_bound`. It resembles the rate, but its expectation is under the *model's* joint distribution: $z$ comes from the prior and $x$ from the decoder. First where the two joints agree: $z \sim \mathcal{N}(0, 1)$, $x = z + $ noise of variance 1, data drawn from the model and the exact posterior as $q$. Then the data are spread out, while model and encoder stay.
 
 # %%
 layer = LinearGaussian(torch.ones(1, 1).double(), torch.zeros(1).double(), 1.0)
-bench = Flow([layer], StandardNormal((1,)).double())
+line_model = Flow([layer], StandardNormal((1,)).double())
 print("nats; I by surgery and its exact value, I by the bound and its exact value")
-for name, variance in (("data from the model", 2.0), ("data 2 times as wide", 8.0)):
+for name, variance in (("data from the model", 2.0), ("data twice as wide", 8.0)):
     seed_everything(0)
     x = variance**0.5 * torch.randn(4000 * SCALE, 1).double()
-    by_surgery = decompose(bench, x, k=4).mutual_information.mean()
-    by_bound = mutual_information_bound(bench, 100_000).mean()
+    by_surgery = decompose(line_model, x, k=4).mutual_information.mean()
+    by_bound = mutual_information_bound(line_model, 100_000).mean()
     # q(z|x) = N(x/2, 1/2), so q(z) has variance variance/4 + 1/2
     exact = 0.5 * math.log((variance / 4 + 0.5) / 0.5)
     print(f"{name}: {by_surgery:.2f} ({exact:.3f})", end=", ")
@@ -1275,22 +1473,34 @@ for name, variance in (("data from the model", 2.0), ("data 2 times as wide", 8.
     assert abs(by_surgery - exact) < 0.03 and abs(by_bound - 0.5 * math.log(2)) < 0.02
 
 # %%
-print("the six VAEs: I under the encoder (at most 9.90), bound under the model, rate")
+print("the six VAEs: I_N under the encoder (at most 9.90), rate, bound under the model")
 for beta, found in by_beta.items():
     print(f"beta {beta:4g}: {found['train_mutual_information']:5.2f}", end="  ")
-    print(f"{found['model_information']:7.2f}", end=" +- ")
-    print(f"{found['model_information_error']:.2f}  {found['train_rate']:5.2f}")
+    print(f"{found['train_rate']:5.2f}  {found['model_information']:7.2f}", end=" +- ")
+    print(f"{found['model_information_error']:.2f}")
 
 # %% [markdown]
 # :::{admonition} Watch out: whose mutual information?
 # :class: pitfall
-# $I_q$ is that of data and encoder, $p_{\mathrm{d}}(x)\, q(z \mid x)$; the bound belongs to $p(z)\, p_\theta(x \mid z)$. They are the same number only where the two joint distributions agree, which means a perfect model with exact posteriors. On the bench they agree for data from the model, 0.35 nats, and when the data are twice as wide one becomes 0.80 and the other does not notice. The six VAEs show how far apart the two can be. At $\beta = 0.1$ the bound is $-929$ nats, still correct as a lower bound on something that is not negative, and useless: the pictures that this model draws from its prior are unlike any that its encoder was trained on, and the encoder is sure of the wrong codes. At $\beta = 10$ it is 4.3, above even the rate of 3.2.
+# $I_q$ is that of data and encoder, $p_{\mathrm{d}}(x)\, q(z \mid x)$; the bound belongs to $p(z)\, p_\theta(x \mid z)$. They need be the same only where the two joint distributions agree, which means a perfect model with exact posteriors. On the linear model they agree for data from the model, 0.35 nats, and when the data are twice as wide one becomes 0.80 and the other is unchanged. The six VAEs show how far apart the two can be. At $\beta = 0.1$ the bound is $-929$ nats, still correct as a lower bound on something that is not negative, and useless: at pictures that this model draws, the encoder gives the codes that made them, in the mean, 929 nats less log-density than the prior does. At $\beta = 10$ it is 4.3, above even the rate of 3.2. The rate bounds $I_q$ and not the model's information: this decoder says at least 4.3 nats with a code from the prior, while the encoder, held back by $\beta$, passes on at most 3.2 about the data. A third difference is the sample: $I_N$ has the ceiling $\log N$, the bound has none.
+# :::
+#
+# ### Exercise of Part 4
+#
+# :::{exercise} ★★ A prior that fits, a decoder that does not
+# :label: ex-sg-suspects
+# For each of these three models say which term of {eq}`eq-sg-goal` is large and what its samples look like: (a) an autoencoder with tiny $\sigma_\phi$ and the prior $\mathcal{N}(0, I)$; (b) a VAE with $\beta = 30$ and a factorised decoder; (c) a VAE with a decoder that sees everything, whose codes have collapsed.
+# :::
+#
+# :::{solution} ex-sg-suspects
+# :class: dropdown
+# (a) The marginal KL: codes are specks, the prior hits none of them, and samples are not digits, though sharp where a speck is hit. (b) The distortion: rate and marginal KL are small, so the prior fits, and samples are blurred averages, since many images share a code. (c) The distortion too, which is the model's whole NLL; samples are as good as those of the pixel model, and the code has no influence on them.
 # :::
 #
 # (sec-sg-diffusion)=
-# ### Epilogue: diffusion is a deep VAE
+# ## Part 5. *Optional epilogue:* diffusion is a deep VAE
 #
-# This part of the book began with one latent variable and ends with a thousand. Take a hierarchy $x_0 \to x_1 \to \dots \to x_T$ of latents, all as large as the data $x_0$, and *fix the encoder*: each step fades its input a little and adds noise,
+# This part of the book began with one latent variable and ends with a thousand, for data of one dimension and with the best decoder in closed form; no network is trained. Take a hierarchy $x_0 \to x_1 \to \dots \to x_T$ of latents, all as large as the data $x_0$, and *fix the encoder*: each step shrinks its input a little and adds noise,
 #
 # $$ q(x_t \mid x_{t-1}) = \mathcal{N}(\alpha_t x_{t-1},\, (1 - \alpha_t^2) I) , \qquad q(x_t \mid x_0) = \mathcal{N}(a_t x_0,\, s_t^2 I) , $$ (eq-sg-forward)
 #
@@ -1312,7 +1522,7 @@ for beta, found in by_beta.items():
 # Given $x_0$ the encoder is a Markov chain, so for $t \ge 2$ Bayes' rule gives $q(x_t \mid x_{t-1}) = q(x_t \mid x_{t-1}, x_0) = q(x_{t-1} \mid x_t, x_0)\, q(x_t \mid x_0) / q(x_{t-1} \mid x_0)$. In the product over $t = 2, \dots, T$ the last fractions telescope to $q(x_T \mid x_0) / q(x_1 \mid x_0)$, and $q(x_1 \mid x_0)$ is the factor of $t = 1$. Hence $q(x_1, \dots, x_T \mid x_0) = q(x_T \mid x_0) \prod_{t \ge 2} q(x_{t-1} \mid x_t, x_0)$. Insert this into $\mathbb{E}_q[\log p(x_0, \dots, x_T) - \log q(x_1, \dots, x_T \mid x_0)]$ and collect the factors with the same arguments.
 # :::
 #
-# The terms are those of a VAE: a reconstruction, a KL at the top, and one KL for each layer between, where $q(x_{t-1} \mid x_t, x_0)$ is a Gaussian in closed form. Training picks one $t$ at a time. For a check we need no network. Let $x_0$ be one number from two narrow humps; then $p(x_0 \mid x_t)$ is a mixture of two Gaussians with known mean and variance, and so is the best Gaussian $p_\theta(x_{t-1} \mid x_t)$. The library holds the same thing as a `Flow` of stochastic layers: with $T = 3$, draws of its log-weight must average to the three terms.
+# The terms are those of a VAE: a reconstruction, a KL at the top, and one KL for each layer between, where $q(x_{t-1} \mid x_t, x_0)$ is a Gaussian in closed form. In practice $p_\theta$ is a network that is told $t$ and predicts the noise in $x_t$; $T - 1$ times the term of one $t$ picked at random is an unbiased estimate of the sum, so that a training step needs one layer only {cite:p}`ho2020`. For a check we need no network. Let $x_0$ be one number from two narrow humps; then $q(x_0 \mid x_t)$ is a mixture of two Gaussians with known mean and variance, which give the best Gaussian $p_\theta(x_{t-1} \mid x_t)$ in closed form. In the library the same model is a `Flow` of stochastic layers. With $T = 3$, draws of its log-weight must average to the three terms.
 
 # %%
 hump, width_0 = 1.0, 0.25  # x_0 is N(-1, 0.25^2) or N(1, 0.25^2)
@@ -1339,13 +1549,12 @@ def of_x0(x_t, a):
     return each.logsumexp(1) - math.log(2), mean, within + spread
 
 
-def bridge(a, b):
-    """q(x_s | x_t, x_0) = N(u x_t + c x_0, v), s before t, of a_s = a and a_t = b."""
-    alpha = b / a
+def bridge(before, now):
+    """q(x_{t-1} | x_t, x_0) = N(g x_t + c x_0, v), from a_{t-1} and a_t."""
+    alpha = now / before
     noise = 1 - alpha**2
-    u, c = alpha * (1 - a**2) / (1 - b**2), a * noise / (1 - b**2)
-    return u, c, noise * (1 - a**2) / (1 - b**2)
-
+    g, c = alpha * (1 - before**2) / (1 - now**2), before * noise / (1 - now**2)
+    return g, c, noise * (1 - before**2) / (1 - now**2)
 
 # %%
 def diffusion_terms(T):
@@ -1369,46 +1578,69 @@ log_data, _, _ = of_x0(x_grid, torch.tensor(1.0).double())
 data_entropy = -(log_data.exp() * log_data * dx).sum().item()
 gaps = {}
 print(f"E log p_d(x) = {-data_entropy:.4f}, the largest possible bound (nats)")
+print("   T  reconstruction  top KL  other KLs    bound      gap  other KLs - log T")
 for T in (1, 2, 3, 5, 10, 30, 100, 300, 1000):
     inner, top, middle = diffusion_terms(T)
     gaps[T] = -data_entropy - (inner - top - middle)
     if T in (1, 3, 10, 100, 1000):
-        print(f"T = {T:4}: reconstruction {inner:7.3f} - top {top:.4f}", end=" ")
-        print(f"- rest {middle:6.3f} = {inner - top - middle:.4f}")
+        print(f"{T:4} {inner:15.3f} {top:7.4f} {middle:10.3f}", end=" ")
+        print(f"{inner - top - middle:8.4f} {gaps[T]:8.5f}", end=" ")
+        print(f"{middle - math.log(T):12.3f}")
 assert all(gap > 0 for gap in gaps.values()) and gaps[1000] < 0.01
+assert abs(gaps[100] / gaps[1000] - 100) < 20  # the gap falls about like 1 / T^2
 
 # %% tags=["check:thm-sg-diffusion"]
-T, fade, many_x = 3, fading(3), 200_000
-seed_everything(0)
-side_of = torch.randint(2, (many_x,)).double() * 2 - 1
-chain = [hump * side_of + width_0 * torch.randn(many_x).double()]
-log_w = torch.zeros(many_x).double()
-for t in range(1, T + 1):  # up: draw x_t and divide by q(x_t | x_{t-1})
+class Computed(nn.Module):
+    """A network without weights: mean and log of the scale by a formula."""
+
+    def __init__(self, formula):
+        super().__init__()
+        self.formula = formula
+
+    def forward(self, x):
+        mean, log_scale = self.formula(x[:, 0])
+        return torch.stack([mean, log_scale.expand_as(mean)], 1)  # [B, 2]
+
+
+def stochastic_layer(t, fade):
+    """q(x_t | x_{t-1}) upwards and the best Gaussian of x_{t-1} given x_t downwards."""
     alpha = fade[t] / fade[t - 1]
-    q = Normal(alpha * chain[-1], (1 - alpha**2).sqrt())
-    chain.append(q.sample())
-    log_w -= q.log_prob(chain[-1])
-log_w += Normal(0.0, 1.0).log_prob(chain[-1])
-for t in range(T, 0, -1):  # down: the decoder's Gaussians, from the same moments
-    _, mean, left = of_x0(chain[t], fade[t])
-    u, c, v = bridge(fade[t - 1], fade[t]) if t > 1 else (0.0, 1.0, 0.0)
-    p = Normal(u * chain[t] + c * mean, (v + c**2 * left).sqrt())
-    log_w += p.log_prob(chain[t - 1])
-error = (log_w.std() / many_x**0.5).item()
+    g, c, v = bridge(fade[t - 1], fade[t]) if t > 1 else (0.0, 1.0, 0.0)
+
+    def down(x_t):
+        _, mean, left = of_x0(x_t, fade[t])
+        return g * x_t + c * mean, 0.5 * (v + c**2 * left).log()
+
+    up = Computed(lambda x: (alpha * x, 0.5 * (1 - alpha**2).log()))
+    both = (ConditionalNormal((1,), network) for network in (up, Computed(down)))
+    return StochasticPair(*both)
+
+
+layers = [stochastic_layer(t, fading(3)) for t in (1, 2, 3)]
+three_layers = Flow(layers, StandardNormal((1,)).double())
+many_x = 200_000
+seed_everything(0)
+side_of = torch.randint(2, (many_x, 1)).double() * 2 - 1
+x_0 = hump * side_of + width_0 * torch.randn(many_x, 1).double()
+with torch.no_grad():
+    log_w = three_layers.log_weights(x_0, k=1)[0]
 inner, top, middle = diffusion_terms(3)
-print(f"bound by draws {log_w.mean():.3f} +- {error:.3f}", end=", ")
+print(f"bound by draws {log_w.mean():.3f} +- {error_of(log_w):.3f}", end=", ")
 print(f"by the three terms {inner - top - middle:.3f} nats")
-assert abs(log_w.mean() - (inner - top - middle)) < 4 * error and middle > 0.1
+assert abs(log_w.mean() - (inner - top - middle)) < 4 * error_of(log_w)
+assert min(middle, data_entropy) > 0.1
 
 # %% mystnb={"figure": {"caption": "A diffusion model of one number with two humps. *Left:* what the best decoder of Gaussian steps loses against $\\log p_{\\mathrm{d}}$, against the number of layers. *Right:* for $T = 100$, the nats that layer $t$ still says about $x_0$: the mutual information $I(x_0; x_t)$.", "name": "fig-sg-diffusion"}, "image": {"alt": "Left, a falling line on logarithmic axes from 0.7 nats at one layer to a hundred-thousandth at a thousand. Right, a curve that falls from 3.5 nats to zero as t goes from 1 to 100, steeply at first."}} tags=["hide-input"]
 layer_told = []
-for a in fading(100)[1:]:
-    log_q, _, _ = of_x0(x_grid, a)
+for faded in fading(100)[1:]:
+    log_q, _, _ = of_x0(x_grid, faded)
     whole_entropy = -(log_q.exp() * log_q * dx).sum()
-    noise_entropy = 0.5 * torch.log(2 * math.pi * math.e * (1 - a**2))
+    noise_entropy = 0.5 * torch.log(2 * math.pi * math.e * (1 - faded**2))
     layer_told.append((whole_entropy - noise_entropy).item())
-print(f"layer 1 says {layer_told[0]:.1f} nats, layer 50 {layer_told[49]:.2f}", end=", ")
-print(f"layer 100 says {layer_told[99]:.3f}")
+print(f"T = 100: layer 1 says {layer_told[0]:.1f} nats, layer 50 {layer_told[49]:.2f}")
+top = diffusion_terms(100)[1]
+print(f"layer 100 says {layer_told[99]:.8f}, the top KL is {top:.8f}")
+assert 0 < layer_told[99] < top  # as the cut demands
 fig, axes = plt.subplots(1, 2, figsize=(6.8, 2.8))
 axes[0].loglog(list(gaps), list(gaps.values()), "o-", color=blue)
 axes[0].set(xlabel="layers $T$", ylabel="gap (nats)")
@@ -1418,28 +1650,24 @@ axes[1].set(ylim=(0, None))
 plt.show()
 
 # %% [markdown]
-# Read {numref}`fig-sg-diffusion` with the vocabulary of this chapter. *The prior fits by construction.* The encoder is fixed such that $q(x_T)$ is nearly $\mathcal{N}(0, I)$: the top KL is 0.0005 nats, nothing is left of a marginal KL, and the holes of {numref}`fig-sg-holes` are gone. *The top is collapsed by design,* $I(x_0; x_T)$ is 0.001 nats, and that is no fault: the layers below say step by step what the ones above leave open, down to the first, which says almost everything. *Gaussian steps are enough if they are small.* With one layer the best Gaussian decoder ends 0.72 nats short of the truth, because $p(x_0 \mid x_1)$ has two humps; with 10 layers 0.05, with 1,000 less than 0.001. What a VAE gains by a better encoder, a diffusion model gains by depth. It pays for that in sampling: a thousand steps in place of one.
+# Read {numref}`fig-sg-diffusion` with the vocabulary of this chapter. *The top prior fits by construction.* The encoder is fixed such that $q(x_T)$ is nearly $\mathcal{N}(0, I)$: the top KL is 0.00052 nats, and next to nothing of it is marginal KL. (With $z = (x_1, \dots, x_T)$ the *whole* prior is the chain down to $x_1$. That part is learned, and for small $T$ it does not fit.) *The top is collapsed by design,* $I(x_0; x_T)$ is 0.00052 nats, and that is no fault: the layers below say step by step what the ones above leave open, down to the first. *Gaussian steps are enough if they are small.* With one layer the best Gaussian decoder ends 0.72 nats short of the truth, because $q(x_0 \mid x_1)$ has two humps; with 10 layers 0.05, with 1,000 about $10^{-5}$. What a VAE gains by a better encoder, a diffusion model gains by depth. It pays for that in sampling: a thousand steps in place of one.
 #
-# ### Exercises of Part 4
-#
-# :::{exercise} ★★ A prior that fits, a decoder that does not
-# :label: ex-sg-suspects
-# For each of these three models say which term of {eq}`eq-sg-goal` is large and what its samples look like: (a) an autoencoder with tiny $\sigma_\phi$ and the prior $\mathcal{N}(0, I)$; (b) a VAE with $\beta = 30$ and a factorised decoder; (c) a VAE with the decoder that sees everything.
-# :::
-#
-# :::{solution} ex-sg-suspects
-# :class: dropdown
-# (a) The marginal KL: codes are specks, the prior hits none of them, and samples are no digits, though sharp where a speck is hit. (b) The reconstruction: rate and marginal KL are small, so the prior fits, and samples are blurred averages, since many images share a code. (c) None but the reconstruction, which is the model's whole NLL; samples are as good as those of the pixel model, and the code says nothing about them.
-# :::
+# ### Exercise of Part 5
 #
 # :::{exercise} ★★★ The best reverse step
 # :label: ex-sg-reverse
-# Show that among Gaussians $p_\theta(x_{t-1} \mid x_t)$ the one with the mean and variance of $q(x_{t-1} \mid x_t)$ is best, and that its term of {eq}`eq-sg-diffusion` is $\frac12 \mathbb{E} \log(1 + c_t^2 \operatorname{Var}(x_0 \mid x_t) / v_t)$ in one dimension, where $q(x_{t-1} \mid x_t, x_0) = \mathcal{N}(u_t x_t + c_t x_0, v_t)$. Why does the sum shrink as $T$ grows?
+# Show that among Gaussians $p_\theta(x_{t-1} \mid x_t)$ the one with the mean and variance of $q(x_{t-1} \mid x_t)$ is best, and that its term of {eq}`eq-sg-diffusion` is $\frac12 \mathbb{E} \log(1 + c_t^2 \operatorname{Var}(x_0 \mid x_t) / v_t)$ in one dimension, where $q(x_{t-1} \mid x_t, x_0) = \mathcal{N}(g_t x_t + c_t x_0, v_t)$. In the table the sum of these terms grows like $\log T$. Why, although the gap shrinks?
 # :::
 #
 # :::{solution} ex-sg-reverse
 # :class: dropdown
-# For fixed $x_t$ average the KL of Gaussians ({prf:ref}`thm-vae-kl`) over $x_0$ given $x_t$. With $p_\theta = \mathcal{N}(m, w)$ it is $\frac12 \big( (v_t + \mathbb{E}(u_t x_t + c_t x_0 - m)^2) / w - 1 + \log (w / v_t) \big)$. The best $m$ is $u_t x_t + c_t \mathbb{E}[x_0 \mid x_t]$, which leaves $v_t + c_t^2 \operatorname{Var}(x_0 \mid x_t)$ in the numerator; the best $w$ is that numerator, and the term becomes $\frac12 \log (w / v_t)$. With $T$ steps $c_t$ is of order $1/T$ and $v_t$ too, so that $c_t^2 / v_t$ is of order $1 / T$: each term is about $\frac12 c_t^2 \operatorname{Var} / v_t$ and their *sum* does not vanish. It tends to what the chain must say about $x_0$ beyond the first layers, and is paid back by a better reconstruction; the *gap* is what shrinks.
+# For fixed $x_t$ average the KL of Gaussians ({prf:ref}`thm-vae-kl`) over $x_0$ given $x_t$. With $p_\theta = \mathcal{N}(m, w)$ it is $\frac12 \big( (v_t + \mathbb{E}(g_t x_t + c_t x_0 - m)^2) / w - 1 + \log (w / v_t) \big)$. The best $m$ is $g_t x_t + c_t \mathbb{E}[x_0 \mid x_t]$, which leaves $v_t + c_t^2 \operatorname{Var}(x_0 \mid x_t)$ in the numerator; the best $w$ is that numerator, and the term becomes $\frac12 \log (w / v_t)$.
+#
+# Let $\delta = 0.49\,\pi / T$, so $a_t = \cos(\delta t)$. In the first layers $s_t^2 \approx \delta^2 t^2$ is small, $\operatorname{Var}(x_0 \mid x_t) \approx s_t^2$ and $1 - \alpha_t^2 \approx \delta^2 (2t - 1)$. Then $c_t \approx (2t - 1) / t^2$ and $v_t \approx \delta^2 (2t - 1)(t - 1)^2 / t^2$, so that
+#
+# $$ \frac{c_t^2 \operatorname{Var}(x_0 \mid x_t)}{v_t} \approx \frac{2t - 1}{(t - 1)^2} , \qquad \text{and the term is about}\quad \frac12 \log \frac{t^2}{(t - 1)^2} = \log \frac{t}{t - 1} , $$
+#
+# whatever $T$ is: 0.69, 0.41, 0.29 for $t = 2, 3, 4$. The first $m$ layers together give $\log m$. Take for $m$ a small fixed share of $T$: this is $\log T$ and a constant, and the other layers add a constant too, since at a fixed share $t / T$ each term is of order $1/T$. With more layers the first one has less noise, $x_1$ says $\log T$ more about $x_0$, and the reconstruction gains just as much. What shrinks is the *gap*, the mean KL of the true $q(x_{t-1} \mid x_t)$ to a Gaussian: small steps are nearly Gaussian, and it falls about like $1 / T^2$.
 # :::
 #
 # (sec-sg-summary)=
@@ -1456,10 +1684,10 @@ plt.show()
 #   - mean KL = mutual information + marginal KL
 #   - `decompose`
 # * - {prf:ref}`thm-sg-log-n`
-#   - the codes of $N$ images say at most $\log N$ nats about them
+#   - the codes of $N$ images say at most $\log N$ nats about them; near $\log N$ only the rate is the model's
 #   - `decompose`
 # * - {prf:ref}`thm-sg-parts`
-#   - a batch as a data set of its own says too little, the stratified estimate too much
+#   - a batch as a data set of its own says too little, on average
 #   - `decompose(..., data_size=N)`
 # * - {prf:ref}`thm-sg-prior`
 #   - the best prior for a fixed encoder is the aggregated posterior, on the training set
@@ -1468,22 +1696,22 @@ plt.show()
 #   - the largest bound is $-H$, with codes that say anything from nothing to everything
 #   - `PixelVAE`
 # * - {numref}`sec-sg-cures`
-#   - free bits keep a rate; annealing frees it for a while
+#   - free bits keep a rate; annealing lets it rise early
 #   - `free_bits`, `Scheduled`, `warmup`, `cyclical`
 # * - {numref}`sec-sg-two-joints`
 #   - two mutual informations, under the encoder and under the model
 #   - `mutual_information_bound`
 # * - {prf:ref}`thm-sg-diffusion`
 #   - a diffusion model is a deep VAE with a fixed encoder
-#   -
+#   - `Flow`, `StochasticPair`
 # :::
 #
-# **In one paragraph.** The ELBO is a reconstruction, minus what the codes say, minus what the prior misses. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. The code is empty when the decoder can do without it, which the bound permits and does not ask for; free bits and annealing choose among nearly equal bounds one whose code is used. And samples are blurred mostly because the decoder factorises over pixels; what the prior spoils is which pictures come out.
+# **In one paragraph.** The ELBO is minus a distortion, minus what the codes say, minus what the prior misses, and on a sample the last two can be read apart only where the codes say much less than $\log N$. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. XXPARA Most of the blur of samples is in reconstructions already; what the prior spoils is above all which pictures come out.
 #
 # ## Further reading
 #
 # - {cite:t}`hoffman2016` cut the ELBO; {cite:t}`makhzani2016` named the aggregated posterior and fitted it adversarially; {cite:t}`chen2018tcvae` cut the marginal KL further, into a total correlation and one KL for each latent.
-# - {cite:t}`tomczak2018` on the VampPrior; {cite:t}`rosca2018` on how badly the marginals of VAEs fit.
+# - {cite:t}`tomczak2018` on the VampPrior, {cite:t}`norouzi2020` on the aggregated posterior as a prior that generalises; {cite:t}`rosca2018` on how badly the marginals of VAEs fit.
 # - {cite:t}`bowman2016` met posterior collapse and annealed it; {cite:t}`chen2017` explain by bits-back coding when codes are used; {cite:t}`gulrajani2017` put a PixelCNN into a VAE; {cite:t}`he2019` blame an encoder that lags behind; {cite:t}`lucas2019` study collapse where everything is linear.
 # - {cite:t}`alemi2018` on the plane of rate and distortion.
 # - {cite:t}`ho2020` and {cite:t}`kingma2021` on diffusion, the latter in the language of this chapter.
