@@ -57,6 +57,14 @@ CURES = ("no code", "annealing", "cycles", "free bits", "pixels first")
 SETTINGS |= {f"reach 13, {cure}": Setting(*DECODERS[13], cure) for cure in CURES}
 SETTINGS |= {f"reach {reach}, seed 1": Setting(*DECODERS[reach], seed=1) for reach in (0, 13)}
 SETTINGS["reach 13, longer"] = Setting(*DECODERS[13], times=2.0)
+NOTES = {
+    "no code": "z = 0 for every image",
+    "annealing": "beta rises over the first half",
+    "cycles": "four, in each of which beta rises over the first half",
+    "free bits": f"{FLOOR} nats for each of {LATENTS} units",
+    "pixels first": f"{STEPS} steps without a code before",
+}
+"""What each way of training does, in the words of the record."""
 KEPT = {"reach 0": "collapse_factorised", "reach 13, free bits": "collapse_free_bits"}
 
 
@@ -187,10 +195,9 @@ def save(runs: dict[str, Any]) -> None:
         training_minutes=round(sum(found["processor_minutes"] for found in runs.values()), 1),
         clock="processor time",
         data="MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use",
-        protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged. Annealing: beta "
-        f"rises over the first half; cycles: four, each rising for its first half; free bits: {FLOOR} nats for each of "
-        f"{LATENTS} units; pixels first: {STEPS} steps without a code before; longer: "
-        f"{2 * STEPS} steps",
+        protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged"
+        + "".join(f"; {cure}: {note}" for cure, note in NOTES.items() if cure in {run["cure"] for run in runs.values()})
+        + f"; longer: {2 * STEPS} steps" * ("reach 13, longer" in runs),
         evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
         f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",
         runs={name: runs[name] for name in SETTINGS if name in runs},
