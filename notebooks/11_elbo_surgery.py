@@ -462,6 +462,7 @@ plt.show()
 # Complete the function, which implements {eq}`eq-sg-stratified` for a batch with one code per image. Then answer: why is its mutual information never above $\log N$?
 # :::
 
+
 # %%
 def stratified_log_q(log_pairs, data_size):
     """log q-hat(z_i); log_pairs[i, j] = log q(z_i | x_j), [M, M]; result [M]."""
@@ -579,6 +580,7 @@ for beta, found in by_beta.items():
 #
 # How much of the 15 nats that the cut of the 50-latent VAE calls marginal KL can a *smooth* prior recover? Try the smoothest ones: a Gaussian with full covariance, fitted to the codes of 10,000 training images, and ten of them, one for each class of digit.
 
+
 # %% tolerance={"rtol": 0.05, "atol": 0.1}
 def gaussians(z, groups):
     """A full-covariance Gaussian for each group of codes, weighted by its share."""
@@ -627,6 +629,7 @@ for where, x in (("training", bits[:2000]), ("test", test_bits[:2000])):
 # ### One encoder, four fitted priors
 #
 # First with encoder and decoder frozen, so that nothing moves but the prior: the VAE with 2 latents, priors fitted to the codes of 10,000 training images by maximum likelihood, a fresh draw of each code at every use, 800 steps of 500 codes each. By {prf:ref}`thm-sg-prior` this *is* maximising the ELBO, and the largest possible gain on the training images is their marginal KL. $\mathcal{N}(0, I)$ needs no fit.
+
 
 # %%
 def build_priors():
@@ -932,10 +935,12 @@ for name in ("mnist", "fashion-mnist"):
 # Mix the aggregated posterior of training images with the standard normal, $p_\nu(z) = (1 - \nu)\, q(z) + \nu\, \mathcal{N}(z; 0, I)$. Fill the gap, for the VAE with 50 latents. Before you run it: how many nats can $\nu = \frac12$ lose against the better of its two parts?
 # :::
 
+
 # %%
 def log_mixed_prior(log_codes, log_normal_part, nu):
     """log p_nu at codes where both parts are known; [B] and [B]."""
     return ...  # your code
+
 
 # %%
 with torch.no_grad():
@@ -1036,6 +1041,7 @@ def table_terms():
     told = (joint * (log_q - joint.sum(1, keepdim=True).log())).sum((1, 2))
     return distortion, rate, told
 
+
 # %% tags=["check:thm-sg-optimum"]
 start_told = table_terms()[2].detach()
 adam = torch.optim.Adam(parameters, lr=0.03)
@@ -1065,6 +1071,7 @@ assert (told < start_told + 0.02).all()  # none gains information on the way
 # ### *Optional:* two latents for a chain of bits
 #
 # A case where $H$ is known shows the theorem on a VAE with networks. A row of 16 bits starts with a fair coin, and each further bit repeats the one before it with probability 0.9: $H = \log 2 + 15\,(-0.9 \log 0.9 - 0.1 \log 0.1) = 5.57$ nats. The encoder is a small MLP with two latents. One decoder factorises over the bits; the other also sees the bit before, which is all that there is to know. One run starts from a decoder that is set to $p_{\mathrm{d}}$, and two try remedies that {numref}`sec-sg-cures` explains.
+
 
 # %%
 def draw_chains(n):
@@ -1331,11 +1338,13 @@ assert ((best_distortion + best_rate - entropy_x).abs() < 1e-9).all()
 #
 # **Predict, then run.** Of the blur that samples from $p(z)$ have above the data's own, how much is left in samples from $q(z)$? For 2 latents, for 50?
 
+
 # %%
 @torch.no_grad()
 def judged(pi):
     """Variance left in each picture, and the share of which the classifier is sure."""
     return (pi * (1 - pi)).sum((1, 2, 3)).double(), is_sure(pi).mean().item()
+
 
 # %% tolerance={"rtol": 0.05, "atol": 0.1}
 error_of = lambda values: (values.std() / len(values) ** 0.5).item()
@@ -1392,6 +1401,7 @@ plt.show()
 # :::
 #
 # That a decoder in which pixels depend on each other draws sharper pictures these four models cannot show: all of them factorise. For that compare binary draws, since a pixel model has no mean. Count how many neighbouring pixels differ, which is the length of all edges; speckle makes it long, and so does more ink, so divide by the number of white pixels. The next cell does this for the factorised decoder of Part 3 and for the one that sees everything, trained with free bits, on 14x14 digits. A classifier trained on 14x14 digits says how often a reconstruction is still taken for the digit that it came from.
+
 
 # %% tolerance={"rtol": 0.03, "atol": 0.03}
 @torch.no_grad()
@@ -1558,6 +1568,7 @@ def bridge(before, now):
     g, c = alpha * (1 - before**2) / (1 - now**2), before * noise / (1 - now**2)
     return g, c, noise * (1 - before**2) / (1 - now**2)
 
+
 # %%
 def diffusion_terms(T):
     """Reconstruction, top KL and the sum of the other KLs with the best decoder."""
@@ -1590,6 +1601,7 @@ for T in (1, 2, 3, 5, 10, 30, 100, 300, 1000):
         print(f"{middle - math.log(T):12.3f}")
 assert all(gap > 0 for gap in gaps.values()) and gaps[1000] < 0.01
 assert abs(gaps[100] / gaps[1000] - 100) < 20  # the gap falls about like 1 / T^2
+
 
 # %% tags=["check:thm-sg-diffusion"]
 class Computed(nn.Module):
