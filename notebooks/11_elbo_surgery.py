@@ -1240,15 +1240,17 @@ with torch.no_grad():
     log_odds = log_odds.reshape(small_bits.shape)
     log_p_x = (small_bits * log_odds - F.softplus(log_odds)).sum((1, 2, 3))
     of_units = 0.5 * (mu**2 + sigma**2 - 1 - 2 * sigma.log()).mean(0)  # [8]
-    mine = log_p_x - of_units.clamp(min=0.5).sum()
+    floor = 0.55  # some latents lie below it and some above
+    mine = log_p_x - of_units.clamp(min=floor).sum()
     seed_everything(0)
-    theirs = free_bits(knowing, small_bits, floor=0.5)
+    theirs = free_bits(knowing, small_bits, floor=floor)
 print("KL of the eight latents:", ", ".join(f"{kl:.2f}" for kl in of_units.sort()[0]))
 print(f"they sum to {of_units.sum():.2f}; charged", end=" ")
-print(f"{of_units.clamp(min=0.5).sum():.2f}, with a floor of 0.5 for each")
+print(f"{of_units.clamp(min=floor).sum():.2f}, with a floor of {floor} for each")
 print(f"L^lambda by hand {mine.mean():.2f}, lvmlib {theirs.mean():.2f} nats")
 assert torch.allclose(mine, theirs, atol=1e-2)
-assert of_units.min() < 0.5 < of_units.max() - 0.02  # both sides of the floor
+assert of_units.min() < floor < of_units.max()
+assert of_units.clamp(min=floor).sum() - of_units.sum() > 0.05  # the floor matters
 
 # %% mystnb={"figure": {"caption": "The rate on 500 test images while training, for the decoder that sees everything: plain, with the KL weight annealed over the first half, and with free bits, $\\lambda = 0.5$ nats for each of 8 latents (dotted: $8\\lambda$). Same networks, batches and steps; the vertical axis is linear up to 1 and logarithmic beyond.", "name": "fig-sg-cures"}, "image": {"alt": "Three curves of the rate against the step, and a dotted line at four nats. The plain run rises slowly. The annealed run shoots up at once, falls back, rises and falls as the weight grows. The run with free bits rises to the dotted line and stays just above it."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3.1))
@@ -1441,7 +1443,7 @@ image_grid(rows, columns=16, row_labels=names)
 plt.show()
 
 # %% [markdown]
-# XXSHARP
+# Per unit of ink the factorised decoder draws more edge than the data have, 2.27 in reconstructions and 2.21 in samples against 2.16. The pixel model draws less, 2.11 and 2.09 (errors 0.01; one seed, both not converged): its pictures are smoother and bolder than the data. The speckle goes without a better prior, by a decoder that draws *one* of the pictures that share a code in place of their mean. The last column tells the price. The small classifier reads the right digit in 85% of the data, in 65% of the factorised decoder's reconstructions and in 48% of the pixel model's, whose code says little more than four nats and leaves the rest to the decoder. Chapter 12 takes this up.
 #
 # (sec-sg-plane)=
 # ### Rate, distortion, information
@@ -1720,7 +1722,7 @@ plt.show()
 #   - `Flow`, `StochasticPair`
 # :::
 #
-# **In one paragraph.** The ELBO is minus a distortion, minus what the codes say, minus what the prior misses, and on a sample the last two can be read apart only where the codes say much less than $\log N$. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. XXPARA Most of the blur of samples is in reconstructions already; what the prior spoils is above all which pictures come out.
+# **In one paragraph.** The ELBO is minus a distortion, minus what the codes say, minus what the prior misses, and on a sample the last two can be read apart only where the codes say much less than $\log N$. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. The code is empty where the decoder can do without it, which the bound permits and does not ask for; free bits, and here annealing, choose among nearly equal bounds one whose code says more. Most of the blur of samples is in reconstructions already; what the prior spoils is above all which pictures come out.
 #
 # ## Further reading
 #
