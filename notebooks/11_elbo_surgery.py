@@ -572,6 +572,7 @@ for beta, found in by_beta.items():
     print(f"    beta {beta:4g}: {found['test_rate']:6.2f}", end=" and ")
     print(f"{found['test_rate_of_the_aggregate']:6.2f} nats")
 
+
 # %% [markdown]
 # :::{admonition} Watch out: the best prior is best *on the training set*
 # :class: pitfall
@@ -614,6 +615,7 @@ for where, x in (("training", bits[:2000]), ("test", test_bits[:2000])):
         saved = prior.log_prob(z) - log_normal_prior
         error = saved.std() / len(x) ** 0.5
         print(f"{where:>8}, {name:>13}: {saved.mean():5.2f} +- {error:.2f}")
+
 
 # %% [markdown]
 # One Gaussian recovers nothing on test images, ten recover 1.1 nats, out of fifteen. How much of the rest any prior could save on new images the cut does not say. What is wanted is a prior that is *like* $q(z)$ and smoother: a density model, fitted to codes. Anything from Parts I and II of this book will do.
@@ -916,6 +918,7 @@ for name in ("mnist", "fashion-mnist"):  # those whose record is there
         print(f"{run['test_rate']:8.2f} {run['active_units']:7}", end=" ")
         print(f"{run['parameters']:10,}")
 
+
 # %% [markdown]
 # On the short schedule all four richer priors beat $\mathcal{N}(0, I)$ on MNIST, by 2.3 to 4.6 nats: the autoregressive prior is ahead with 96.8, then come the VampPrior (97.4), the flow (97.8) and a mixture of 500 free Gaussians (99.1). The differences are far larger than their errors, but this is one seed, one length of training, and sizes and learning rates that nobody tuned. The mixture is the control for the VampPrior: of its 4.0 nats a richer prior of the same number of components gains 2.3 without any tie to the encoder. The rate on test images tells none of this, $\mathcal{N}(0, I)$ and the autoregressive prior pay the same 17.5 nats. The active units do say something here: 20 of the 40 latents with $\mathcal{N}(0, I)$, 38 to 40 with every other prior. Runs so short say how fast a model learns as much as how good it is in the end; at the published length the VampPrior gains 2.0 nats on MNIST and 1.4 on Fashion-MNIST.
 #
@@ -1061,6 +1064,7 @@ print(f"at the end, of all thirty: {told.min():.2f} to {told.max():.2f}")
 assert (bound < -entropy_x + 1e-9).all() and (bound > -entropy_x - 1e-5).all()
 assert told.min() < 0.05 and told.max() > 0.5 * entropy_x
 assert (told < start_told + 0.02).all()  # none gains information on the way
+
 
 # %% [markdown]
 # :::{admonition} Watch out: "a perfect decoder ignores its codes"
@@ -1331,6 +1335,7 @@ for i in (0, 29):
     print(f"= {best_distortion[i] + best_rate[i]:.4f}, H = {entropy_x:.4f} nats")
 assert ((best_distortion + best_rate - entropy_x).abs() < 1e-9).all()
 
+
 # %% [markdown]
 # (sec-sg-judge)=
 # ## Part 4. Judge: blur and information
@@ -1397,6 +1402,7 @@ titles = ["", "", "reconstructions", *[""] * 5, "from $q(z)$", *blank]
 titles += ["from $p(z)$", "", "", ""]
 image_grid(rows.flatten(0, 1), columns=18, column_labels=titles)
 plt.show()
+
 
 # %% [markdown]
 # Most of the blur of samples is in the reconstructions already. For the VAE with 50 latents these leave a variance of 20.9 in the pixels, samples of $q(z)$ 21.0, samples of $p(z)$ 23.2, and the grey levels 14.4. Of what samples of the prior have in excess of the data, three quarters remain without the prior; in the four models it is 96, 75, 71 and 95%. What varies the blur of reconstructions most is how much the code says: 42.8 with 2 latents and 20.9 with 50, for the same kind of decoder. It is what the code does *not* say that a factorised decoder must average over.
