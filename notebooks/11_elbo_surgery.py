@@ -314,7 +314,7 @@ for name, model in {"2 latents": flat, "50 latents": deep}.items():
 
 # %% [markdown]
 # (sec-sg-parts)=
-# ### Can it be done on a batch?
+# ### *Optional:* can it be done on a batch?
 #
 # All $N^2$ pairs are expensive, so the terms are usually estimated on a batch of $M$ images. One way treats the batch as a data set of its own. The theorem above, applied twice, says what that does.
 #

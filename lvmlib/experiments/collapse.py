@@ -37,6 +37,7 @@ from lvmlib.training import Loss, cosine, fit
 SHAPE, LATENTS, STEPS, BATCH, RATE, FLOOR = (1, 14, 14), 8, 1500, 100, 3e-3, 0.5
 TRAIN, TEST, DRAWS = 6000, 500, 100  # images of the surgery and of the test, draws for the likelihood
 OUT = SHIPPED / "collapse.json"
+DATA = "MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use"
 
 
 class Setting(NamedTuple):
@@ -184,8 +185,15 @@ def run(name: str, train: Data, test: Data) -> dict[str, Any]:
     found["parameters"] = sum(p.numel() for p in model.pair.decoder.parameters())
     found["processor_minutes"] = round((time.process_time() - start) / 60, 2)
     if name in KEPT:
-        save_checkpoint(model, OUT.with_name(KEPT[name]), dict(provenance(seed=setting.seed), run=name), half=True)
+        facts = dict(run=name, data=DATA, test_protocol=test_protocol(), training_minutes=found["processor_minutes"])
+        save_checkpoint(model, OUT.with_name(KEPT[name]), dict(provenance(seed=setting.seed), **facts), half=True)
     return found
+
+
+def test_protocol() -> str:
+    """How the likelihood of test images was estimated."""
+    images = f"the first {TEST:,} test images, one binary draw of seed 0"
+    return f"{images}, {DRAWS} draws for the likelihood; errors over images"
 
 
 def save(runs: dict[str, Any]) -> None:
@@ -194,12 +202,11 @@ def save(runs: dict[str, Any]) -> None:
         **dict(provenance(seed=0), command="python -m lvmlib.experiments.collapse"),  # makes all, one by one or not
         training_minutes=round(sum(found["processor_minutes"] for found in runs.values()), 1),
         clock="processor time",
-        data="MNIST averaged down to 14x14, 50,000 training images, fresh binarization at each use",
+        data=DATA,
         protocol=f"{STEPS} steps of {BATCH} images, Adam {RATE} with cosine decay; not converged"
         + "".join(f"; {cure}: {note}" for cure, note in NOTES.items() if cure in {run["cure"] for run in runs.values()})
         + f"; longer: {2 * STEPS} steps" * ("reach 13, longer" in runs),
-        evaluation=f"surgery on {TRAIN:,} training images, one draw each; the first {TEST:,} test images, one binary "
-        f"draw of seed 0, {DRAWS} draws for the likelihood; errors over images",
+        evaluation=f"surgery on {TRAIN:,} training images, one draw each; {test_protocol()}",
         runs={name: runs[name] for name in SETTINGS if name in runs},
     )
     OUT.write_text(compact(content), encoding="utf-8")
