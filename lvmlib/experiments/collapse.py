@@ -185,7 +185,8 @@ def run(name: str, train: Data, test: Data) -> dict[str, Any]:
     found["parameters"] = sum(p.numel() for p in model.pair.decoder.parameters())
     found["processor_minutes"] = round((time.process_time() - start) / 60, 2)
     if name in KEPT:
-        facts = dict(run=name, data=DATA, test_protocol=test_protocol(), training_minutes=found["processor_minutes"])
+        facts = dict(run=name, data=DATA, training_minutes=found["processor_minutes"], test_protocol=test_protocol())
+        facts["test_nll_nats"] = found["test_nll_nats"]
         save_checkpoint(model, OUT.with_name(KEPT[name]), dict(provenance(seed=setting.seed), **facts), half=True)
     return found
 
