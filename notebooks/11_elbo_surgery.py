@@ -1694,9 +1694,9 @@ plt.show()
 #
 # Let $\delta = 0.49\,\pi / T$, so $a_t = \cos(\delta t)$. In the first layers $s_t^2 \approx \delta^2 t^2$ is small, $\operatorname{Var}(x_0 \mid x_t) \approx s_t^2$ and $1 - \alpha_t^2 \approx \delta^2 (2t - 1)$. Then $c_t \approx (2t - 1) / t^2$ and $v_t \approx \delta^2 (2t - 1)(t - 1)^2 / t^2$, so that
 #
-# $$ \frac{c_t^2 \operatorname{Var}(x_0 \mid x_t)}{v_t} \approx \frac{2t - 1}{(t - 1)^2} , \qquad \text{and the term is about}\quad \frac12 \log \frac{t^2}{(t - 1)^2} = \log \frac{t}{t - 1} , $$
+# $$ \frac{c_t^2 \operatorname{Var}(x_0 \mid x_t)}{v_t} \approx \frac{2t - 1}{(t - 1)^2} = \frac{t^2}{(t - 1)^2} - 1 . $$
 #
-# whatever $T$ is: 0.69, 0.41, 0.29 for $t = 2, 3, 4$. The first $m$ layers together give $\log m$. Take for $m$ a small fixed share of $T$: this is $\log T$ and a constant, and the other layers add a constant too, since at a fixed share $t / T$ each term is of order $1/T$. With more layers the first one has less noise, $x_1$ says $\log T$ more about $x_0$, and the reconstruction gains just as much. What shrinks is the *gap*, the mean KL of the true $q(x_{t-1} \mid x_t)$ to a Gaussian: small steps are nearly Gaussian, and it falls about like $1 / T^2$.
+# The term is about $\frac12 \log \frac{t^2}{(t - 1)^2} = \log \frac{t}{t - 1}$, whatever $T$ is: 0.69, 0.41, 0.29 for $t = 2, 3, 4$. The first $m$ layers together give $\log m$. Take for $m$ a small fixed share of $T$: this is $\log T$ and a constant, and the other layers add a constant too, since at a fixed share $t / T$ each term is of order $1/T$. With more layers the first one has less noise, $x_1$ says $\log T$ more about $x_0$, and the reconstruction gains just as much. What shrinks is the *gap*, the mean KL of the true $q(x_{t-1} \mid x_t)$ to a Gaussian: small steps are nearly Gaussian, and it falls about like $1 / T^2$.
 # :::
 #
 # (sec-sg-summary)=
