@@ -18,8 +18,8 @@ from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, flow_imag
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-ELSEWHERE = {"vae_faces", "flow_gallery"} | {"collapse_factorised", "collapse_free_bits"}
-"""Tested by the tests of their scripts: test_vae_faces.py, test_flow_gallery.py, test_collapse.py."""
+ELSEWHERE = {"vae_faces", "flow_gallery"} | {"collapse_factorised", "collapse_free_bits", "frozen_vamp"}
+"""Tested by the tests of their scripts: test_vae_faces, test_flow_gallery, test_collapse and test_frozen_vamp."""
 
 
 def digits() -> Data:
