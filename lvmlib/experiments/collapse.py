@@ -102,7 +102,7 @@ def objective(cure: str, steps: int) -> tuple[Loss, Callable[[int], Any] | None]
         return lambda model, x: -without_code(model, x), None
     if cure in ("none", FIRST):
         return lambda model, x: -elbo(model, x), None
-    beta = Scheduled(warmup(steps // 2) if cure == "annealing" else cyclical(steps // 4))
+    beta = Scheduled({"annealing": warmup(steps // 2), "cycles": cyclical(steps // 4)}[cure])
     return lambda model, x: -elbo(model, x, beta=beta.value), beta
 
 

@@ -62,6 +62,9 @@ def test_every_cure_starts_from_the_objective_that_it_names():
 def test_digits_are_means_of_four_pixels_drawn_anew(digits):
     train, test = digits
     assert train.x.shape == (50_000, 1, 14, 14) and len(test) == 10_000
+    x = script.load("mnist")[0].x[:99].float()
+    four = (x[..., ::2, ::2] + x[..., ::2, 1::2] + x[..., 1::2, ::2] + x[..., 1::2, 1::2]) / 4
+    assert (train.x[:99] - four).abs().max() == 0.5
     assert not torch.equal(train.batch(range(9)), train.batch(range(9)))
     assert train.batch(range(9)).unique().tolist() == [0, 1]
 
@@ -98,6 +101,24 @@ def test_pixels_first_goes_on_from_the_model_without_a_code(digits, monkeypatch)
     assert alone["train"]["rate"] == alone["test_rate"] == alone["active_units"] == 0 and alone["curve"] == []
     assert alone["test_elbo"] == -alone["test_nll_nats"]
     assert len(first["curve"]) == 60 and first["test_nll_nats"] < plain["test_nll_nats"] - 1  # it had twice the steps
+
+
+@pytest.mark.parametrize("cure", script.CURES)
+def test_a_run_is_trained_in_one_stretch_or_after_the_pixels_in_two(digits, monkeypatch, cure):
+    stretches = []
+    monkeypatch.setattr(script, "train_model", lambda model, cure, *others: stretches.append(cure) or [])
+    monkeypatch.setattr(script, "measured", lambda *of: {})
+    monkeypatch.setattr(script, "measured_without_code", lambda *of: {})
+    monkeypatch.setitem(script.SETTINGS, "small", script.Setting(5, 1, cure))
+    script.run("small", *(part.subset(slice(0, 9)) for part in digits))
+    after = {
+        "pixels first": "pixels first",
+        "pixels first, annealing": "annealing",
+        "pixels first, free bits": "free bits",
+    }
+    assert stretches == (["no code", after[cure]] if cure in after else [cure])
+    _, beta = script.objective(stretches[-1], 8)
+    assert (beta is None) == (stretches[-1] not in ("annealing", "cycles"))
 
 
 @pytest.mark.parametrize("name", [name for name in script.KEPT if record(script.KEPT[name])])
