@@ -11,9 +11,11 @@ same picture on every processor.
 from __future__ import annotations
 
 import time
+from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from lvmlib.base import seed_everything
 from lvmlib.checkpoints import SHIPPED, load_checkpoint, provenance, save_checkpoint
@@ -50,7 +52,7 @@ def fitted() -> tuple[VampPrior, Tensor]:
     load_checkpoint(vae, "vae_mnist_2d")
     bits = load("mnist", binarize="stochastic")[0].fixed(seed=0).x[:IMAGES]
     with torch.no_grad():
-        q = vae.posterior(bits)
+        q = cast(Distribution, vae.posterior(bits))
     codes = torch.cat([q.mean, q.stddev], 1)
     seed_everything(0)
     prior = VampPrior(vae.pair.encoder.requires_grad_(False), bits[:COMPONENTS]).double()
