@@ -925,7 +925,7 @@ for name in ("mnist", "fashion-mnist"):  # those whose record is there
 
 
 # %% [markdown]
-# On the short schedule all four richer priors beat $\mathcal{N}(0, I)$ on MNIST, by 2.3 to 4.6 nats: the autoregressive prior is ahead with 96.8, then come the VampPrior (97.4), the flow (97.8) and a mixture of 500 free Gaussians (99.1). The differences are far larger than their errors, but this is one seed, one length of training, and sizes and learning rates that nobody tuned. The mixture is the control for the VampPrior: of its 4.0 nats a richer prior of the same number of components gains 2.3 without any tie to the encoder. The rate on test images tells none of this, $\mathcal{N}(0, I)$ and the autoregressive prior pay the same 17.5 nats. The active units do say something here: 20 of the 40 latents with $\mathcal{N}(0, I)$, 38 to 40 with every other prior. Runs so short say how fast a model learns as much as how good it is in the end; at the published length the VampPrior gains 2.0 nats on MNIST and 1.4 on Fashion-MNIST.
+# On the short schedule all four richer priors beat $\mathcal{N}(0, I)$ on MNIST, by 2.3 to 4.6 nats: the autoregressive prior is ahead with 96.8, then come the VampPrior (97.4), the flow (97.8) and a mixture of 500 free Gaussians (99.1). The differences are far larger than their errors, but this is one seed, one length of training, and sizes and learning rates that nobody tuned. The mixture is the control for the VampPrior: of its 4.0 nats a richer prior of the same number of components gains 2.3 without any tie to the encoder. The rate on test images tells none of this: $\mathcal{N}(0, I)$ and the autoregressive prior pay the same 17.5 nats. The active units do say something here: 20 of the 40 latents with $\mathcal{N}(0, I)$, 38 to 40 with every other prior. Runs so short say how fast a model learns as much as how good it is in the end; at the published length the VampPrior gains 2.0 nats on MNIST and 1.4 on Fashion-MNIST.
 #
 # ### Exercises of Part 2
 #
@@ -1078,9 +1078,9 @@ assert (told < start_told + 0.02).all()  # none gains information on the way
 # :::
 #
 # (sec-sg-chain)=
-# ### *Optional:* two latents for a chain of bits
+# ### Collapse and two cures: a chain of bits
 #
-# A case where $H$ is known shows the theorem on a VAE with networks. A row of 16 bits starts with a fair coin, and each further bit repeats the one before it with probability 0.9: $H = \log 2 + 15\,(-0.9 \log 0.9 - 0.1 \log 0.1) = 5.57$ nats. The encoder is a small MLP with two latents. One decoder factorises over the bits; the other also sees the bit before, which is all that there is to know. It is trained plainly and with the two remedies that {numref}`sec-sg-cures` explains, and each of these three from two starts: from scratch, and from a decoder that is set to $p_{\mathrm{d}}$ beforehand.
+# A case where $H$ is known shows the theorem on a VAE with networks. A row of 16 bits starts with a fair coin, and each further bit repeats the one before it with probability 0.9: $H = \log 2 + 15\,(-0.9 \log 0.9 - 0.1 \log 0.1) = 5.57$ nats. The encoder is a small MLP with two latents. One decoder factorises over the bits; the other also sees the bit before, which is all that there is to know. It is trained in three ways: plainly, with *annealing* (the KL term is multiplied by a weight that rises from 0 to 1 over the first half of the steps) and with *free bits* (the first half nat of each latent is not charged; {numref}`sec-sg-cures` has the formula). And it is trained from two starts, from scratch and from a decoder that is set to $p_{\mathrm{d}}$ beforehand.
 
 
 # %%
@@ -1237,14 +1237,14 @@ plt.show()
 # The rate falls, from 7.9 nats for the decoder that sees nothing to 2.8 for the one that sees everything, and the mutual information with it, from 6.8 to 2.7. The likelihood *improves* meanwhile, from 37.1 to 35.6 nats. A better model whose codes say less: the code no longer has to supply what nearby pixels tell. Most of the gain in likelihood is there as soon as the decoder sees 2 rows and columns; the rate goes on falling. (For the factorised decoder $I_N$ is not far below $\log N$, so 6.8 is a number of these 6,000 images.)
 # :::
 #
-# What is left in the code is worth something, and less than it costs. Without a code the same pixel model has an NLL of 36.03; the code gains $0.43 \pm 0.06$ nats of likelihood, at a rate of 2.6 on the same images. Rate is not profit: on the training images the code takes 3.0 nats off the distortion and is charged 2.8 for them.
+# What is left in the code pays for itself, and for little more. On the training images it takes 3.0 nats off the distortion and is charged 2.8 for them. On test images the same pixel model without a code has an NLL of 36.03; the code gains $0.43 \pm 0.06$ nats of likelihood, at a rate of 2.6. Rate is not profit.
 #
-# The rate does not reach 0 in this sweep, nor has it settled: after twice the steps it is 3.1 nats and still rising, with a better likelihood. In 1,500 steps (three passes, not converged) no decoder comes close to $p_{\mathrm{d}}$. A second seed of the decoder that sees everything ends at a rate of 2.4, with the same likelihood within 0.05 nats. Codes that say nothing are to be seen elsewhere in this chapter: at $\beta = 30$, and in the chain of bits when the decoder knew $p_{\mathrm{d}}$ before. The active units tell none of this: six to eight of the eight latents are active in every row with a code, for they count which latents move at all. For *how much* codes say, ask the mutual information.
+# The rate does not reach 0 in this sweep, nor has it settled: after twice the steps it is 3.1 nats and still rising, with a better likelihood. In 1,500 steps (three passes) the decoder has not converged, so nothing here is near the optimum of {prf:ref}`thm-sg-optimum`. A second seed of the decoder that sees everything ends at a rate of 2.4, with the same likelihood within 0.05 nats. Codes that say nothing are found elsewhere in this chapter: at $\beta = 30$, and in the chain of bits when the decoder started as $p_{\mathrm{d}}$. The active units tell none of this: six to eight of the eight latents are active in every row with a code, for they count which latents move at all. For *how much* codes say, ask the mutual information.
 #
 # (sec-sg-cures)=
 # ### Free bits and annealing
 #
-# Two remedies are in common use. **{term}`KL annealing`** multiplies the KL term by a weight that rises from 0 to 1, so that codes are free while the decoder is still poor {cite:p}`bowman2016`; it may be repeated in cycles {cite:p}`fu2019`. **{term}`Free bits`** give every latent $j$ an allowance of $\lambda$ nats for which nothing is charged {cite:p}`kingma2016`. On a batch of $M$ images,
+# The two remedies of the chain of bits are in common use. **{term}`KL annealing`** multiplies the KL term by a weight that rises from 0 to 1, so that codes are free while the decoder is still poor {cite:p}`bowman2016`; it may be repeated in cycles {cite:p}`fu2019`. **{term}`Free bits`** give every latent $j$ an allowance of $\lambda$ nats for which nothing is charged {cite:p}`kingma2016`. On a batch of $M$ images,
 #
 # $$ \mathcal{L}^{\lambda} = -\mathsf{D} - \sum_j \max\Big(\lambda,\; \frac1M \sum_{i=1}^M \operatorname{KL}(q(z_j \mid x_i) \,\|\, p(z_j))\Big) . $$ (eq-sg-free)
 #
@@ -1317,9 +1317,9 @@ coins = -(torch.xlogy(coins, coins) + torch.xlogy(1 - coins, 1 - coins)).sum((1,
 print(f"entropy of the coins that binarize a training image: {coins.mean():.1f} nats")
 
 # %% [markdown]
-# Both remedies do what they promise. Plain training lets the rate rise slowly to 2.6 nats on test images. Free bits bring it to their allowance of 4 within the first two hundred steps, and keep it at 4.4. Annealing lets it climb to 12 nats while the weight is small; it falls as the weight grows, and ends at 6.0.
+# Both remedies raise the rate. Plain training lets it rise slowly to 2.6 nats on test images. Free bits bring the rate to their allowance of 4 within the first two hundred steps, and keep it at 4.4. Annealing lets it climb to 12 nats while the weight is small; it falls as the weight grows, and ends at 6.0.
 #
-# What did they gain? Codes that say 1.6 and 2.1 times as many nats, at an ELBO that is the same within 0.1. The likelihood is better by $0.16 \pm 0.04$ and $0.10 \pm 0.05$ nats, compared image by image. These errors are over images; that two seeds of plain training differ by 0.05 says how little the gains are. Longer training gained more than either. That is what {prf:ref}`thm-sg-optimum` leads us to expect: free bits and annealing choose *among* models of nearly equal likelihood one whose code says more. If the code is what you are after, that is worth having. If likelihood is, a silent code was no fault. Free bits hold by construction; annealing does not, as the chain of bits shows.
+# What did they gain? Codes that say 1.6 and 2.1 times as many nats, at an ELBO that is the same within 0.1. The likelihood is better by $0.16 \pm 0.04$ and $0.10 \pm 0.05$ nats, compared image by image. These errors are over images; between two seeds of plain training the likelihood differs by 0.05, a third and a half of the gains. Training for twice as long gained more than either. That is what {prf:ref}`thm-sg-optimum` leads us to expect: free bits and annealing choose *among* models of nearly equal likelihood one whose code says more. If the code is what you are after, that is worth having. If likelihood is, a code that says less was no fault. None of these runs had collapsed, so they do not test a cure. The right panel of {numref}`fig-sg-chain` does: free bits hold by construction, annealing does not.
 #
 # :::{admonition} Watch out: "a simple decoder pushes all entropy into $z$"
 # :class: pitfall
@@ -1748,7 +1748,7 @@ plt.show()
 #   - the largest bound is $-H$, with codes that say anything from nothing to everything
 #   - `PixelVAE`
 # * - {numref}`sec-sg-cures`
-#   - free bits keep a rate; annealing lets it rise early
+#   - free bits hold a rate, from a collapsed start too; annealing lets it rise, and it may fall again
 #   - `free_bits`, `Scheduled`, `warmup`, `cyclical`
 # * - {numref}`sec-sg-two-joints`
 #   - two mutual informations, under the encoder and under the model
@@ -1758,7 +1758,7 @@ plt.show()
 #   - `Flow`, `StochasticPair`
 # :::
 #
-# **In one paragraph.** The ELBO is minus a distortion, minus what the codes say, minus what the prior misses, and on a sample the last two can be read apart only where the codes say much less than $\log N$. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. The code is empty where the decoder can do without it, which the bound permits and does not ask for; free bits, and here annealing, choose among nearly equal bounds one whose code says more. Most of the blur of samples is in reconstructions already; what the prior spoils is above all which pictures come out.
+# **In one paragraph.** The ELBO is minus a distortion, minus what the codes say, minus what the prior misses, and on a sample the last two can be read apart only where the codes say much less than $\log N$. For a fixed encoder the best prior is the aggregated posterior, which removes the last term on the training images and may be a disaster on others, so one fits a smooth density to it. The code may be empty where the decoder can do without it, which the bound permits and does not ask for; free bits choose among nearly equal bounds one whose code says more, and annealing does so for a while. Most of the blur of samples is in reconstructions already; what the prior spoils is above all which pictures come out.
 #
 # ## Further reading
 #
