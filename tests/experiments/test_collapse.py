@@ -42,7 +42,8 @@ def test_every_cure_starts_from_the_objective_that_it_names():
         return loss(model, x).mean().item()
 
     plain, rising = script.objective("none", 8), script.objective("annealing", 8)
-    assert plain[1] is None and value(plain[0]) == pytest.approx(value(lambda m, x: -elbo(m, x)))
+    for loss, beta in (plain, script.objective("pixels first", 8), script.objective("twice", 8)):
+        assert beta is None and value(loss) == pytest.approx(value(lambda m, x: -elbo(m, x)))
     for step, beta in ((0, 0.0), (2, 0.5), (4, 1.0), (7, 1.0)):
         rising[1](step)
         assert value(rising[0]) == pytest.approx(value(lambda m, x, b=beta: -elbo(m, x, beta=b)))
@@ -104,19 +105,20 @@ def test_pixels_first_goes_on_from_the_model_without_a_code(digits, monkeypatch)
 
 
 @pytest.mark.parametrize("cure", script.CURES)
-def test_a_run_is_trained_in_one_stretch_or_after_the_pixels_in_two(digits, monkeypatch, cure):
+def test_a_run_is_trained_in_one_stretch_or_in_two(digits, monkeypatch, cure):
     stretches = []
     monkeypatch.setattr(script, "train_model", lambda model, cure, *others: stretches.append(cure) or [])
     monkeypatch.setattr(script, "measured", lambda *of: {})
     monkeypatch.setattr(script, "measured_without_code", lambda *of: {})
     monkeypatch.setitem(script.SETTINGS, "small", script.Setting(5, 1, cure))
     script.run("small", *(part.subset(slice(0, 9)) for part in digits))
-    after = {
-        "pixels first": "pixels first",
-        "pixels first, annealing": "annealing",
-        "pixels first, free bits": "free bits",
+    in_two = {
+        "pixels first": ["no code", "pixels first"],
+        "pixels first, annealing": ["no code", "annealing"],
+        "pixels first, free bits": ["no code", "free bits"],
+        "twice": ["none", "twice"],
     }
-    assert stretches == (["no code", after[cure]] if cure in after else [cure])
+    assert stretches == in_two.get(cure, [cure])
     _, beta = script.objective(stretches[-1], 8)
     assert (beta is None) == (stretches[-1] not in ("annealing", "cycles"))
 
