@@ -25,7 +25,7 @@ import tomllib
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
-COLAB = ["torch==2.11.0", "numpy==2.1.3", "matplotlib==3.10.0", "scikit-learn==1.6.1"]
+COLAB = [pin for pin in (ROOT / ".ci" / "colab.txt").read_text("utf-8").splitlines() if not pin.startswith("#")]
 OLDEST = PROJECT["requires-python"].removeprefix(">=")
 TESTS = ["-q", "-n", "2", "-m", "not slow", "lvmlib", "tests", "--ignore=tests/book", "--ignore=tests/mutation"]
 OURS = ["tests/test_packaging.py", "tests/test_setup.py", "tests/test_setup_recovery.py"]  # they try the locked one

@@ -795,7 +795,7 @@ continuous = {
     "running mean": lambda: est.score_function(line, sixteen, 2, running),
     "learned $b(x)$": lambda: est.score_function(line, sixteen, 2, learned),
     "leave one out": lambda: est.rloo(line, sixteen, 2),
-    "optimal $b^\\star(x)$": lambda: est.score_function(line, sixteen, 2, best),
+    "optimal baseline": lambda: est.score_function(line, sixteen, 2, best),
     "pathwise": lambda: est.reparameterization(line, sixteen, 2),
     "STL": lambda: (est.stl(line, sixteen) + est.stl(line, sixteen)) / 2,
 }
@@ -1118,7 +1118,7 @@ discrete = {
     "VIMCO": lambda: est.vimco(coin_vae, many, 3),
     "REBAR": lambda: est.rebar(coin_vae, many, helpers["REBAR"]),
     "RELAX": lambda: est.relax(coin_vae, many, helpers["RELAX"]),
-    "Gumbel-softmax, $T = 0.5$": lambda: est.gumbel_softmax(coin_vae, many, 3, 0.5),
+    "Gumbel-softmax, T = 0.5": lambda: est.gumbel_softmax(coin_vae, many, 3, 0.5),
     "straight-through": lambda: est.straight_through(coin_vae, many, 3),
 }
 
@@ -1345,7 +1345,7 @@ assert off < 1e-4
 # (sec-ge-lr)=
 # ### Likelihood ratio against reparameterisation
 #
-# With *Gaussian* latents both ways are open, so they can be compared: the same networks (784-200-20-200-784), the same data, 2,000 steps of 50 images, three draws for each image. Each estimator was given four learning rates, 0.001, 0.003, 0.01 and 0.03, and kept the one that was best for seed 0 on validation images; the results are those of two other seeds at that rate (a rate at which one of these diverged gave way to the next best). The rate rises for 100 steps and then falls to zero along a cosine; gradients are not clipped. NLL is estimated by importance sampling with 200 draws on 2,000 test images; it is an upper bound. `python -m lvmlib.experiments.estimator_runs gaussian` makes the record that the next cells read.
+# With *Gaussian* latents both ways are open, so they can be compared: the same networks (784-200-20-200-784), the same data, 2,000 steps of 50 images, three draws for each image. Each estimator was given four learning rates, 0.001, 0.003, 0.01 and 0.03, and kept the one that was best for seed 0 on validation images; the results are those of two other seeds at that rate (a rate at which one of these diverged gave way to the next best). Where the lowest rate won, 0.0003 was tried as well. The rate rises for 100 steps and then falls to zero along a cosine; gradients are not clipped. NLL is estimated by importance sampling with 200 draws on 2,000 test images; it is an upper bound. `python -m lvmlib.experiments.estimator_runs gaussian` makes the record that the next cells read.
 
 
 # %%
@@ -1403,7 +1403,7 @@ for name, row in gaussian_runs["rows"].items():
 # %% [markdown]
 # After 2,000 steps the pathwise gradients are at about 103 nats on test images, leave-one-out at 114, the learned baseline at 134, the running mean at 142, and the plain score function at 164. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies about seventeen thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds, leave-one-out to twenty. The learned one has to predict $\log w$ from $x$, and after 2,000 steps it does so only in part; the other two draws of the same image know it at once ({ref}`ex-ge-running` measures this). What remains is of the size (tens) that {numref}`fig-ge-dimension` leads one to expect of twenty latents that share one reward, and a dense decoder offers no baseline for each latent.
 #
-# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But note what the table cannot support. Two estimators, no baseline and the running mean, end at the lowest rate that was tried (the running mean would have taken 0.003, had another seed not diverged there), so a still lower one might serve them better, and so might clipping. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached -173 on validation images with seed 0 and -153 and -155 with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
+# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But note what the table cannot support. No baseline and the running mean end at 0.001 (the running mean would have taken 0.003, had another seed not diverged there); at 0.0003 both are worse after these 2,000 steps. Over a longer run that rate might serve them better, as clipping might. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached -173 on validation images with seed 0 and -153 and -155 with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
 #
 # STL has a third of the variance of the pathwise gradient and the same result: at this rate and length, variance is no longer what limits the training. {cite:t}`roeder2017` report gains from STL; these runs do not show any. The curves are flat at the end because the rate has been taken to zero, not because training has converged. The means agree; it is a race, and not a difference in the goal.
 #

@@ -36,6 +36,7 @@ SCRIPTS = [
 
 
 RIVALS = ROOT / ".venv" / "rivals"
+WITH_RIVALS = ("sampling", "flow_step", "flow_sampling", "flow_quality", "likelihood")
 
 
 # A tiny MADE draws without its cache, and pays for the choice alone.
@@ -139,7 +140,7 @@ def test_a_position_costs_the_same_early_and_late(model):
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_each_script_runs(script):
-    if script in ("sampling", "flow_step", "flow_sampling", "flow_quality") and not RIVALS.exists():
+    if script in WITH_RIVALS and not RIVALS.exists():
         pytest.skip("`make benchmarks` installs the other libraries")
     run = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{script}", "--quick", "--repeats", "1"],

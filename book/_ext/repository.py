@@ -13,15 +13,18 @@ from sphinx.config import Config
 from sphinx.errors import ConfigError
 
 BRANCH = "main"
+TARGETS = {"repository", "site", "colab"}
+LEADS = {"launch-": "colab", "source-": "repository"}  # where the theme's buttons lead, by how their labels begin
+Repository = dict[str, Any]
 
 
 @lru_cache
-def read_repository(pyproject: Path) -> dict[str, str]:
-    """Return the repository's `url`, `owner` and `name`, the `site` address, the `colab_branch` and the `version`."""
+def read_repository(pyproject: Path) -> Repository:
+    """Return `url`, `owner`, `name`, the `site` address, the `colab_branch`, the `version`, and what is `published`."""
     try:
         table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
         url = table["project"]["urls"]["Repository"].rstrip("/")
-        branch = table["tool"]["lvmlib"]["colab-branch"]
+        branch, published = table["tool"]["lvmlib"]["colab-branch"], set(table["tool"]["lvmlib"].get("published", []))
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"{pyproject} must name the repository in [project.urls] Repository and the branch of the Colab editions "
@@ -30,6 +33,8 @@ def read_repository(pyproject: Path) -> dict[str, str]:
     parts = urlsplit(url).path.strip("/").split("/")
     if len(parts) != 2:
         raise ConfigError(f"[project.urls] Repository in {pyproject} must end in /OWNER/NAME, got {url}")
+    if not published <= TARGETS:
+        raise ConfigError(f"[tool.lvmlib] published in {pyproject} may name {sorted(TARGETS)}, got {sorted(published)}")
     owner, name = parts
     site = table["project"]["urls"].get("Documentation", f"https://{owner}.github.io/{name}").rstrip("/") + "/"
     return {
@@ -39,6 +44,7 @@ def read_repository(pyproject: Path) -> dict[str, str]:
         "site": site,
         "colab_branch": branch,
         "version": table["project"].get("version", ""),
+        "published": published,
     }
 
 
@@ -54,19 +60,29 @@ def set_addresses(app: Sphinx, config: Config) -> None:
     config.ogp_image_alt = "Deep latent-variable models: the curve of a density with two peaks"
 
 
+def colab_address(repository: Repository, docname: str) -> str:
+    """Return the address at which Colab opens a chapter."""
+    path = f"{repository['owner']}/{repository['name']}/blob/{repository['colab_branch']}/{docname}.ipynb"
+    return f"https://colab.research.google.com/github/{path}"
+
+
 def point_buttons(app: Sphinx, pagename: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Let the Colab button open the Colab edition, and 'Suggest edit' open the twin in which a chapter is edited."""
+    """Let the Colab button open the Colab edition, and 'Suggest edit' open the twin in which a chapter is edited.
+
+    A button whose target is not published is taken away.
+    """
     repository = read_repository(Path(app.srcdir) / "pyproject.toml")
-    for group in context.get("header_buttons", []):
+    hidden = tuple(label for label, target in LEADS.items() if target not in repository["published"])
+    groups = [g for g in context.get("header_buttons", []) if not g.get("label", "").startswith(hidden)]
+    for group in groups:
         for button in group.get("buttons", [group]):
             if button.get("text") == "Colab":
-                button["url"] = (
-                    f"https://colab.research.google.com/github/{repository['owner']}/{repository['name']}"
-                    f"/blob/{repository['colab_branch']}/{pagename}.ipynb"
-                )
+                button["url"] = colab_address(repository, pagename)
                 button["icon"] = "fas fa-cloud"
             if button.get("label") == "source-edit-button" and button["url"].endswith(".ipynb"):
                 button["url"] = button["url"].removesuffix(".ipynb") + ".py"
+    if "header_buttons" in context:
+        context["header_buttons"] = groups
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def colourfulness(picture: np.ndarray) -> float:
     return float((channels.max(axis=0) - channels.min(axis=0)).mean())
 
 
-def compare_pictures(stored: str, new: str, tolerance: Tolerance) -> list[str]:
+def compare_pictures(stored: str, new: str, tolerance: Tolerance, strength: float = COLOURFUL) -> list[str]:
     """Return what differs between two pictures: their shape, their colours, or what they look like from afar."""
     if stored == new:
         return []
@@ -58,7 +58,7 @@ def compare_pictures(stored: str, new: str, tolerance: Tolerance) -> list[str]:
     if abs(math.log(width * new_height / (height * new_width))) > 0.05 or abs(math.log(width / new_width)) > 0.1:
         return [f"  the picture was {width} x {height} pixels, now it is {new_width} x {new_height}"]
     problems, colours = [], [colourfulness(x) for x in (a, b)]
-    if max(colours) > COLOURFUL * min(colours) + 0.002:
+    if max(colours) > strength * min(colours) + 0.002:
         problems.append(f"  the picture's colours differ in strength: expected {colours[0]:.4f}, got {colours[1]:.4f}")
     distance = picture_distance(a, b)
     if distance > tolerance.figure and not tolerance.draws:  # pictures of draws differ; their tiles are judged apart

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 from book._tools.figures import FIGURE_MIME
 from book._tools.outputs import SEAL, clean_outputs, digest
 from book._tools.pairing import ROOT
 from lvmlib.plotting import FILE_DPI, SCREEN_DPI
-from tests.book.bitmaps import PICTURES, compare_exactly, compare_pictures, decode
-from tests.book.drawings import compare_descriptions
+from tests.book.bitmaps import COLOURFUL, PICTURES, compare_exactly, compare_pictures, decode
+from tests.book.drawings import compare_descriptions, without_defaults
 from tests.book.texts import SHOWN_LINES, compare_text, literals, visible_text
-from tests.book.tolerance import Tolerance
+from tests.book.tolerance import FIGURE_OTHER, Tolerance
 
 KINDS = ("image/png", "text/plain", "text/html", "text/latex", "text/markdown")  # others cannot be compared
 UNSEEN = re.compile(r"<(img|svg|audio|video|canvas|iframe|object|embed|script|picture)\b|!\[[^\]]*\]\(", re.IGNORECASE)
@@ -31,7 +32,12 @@ def live_figures() -> set[str]:
 
 
 def compare_outputs(
-    stored: list, new: list, metadata: Any, source: str = "", live: set[str] | None = None
+    stored: list,
+    new: list,
+    metadata: Any,
+    source: str = "",
+    live: set[str] | None = None,
+    other_matplotlib: bool = False,
 ) -> list[str]:
     """Return the differences between a cell's stored and new outputs; none means that they agree.
 
@@ -41,6 +47,7 @@ def compare_outputs(
         metadata: the cell's, with its `tolerance` and `tags`.
         source: the cell's; a number that stands in it was chosen, not measured, and no tolerance moves it.
         live: names of figures that scripts put in motion; their pictures are not compared.
+        other_matplotlib: the new outputs come from another version of it, whose defaults and layout may differ.
     """
     tolerance = Tolerance.of_cell(metadata)
     chosen = literals(source)
@@ -63,7 +70,7 @@ def compare_outputs(
         problems.append("the outputs come in another order")
     else:
         for i, (s, n) in enumerate(zip(x, y), start=1):
-            if found := compare_displayed(s, n, tolerance, chosen, moving):
+            if found := compare_displayed(s, n, tolerance, chosen, moving, other_matplotlib):
                 problems += [f"displayed output {i} ({kinds([s])}) differs:", *found]
     if problems and metadata.get("tolerance"):
         problems.append(f"the cell's tolerance is {json.dumps(metadata['tolerance'])}")
@@ -83,7 +90,9 @@ def kinds(outputs: list) -> str:
     )
 
 
-def compare_displayed(stored: dict, new: dict, tolerance: Tolerance, chosen: set[str], moving: bool) -> list[str]:
+def compare_displayed(
+    stored: dict, new: dict, tolerance: Tolerance, chosen: set[str], moving: bool, other_matplotlib: bool = False
+) -> list[str]:
     """Return the differences between two displayed outputs."""
     a, b = stored["data"], new["data"]
     if set(a) != set(b):
@@ -95,11 +104,11 @@ def compare_displayed(stored: dict, new: dict, tolerance: Tolerance, chosen: set
         elif mime.startswith("text/"):
             problems += compare_text(a[mime], b[mime], tolerance, chosen)
     if any(mime in PICTURES for mime in a) and not moving:
-        problems += compare_figures(stored, new, tolerance)
+        problems += compare_figures(stored, new, tolerance, other_matplotlib)
     return problems
 
 
-def compare_figures(stored: dict, new: dict, tolerance: Tolerance) -> list[str]:
+def compare_figures(stored: dict, new: dict, tolerance: Tolerance, other_matplotlib: bool = False) -> list[str]:
     """Return the differences between two pictures, as they look and as they are described."""
     (a, shown), (b, drawn) = ((o["data"].get("image/png", ""), o["metadata"].get(FIGURE_MIME)) for o in (stored, new))
     if (shown is None) != (drawn is None):
@@ -114,8 +123,12 @@ def compare_figures(stored: dict, new: dict, tolerance: Tolerance) -> list[str]:
     widths = [o["metadata"].get("image/png", {}).get("width") for o in (stored, new)]
     if (widths[0] is None) != (widths[1] is None) or (widths[0] and not 0.9 < widths[0] / widths[1] < 1.1):
         problems.append(f"  the picture was shown {widths[0]} pixels wide, now {widths[1]}")
-    problems += compare_pictures(a, b, tolerance)
-    plain = ({k: v for k, v in about.items() if k != SEAL} for about in (shown, drawn))
+    plain = [{k: v for k, v in about.items() if k != SEAL} for about in (shown, drawn)]
+    if other_matplotlib:  # its outlines may be half as wide again, which is that much more colour
+        problems += compare_pictures(a, b, replace(tolerance, figure=FIGURE_OTHER), strength=2 * COLOURFUL)
+        plain = [without_defaults(about) for about in plain]
+    else:
+        problems += compare_pictures(a, b, tolerance)
     return problems + compare_descriptions(*plain, tolerance)
 
 

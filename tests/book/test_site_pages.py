@@ -81,7 +81,7 @@ def test_the_address_stands_in_one_file(tmp_path: Path) -> None:
     )
     found = repository.read_repository(file)
     assert (found["url"], found["owner"], found["name"]) == ("https://github.com/a/b", "a", "b")
-    assert (found["site"], found["colab_branch"]) == ("https://a.github.io/b/", "c")
+    assert (found["site"], found["colab_branch"], found["published"]) == ("https://a.github.io/b/", "c", set())
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,10 @@ def test_the_address_stands_in_one_file(tmp_path: Path) -> None:
     [
         ("[project]\n", "must name the repository"),
         ('[project.urls]\nRepository = "https://github.com/a"\n[tool.lvmlib]\ncolab-branch = "c"\n', "/OWNER/NAME"),
+        (
+            '[project.urls]\nRepository = "https://x/a/b"\n[tool.lvmlib]\ncolab-branch = "c"\npublished = ["page"]\n',
+            "may name",
+        ),
     ],
 )
 def test_a_missing_address_is_a_clear_error(tmp_path: Path, content: str, said: str) -> None:
@@ -98,7 +102,10 @@ def test_a_missing_address_is_a_clear_error(tmp_path: Path, content: str, said: 
 
 
 class _App:
-    srcdir = str(ROOT)
+    def __init__(self, folder: Path, published: list[str]):
+        self.srcdir = str(folder)
+        content = '[project.urls]\nRepository = "https://github.com/a/b"\n[tool.lvmlib]\ncolab-branch = "colab"\n'
+        (folder / "pyproject.toml").write_text(f"{content}published = {published}\n")
 
 
 def buttons() -> dict[str, Any]:
@@ -120,20 +127,33 @@ def buttons() -> dict[str, Any]:
     }
 
 
-def test_buttons_of_a_chapter() -> None:
-    context = buttons()
-    repository.point_buttons(_App(), "notebooks/08_vae", "", context, None)  # type: ignore[arg-type]
-    download.point_download(_App(), "notebooks/08_vae", "", context, None)  # type: ignore[arg-type]
+def test_buttons_of_a_chapter(tmp_path: Path) -> None:
+    context, app = buttons(), _App(tmp_path, ["repository", "colab"])
+    repository.point_buttons(app, "notebooks/08_vae", "", context, None)  # type: ignore[arg-type]
+    download.point_download(app, "notebooks/08_vae", "", context, None)  # type: ignore[arg-type]
     launch, edit, load = (group["buttons"][0]["url"] for group in context["header_buttons"])
-    address = repository.read_repository(ROOT / "pyproject.toml")
-    assert launch.endswith(f"/github/{address['owner']}/{address['name']}/blob/colab/notebooks/08_vae.ipynb")
+    assert launch == "https://colab.research.google.com/github/a/b/blob/colab/notebooks/08_vae.ipynb"
     assert edit == "edit/08_vae.py"
     assert load == "08_vae.ipynb"
 
 
-def test_a_page_that_is_no_chapter_offers_no_source() -> None:
+@pytest.mark.parametrize(
+    ("published", "shown"),
+    [
+        ([], ["download-buttons"]),
+        (["colab"], ["launch-buttons", "download-buttons"]),
+        (["repository", "site"], ["source-buttons", "download-buttons"]),
+    ],
+)
+def test_a_button_that_would_lead_nowhere_is_not_shown(tmp_path: Path, published: list[str], shown: list[str]) -> None:
     context = buttons()
-    download.point_download(_App(), "book/welcome", "", context, None)  # type: ignore[arg-type]
+    repository.point_buttons(_App(tmp_path, published), "notebooks/08_vae", "", context, None)  # type: ignore[arg-type]
+    assert [group["label"] for group in context["header_buttons"]] == shown
+
+
+def test_a_page_that_is_no_chapter_offers_no_source(tmp_path: Path) -> None:
+    context = buttons()
+    download.point_download(_App(tmp_path, []), "book/welcome", "", context, None)  # type: ignore[arg-type]
     assert [button["label"] for button in context["header_buttons"][2]["buttons"]] == ["download-pdf-button"]
 
 

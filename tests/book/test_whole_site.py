@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -21,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 
 sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
 
+import nbformat  # noqa: E402
+from markdown_it import MarkdownIt  # noqa: E402
 
 from tests.book.tiny_site import duplicate_ids  # noqa: E402
 
@@ -116,14 +119,50 @@ def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
         assert not re.search(r"(@import|url\()\s*['\"]?(https?:)?//", content), sheet
 
 
+CHAPTERS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+MYST = re.compile(r":::|\{[\w:-]+\}|(?:^|>)\([\w-]+\)=|\(eq-", re.MULTILINE)
+FORMULA = re.compile(r"\$\$.+?\$\$|\$(?:\\.|[^$\\])+\$", re.DOTALL)
+
+
+def rendered(cells: list[Any]) -> str:
+    """Return the text cells of a notebook as HTML, without code and formulas."""
+    markdown = MarkdownIt("commonmark").enable("table")
+    texts = [FORMULA.sub("formula", cell.source) for cell in cells if cell.cell_type == "markdown"]
+    shown = "\n".join(map(markdown.render, texts))
+    return re.sub(r"<(code|pre)\b.*?</\1>", "", shown, flags=re.DOTALL)
+
+
 @pytest.mark.slow
-def test_chapters_can_be_downloaded_and_sources_cannot(site: Path) -> None:
+@pytest.mark.parametrize("chapter", CHAPTERS, ids=lambda path: path.stem)
+def test_each_chapter_has_a_colab_edition(site: Path, chapter: Path) -> None:
+    """It is valid, holds the chapter's code and outputs, and shows no directive, no role and no link to nowhere."""
+    file = site / "notebooks" / chapter.name
+    assert f'href="{chapter.name}"' in file.with_suffix(".html").read_text("utf-8")
+    edition = nbformat.read(file, as_version=4)
+    nbformat.validate(edition)
+    assert {key for cell in edition.cells for key in cell.metadata} <= {"cellView"}
+    code = [cell for cell in edition.cells if cell.cell_type == "code"][1:]
+    stored = [cell for cell in nbformat.read(chapter, as_version=4).cells if cell.cell_type == "code"]
+    assert [cell.source for cell in code] == [cell.source for cell in stored]
+    for new, old in zip(code, stored):
+        assert [o.get("data", o.get("text")) for o in new.outputs] == [
+            o.get("data", o.get("text")) for o in old.outputs
+        ]
+    prose = rendered(edition.cells)
+    assert MYST.findall(prose) == []
+    assert set(re.findall(r'href="#([^"]+)"', prose)) <= set(re.findall(r'name="([^"]+)"', prose))
+
+
+@pytest.mark.slow
+def test_all_editions_come_in_one_archive_and_no_sources(site: Path) -> None:
     assert not (site / "_sources").exists()
-    chapters = sorted(path.stem for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"))
-    for chapter in chapters:
-        shipped = site / "notebooks" / f"{chapter}.ipynb"
-        assert shipped.read_bytes() == (ROOT / "notebooks" / shipped.name).read_bytes()
-        assert f'href="{chapter}.ipynb"' in shipped.with_suffix(".html").read_text("utf-8")
+    with zipfile.ZipFile(site / "notebooks.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == {
+            chapter.name: (site / "notebooks" / chapter.name).read_bytes() for chapter in CHAPTERS
+        }
+    welcome = (site / "book" / "welcome.html").read_text("utf-8")
+    links = re.findall(r'href="\.\./(notebooks\.zip|wheels/[^"]+)"', welcome)
+    assert len(links) == 2 and all((site / link).is_file() for link in links)
 
 
 @pytest.mark.slow

@@ -47,8 +47,18 @@ class Site:
         return (self.folder / "out" / f"{name}.html").read_text("utf-8")
 
 
-def build(folder: Path, *cells: dict[str, Any], pages: dict[str, str] | None = None) -> Site:
-    """Build a book of one chapter, `notebooks/08_vae.ipynb`, and of further Markdown pages."""
+def build(
+    folder: Path, *cells: dict[str, Any], pages: dict[str, str] | None = None, more: tuple[str, ...] = (), **config: Any
+) -> Site:
+    """Build a book of one chapter, `notebooks/08_vae.ipynb`, and of further Markdown pages.
+
+    Args:
+        folder: where it is built.
+        cells: of the chapter, below its title.
+        pages: name and text of each further page.
+        more: extensions besides the usual ones.
+        config: settings of Sphinx besides the usual ones.
+    """
     source = folder / "source"
     (source / "notebooks").mkdir(parents=True)
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -72,7 +82,7 @@ def build(folder: Path, *cells: dict[str, Any], pages: dict[str, str] | None = N
         "typography",
     ]
     settings = {
-        "extensions": ["myst_nb", "sphinx_proof", "sphinx_exercise", *(f"book._ext.{name}" for name in ours)],
+        "extensions": ["myst_nb", "sphinx_proof", "sphinx_exercise", *(f"book._ext.{name}" for name in ours), *more],
         "html_theme": "basic",
         "nb_execution_mode": "off",
         "myst_enable_extensions": ["amsmath", "colon_fence", "dollarmath"],
@@ -80,6 +90,7 @@ def build(folder: Path, *cells: dict[str, Any], pages: dict[str, str] | None = N
         "suppress_warnings": ["myst.domains"],
         "proof_title_format": " %t",
         "nitpicky": True,
+        **config,
     }
     warnings = io.StringIO()
     with docutils_namespace():
