@@ -18,7 +18,9 @@ ones are the code of the examples before. They come back at the end of decoding,
 here is left out of its length.
 
 In a chain of several layers each pushes as soon as it can (Bit-Swap): pop z1, push x, pop z2, push z1, ..., and push
-the last one under the prior. So only the first layer asks for bits that are not there yet.
+the last one under the prior. So the bits that must lie there at first are those by which the draws are ever ahead of
+what was pushed: those of z1 alone if each push brings as many as the next draw takes. It need not. In narrow bins a
+draw of z2 may take more bits than x has brought, for one example as for many that go through the networks together.
 
 Real numbers are sorted into bins, see :class:`~lvmlib.compression.symbols.Bins`: the prior pays
 :math:`-\log_2` of a bin's mass under p and the posterior gets back that under q, so the width of the bins cancels as
@@ -44,7 +46,7 @@ from lvmlib.checks import check_context, check_count, check_no, check_type, entr
 from lvmlib.compression.examples import SEALS, evaluation, seal
 from lvmlib.compression.framing import CORRUPT, header, read_header
 from lvmlib.compression.stack import Stack
-from lvmlib.compression.symbols import Bins, bits_to_draw, gaussian_of, levels_of, pop, push
+from lvmlib.compression.symbols import Bins, gaussian_of, levels_of, pop, push
 from lvmlib.compression.tables import slots
 from lvmlib.draws import Conditioned, Posterior
 from lvmlib.generators import forked_generators
@@ -53,6 +55,7 @@ from lvmlib.stochastic import Stochastic
 __all__ = ["bits_back_decode", "bits_back_encode"]
 
 DRAWS = 2000  # of the model, to find out where the numbers of a layer lie
+SPARE = 64  # bits that are left after every draw: those that the coder has at hand
 
 
 @torch.no_grad()
@@ -81,8 +84,8 @@ def bits_back_encode(
             bits at first.
         rows: examples that go through the networks together. More of them run faster and ask for more bits at first.
         initial: bits that choose z for the first examples, any bytes that do not end in zero; they come back when
-            decoding. None takes as many random ones as are needed. Where they run out, z is not drawn but the first
-            of its values.
+            decoding. None takes as many random ones as are needed, which encoding the first examples twice finds
+            out. Where they run out, z is not drawn but the first of its values, which can be costly.
         context: [n, ...], or None. It is not stored: decoding needs it too.
 
     Returns:
@@ -190,18 +193,29 @@ class _Chain:
         return x.to(like.device, torch.promote_types(like.dtype, torch.float32)).contiguous()
 
     def initial(self, x: Tensor) -> bytes:
-        """Random bits, as many as the first draws take."""
-        bits = bits_to_draw(self.layers[0].posterior(x, self._told(slice(0, len(x)))), self.bins[1])
-        return np.random.default_rng(0).bytes(-(-bits // 8)) + b"\1" if bits else b""
+        """Random bits, as many as the draws for these examples are ever ahead of what was pushed.
 
-    def push(self, stack: Stack, x: Tensor, part: slice) -> None:
-        """Encode some examples."""
-        context = self._told(part)
+        The examples are encoded on more than enough of them. Those at the bottom that no draw came near are left out,
+        and the encoding proper repeats the same draws.
+        """
+        size, lowest = 128 * len(x), 0
+        while lowest < SPARE:
+            size *= 2
+            bits = np.random.default_rng(0).bytes(size) + b"\1"
+            stack = Stack(bits)
+            start, lowest = stack.bits, self.push(stack, x, slice(0, len(x)))
+        return bits[(lowest - SPARE) // 32 * 4 :] if lowest < start else b""
+
+    def push(self, stack: Stack, x: Tensor, part: slice) -> int:
+        """Encode some examples; the fewest bits that were on the stack after a draw."""
+        context, after_draws = self._told(part), []
         for place, layer in enumerate(self.layers):
             z = pop(stack, layer.posterior(x, context), self.bins[place + 1])
+            after_draws.append(stack.bits)
             push(stack, layer.likelihood(z, context), x, self.bins[place])
             x = z
         push(stack, self._prior(len(x), context), x, self.bins[-1])
+        return min(after_draws)
 
     def pop(self, stack: Stack, part: slice) -> Tensor:
         """Decode some examples: the same steps, the last one first."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,15 +91,6 @@ def pop(stack: Stack, p: Posterior, bins: Bins | None) -> Tensor:
         return p.value
     table, _, event = code_of(p, bins)
     return event(torch.from_numpy(stack.pop(slots(table))))
-
-
-def bits_to_draw(p: Posterior, bins: Bins | None) -> int:
-    """How many random bits a draw uses up, with what it takes to be nearly certain that they are enough."""
-    if isinstance(p, (Conditioned, Delta)):
-        return 0
-    table = code_of(p, bins)[0]
-    entropy = -(table * np.log2(table.clip(1e-300))).sum()
-    return math.ceil(entropy + 4 * math.sqrt(len(table)) + 32)
 
 
 def code_of(p: Distribution, bins: Bins | None) -> Code:

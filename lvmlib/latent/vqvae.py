@@ -32,11 +32,12 @@ class Quantizer(Stochastic):
     ignores_context = True
     latent_shape: torch.Size
 
-    def __init__(self, decoder: Density, latent_shape: torch.Size):
+    def __init__(self, decoder: Density, latent_shape: torch.Size, commitment: float):
         super().__init__()
         check_type(decoder, Density, "The decoder must be a Density, but it is a {}.")
         self.decoder, self.event_shape, self.support = decoder, decoder.event_shape, decoder.support
         self.latent_shape = latent_shape
+        self.commitment = check_not_negative(commitment, "commitment weighs a squared distance")
 
     def read(self, x: Tensor, learn: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Codes [B, \\*latent_shape], vectors with a straight-through gradient, and the penalty [B]."""
@@ -91,9 +92,8 @@ class VectorQuantizer(Quantizer):
         latent_shape: tuple[int, ...] | torch.Size,
         commitment: float = 0.25,
     ):
-        super().__init__(decoder, torch.Size(latent_shape))
+        super().__init__(decoder, torch.Size(latent_shape), commitment)
         self.encoder, self.codebook = encoder, codebook
-        self.commitment = check_not_negative(commitment, "commitment weighs a squared distance")
         self.grid = grid_of(self.latent_shape)
 
     def read(self, x: Tensor, learn: bool = False) -> tuple[Tensor, Tensor, Tensor]:

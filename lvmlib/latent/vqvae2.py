@@ -12,7 +12,7 @@ from torch.distributions import constraints
 
 from lvmlib.autoregressive import Autoregressive
 from lvmlib.base import Density
-from lvmlib.checks import check_batch, check_context, check_count, check_not_negative, check_type
+from lvmlib.checks import check_batch, check_context, check_count, check_type
 from lvmlib.latent.codebook import Codebook
 from lvmlib.latent.vqvae import CodeModel, Quantizer, checked_features, grid_of
 
@@ -131,10 +131,9 @@ class TwoLevelQuantizer(Quantizer):
         prior: TwoLevelPrior,
         commitment: float = 0.25,
     ):
-        super().__init__(decoder, prior.event_shape)
+        super().__init__(decoder, prior.event_shape, commitment)
         self.encoder, self.top, self.bottom = encoder, top, bottom
         self.codebooks = nn.ModuleList(codebooks)
-        self.commitment = check_not_negative(commitment, "commitment weighs a squared distance")
         self.grids = [grid_of(level.event_shape) for level in (prior.top, prior.bottom)]
 
     def read(self, x: Tensor, learn: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -232,6 +231,11 @@ class VQVAE2(CodeModel):
             Codebook(prior.bottom.levels, width, decay, restart),
         )
         super().__init__([TwoLevelQuantizer(encoder, top, bottom, decoder, books, prior, commitment)], prior)
+
+    @property
+    def prior(self) -> TwoLevelPrior:
+        """p(z) of the codes of both levels."""
+        return cast(TwoLevelPrior, self.base)
 
     @property
     def codebooks(self) -> tuple[Codebook, Codebook]:

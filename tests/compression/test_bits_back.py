@@ -162,28 +162,6 @@ def test_a_posterior_narrower_than_a_bin_costs_one_bin():
     assert 60 * 15.5 < few < 60 * 16 + 5 < ideal
 
 
-def test_initial_bits_are_part_of_the_file_and_only_the_first_layer_asks_for_them():
-    model, x = built("two_layers")
-    data = bits_back_encode(model, x[:1])
-    _, initial = bits_back_decode(model, data)
-    q = model.pairs[0].posterior(x[:1])
-    entropy = q.entropy().item() / math.log(2)
-    width = sum(math.log2(b) for b in _mean_widths(model))  # of the bins, so that entropies can be compared
-    assert 28 < 8 * len(initial) - (entropy - width) < 56  # 40 to be on the safe side; the second layer takes 18
-    assert len(data) > len(initial)
-    none = bits_back_encode(model, x[:40], initial=b"")
-    back, initial = bits_back_decode(model, none)
-    assert initial == b"" and torch.equal(back, x[:40])
-
-
-def _mean_widths(model):
-    """Widths of the bins of the first layer near the posterior's mean, within a factor of 2 or so."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        z = model.pairs[1].generate(torch.randn(4000, 2))
-    return (z.std(0) * math.sqrt(2 * math.pi) / 1024).tolist()
-
-
 def test_contexts_are_used_and_asked_for():
     torch.manual_seed(0)
     model, x = livened(gaussian(context=4)), torch.randint(2, (30, 12)).float()
@@ -199,11 +177,10 @@ def test_contexts_are_used_and_asked_for():
 def test_another_model_or_other_data_are_found_out():
     model, x = built("gaussian")
     data = bits_back_encode(model, x[:20])
-    other = livened(gaussian(), 0.01)
     found = 0
     for wrong in range(20):
         damaged = bytearray(data)
-        damaged[3 + wrong] ^= 16
+        damaged[-6 - wrong] ^= 16  # above the initial bits, which x does not depend on where no draw took them
         try:
             back, _ = bits_back_decode(model, bytes(damaged))
             assert torch.equal(back, x[:20]), "another symbol"
@@ -213,8 +190,13 @@ def test_another_model_or_other_data_are_found_out():
     for wrong in (data[:-3], b"\x02\x00", b"", b"\xff\x7f\x01"):
         with pytest.raises(ValueError, match="the data"):
             bits_back_decode(model, wrong)
-    with pytest.raises(ValueError, match="from another model"):
-        bits_back_decode(other, data)
+    found = 0
+    for _ in range(20):
+        try:
+            bits_back_decode(livened(gaussian(), 0.01), data)
+        except ValueError as error:
+            found += "from another model" in str(error)
+    assert found >= 18  # seven bits miss one in 128
 
 
 def test_a_layer_between_has_bins_where_the_model_puts_its_numbers():

@@ -11,7 +11,7 @@ from torch.distributions import Bernoulli, Categorical, Independent, Normal, Poi
 
 from lvmlib.autoregressive import FVSBN
 from lvmlib.compression import Stack
-from lvmlib.compression.symbols import Bins, bits_to_draw, code_of, pop, push
+from lvmlib.compression.symbols import Bins, code_of, pop, push
 from lvmlib.distributions import Coins, ConditionalDiscretizedLogistic, Delta, DiagonalNormal, OneHots, StandardNormal
 from lvmlib.draws import Conditioned
 
@@ -79,18 +79,6 @@ def test_a_push_takes_minus_the_log_probability():
         before = stack.bits
         push(stack, q, x, None)
         assert abs(stack.bits - before + log_p.sum().item() / math.log(2)) < 2
-
-
-def test_bits_to_draw_are_enough_nearly_always():
-    q = DiagonalNormal(torch.zeros(10, 5), torch.zeros(10, 5), 1)
-    bins, rng, used = Bins(torch.zeros(5), torch.ones(5), 256), np.random.default_rng(0), []
-    for _ in range(50):
-        stack = Stack(rng.bytes(200) + b"\1")
-        before = stack.bits
-        pop(stack, q, bins)
-        used.append(before - stack.bits)
-    assert max(used) < bits_to_draw(q, bins) < max(used) + 100
-    assert bits_to_draw(Delta(torch.zeros(2, 3), 1), None) == 0
 
 
 def test_what_has_no_table_is_refused():

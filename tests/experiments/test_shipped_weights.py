@@ -14,7 +14,17 @@ from lvmlib.base import bits_per_dim
 from lvmlib.bounds import log_likelihood
 from lvmlib.checkpoints import SHIPPED, load_checkpoint
 from lvmlib.data import Data, load
-from lvmlib.experiments import binary_mnist, conditional_mnist, emoji, flow_images, speech, text
+from lvmlib.experiments import (
+    binary_mnist,
+    bits_on_disk,
+    codes_mnist,
+    conditional_mnist,
+    emoji,
+    flow_images,
+    pixel_decoders,
+    speech,
+    text,
+)
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
@@ -54,6 +64,19 @@ def of_text(model, name: str) -> Tensor:
     return torch.tensor([text.bits_per_character(model, part) for part in test.split(len(test) // 4)[:4]])
 
 
+def of_two_levels(model, name: str) -> Tensor:
+    """NLL bound of each of the first hundred test images where the class is not told, nats."""
+    x = digits().x[:100]
+    z = model.codes(x)
+    rate = math.log(10) - codes_mnist.by_class(model.prior, z).logsumexp(0)
+    return rate - model.quantizer.likelihood(z).log_prob(x)
+
+
+def given_codes(model, name: str) -> Tensor:
+    """What grey digits cost, given their codes, nats."""
+    return model.loss(pixel_decoders.grey(load("mnist", valid=0)[2]).x[:100])
+
+
 Each = Callable[[torch.nn.Module, str], Tensor]
 CHECKS: dict[str, tuple[Callable[[], torch.nn.Module], Each, str]] = {
     **{f"{name}_mnist": (b, of_digits, "test_nll_nats") for name, b in binary_mnist.MODELS.items()},
@@ -63,6 +86,19 @@ CHECKS: dict[str, tuple[Callable[[], torch.nn.Module], Each, str]] = {
     **{f"flow_{name}": (b, of_flow, "test_bits_per_dim_without_worst") for name, b in flow_images.MODELS.items()},
     "wavenet_speech": (speech.wavenet_speech, of_speech, "test_bits_per_sample"),
     "vae_mnist": (vae_mnist, lambda m, _: -log_likelihood(m, digits().x[:50], k=50), "test_nll_nats"),
+    "vqvae_mnist": (codes_mnist.vqvae_mnist, of_digits, "test_nll_nats"),
+    "vqvae2_mnist": (codes_mnist.vqvae2_mnist, of_two_levels, "test_nll_nats"),
+    "two_layers_mnist": (
+        bits_on_disk.two_layers,
+        lambda m, _: -m.log_weights(digits().x[:100], 5).mean(0),
+        "test_nll_nats",
+    ),
+    "decoder_pixel_vae": (pixel_decoders.pixel_vae, of_digits, "test_nll_nats"),
+    **{
+        f"decoder_{kind}_{width}": (pixel_decoders.MODELS[f"{kind}_{width}"], given_codes, "test_nats_given_code")
+        for kind in ("squares", "pixels")
+        for width in (10, 100)
+    },
     "vae_mnist_2d": (
         lambda: vae_mnist(latents=2),
         lambda m, _: -log_likelihood(m, digits().x[:50], k=50),

@@ -23,6 +23,8 @@ def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], publis
     for family in published["families"]:
         record = records.get(family.get("checkpoint"), {})
         draw, judged, code = (measured(topic, family) for topic in ("sampling", "quality", "compression"))
+        files = records.get("bits_on_disk", {}).get("runs", {}).get(family.get("checkpoint"))
+        code = code or (files and files[0])  # by bits-back coding
         nats, train = record.get("test_nll_nats"), record.get("train_nll_nats")
         latents = family["latents"]
         if latents == "active_latents":
