@@ -51,7 +51,7 @@ def decompose(
     r"""Cut the mean KL term of the ELBO into the mutual information of data and codes and a marginal KL.
 
     .. math:: \frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, p(z)) &=
-        \underbrace{\frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, q(z))}_{I_q(x; z) \,\le\, \log N} +
+        \underbrace{\frac1N \sum_n \operatorname{KL}(q(z \mid x_n) \,\|\, q(z))}_{I_N \,\le\, \log N} +
         \operatorname{KL}(q(z) \,\|\, p(z)), \\
         q(z) &= \frac1N \sum_n q(z \mid x_n)
 

@@ -8,6 +8,7 @@ where in it the figure stands, and its protocol.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,23 @@ def published(protocol: str) -> dict[str, float]:
     if protocol not in groups:
         raise ValueError(f"protocol must be one of {', '.join(map(repr, groups))}, got {protocol!r}")
     return {row["model"]: row["nats"] for row in groups[protocol]["rows"]}
+
+
+def compact(content: dict[str, Any]) -> str:
+    """A record as text, each list of numbers on one line.
+
+    Example:
+        >>> print(compact({"seed": 0, "curve": [[0, 0.5], [1, 0.25]]}), end="")
+        {
+          "seed": 0,
+          "curve": [
+            [0, 0.5],
+            [1, 0.25]
+          ]
+        }
+    """
+    on_one_line = lambda match: "[" + " ".join(match.group(1).split()) + "]"  # noqa: E731
+    return re.sub(r"\[([-\d.eE,\s]+)\]", on_one_line, json.dumps(content, indent=2)) + "\n"
 
 
 def _read(path: Path) -> dict[str, Any]:

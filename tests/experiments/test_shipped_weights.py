@@ -28,7 +28,9 @@ from lvmlib.experiments import (
 from lvmlib.experiments.vae_mnist import vae_mnist
 
 NAMES = sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
-ELSEWHERE = {"vae_faces", "flow_gallery", "factors", "vae_conv_plain", "vae_conv_conditional"}  # tests beside this one
+ELSEWHERE = {"vae_faces", "flow_gallery", "factors", "vae_conv_plain", "vae_conv_conditional"}
+ELSEWHERE |= {"collapse_factorised", "collapse_free_bits", "frozen_vamp"}
+"""Tested by the tests of their own scripts, beside this one."""
 
 
 def digits() -> Data:
