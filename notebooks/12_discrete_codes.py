@@ -194,7 +194,7 @@ class HandQuantiser(nn.Module):
 
 
 # %% [markdown]
-# The last three lines of `learn` are the **restart** of a dead code, of which more in {ref}`sec-dc-dead`. `lvmlib.latent.Codebook` does the same. First the check of the theorem, by automatic differentiation in double precision, then the equality of the two.
+# The last three lines of `learn` are the **restart** of a dead code, for which see {numref}`sec-dc-dead`. `lvmlib.latent.Codebook` does the same. First the check of the theorem, by automatic differentiation in double precision, then the equality of the two.
 
 # %% tags=["check:thm-dc-ema"]
 seed_everything(1)
@@ -571,7 +571,7 @@ for label, stored in known.items():
 # The trained prior pays a third of what the uniform one would, 91.4 nats instead of 266.2: this is what stage two is for. As a bound on $-\log p(x)$ the sum is still a poor one. {cite:t}`vandenoord2017` found their VQ-VAE close behind a VAE on CIFAR-10, 4.67 against 4.51 bits per dimension, both with the size of the code tuned. Ours was not, so before we blame rounding, let us look for the cause.
 #
 # (sec-dc-loose)=
-# ### Why is the bound so loose?
+# ### Why is the bound so high?
 #
 # There are four suspects: short training, too large a code, a decoder that draws each pixel independently, and a deterministic encoder. `python -m lvmlib.experiments.code_sizes` examined them one by one, with the networks, data and steps of the model above. The codebook has $K = 4$, 16 or 64 vectors; and a **VAE** with the *same* encoder and decoder has a Gaussian vector of 16 numbers for each place in place of a rounded one, with prior $\mathcal{N}(0, I)$.
 #
@@ -616,7 +616,7 @@ for name in compared:
 #
 # **Rounding** as such is not to blame: with 16 vectors the VQ-VAE is 17 nats ahead of the VAE with the same networks. Nor does that make it the better idea. Its prior was trained and that of the VAE was not; under the uniform prior its 16 vectors cost 177.4 nats, and it is far behind. A VAE gains from a trained prior too (chapter 11), and from a code that suits it: that of Part 3, with 16 numbers for the whole digit, has 106.3.
 #
-# **The decoder** is the same for all, so it explains no difference. That all of them stay 20 nats behind the pixel models is in part its doing.
+# **The decoder** is the same for all, so it explains no difference. That all of them stay 20 nats and more behind the pixel models is in part its doing.
 #
 # **Training** was equally short for all of them, one seed each and no rate tuned. What more of it would change is not measured here.
 #
@@ -647,7 +647,7 @@ for name in ("vqvae 16", "vqvae 4"):
     print(f"best of {len(tried) - 1} doubts {min(tried.values()):.1f}")
 
 # %% [markdown]
-# Some doubt is worth having, but only a little: a fraction of a nat with 64 vectors, and about 2 nats with 16 or 4. (Doubt of another shape may be worth more.) A deterministic encoder gets nothing back for codes that would have done as well; what a VAE gets back is measured in Part 4.
+# Some doubt is worth having, but only a little: a fraction of a nat with 64 vectors, and 2 to 2.5 nats with 16 or 4. What doubt gains is a floor for how far the bound lies below $\log p(x)$, which none of these figures measures. (Doubt of another shape may be worth more.) A deterministic encoder gets nothing back for codes that would have done as well; what a VAE gets back is measured in Part 4.
 #
 # So the cause is in the main the size of the code, and a VQ-VAE is no worse a density model than a VAE by nature. The draws below come from the model with 64 vectors, whose reconstructions are the best and whose bound is the worst: a pixel model has planned them over 64 places instead of 784.
 #
@@ -723,7 +723,7 @@ assert (given - unknown <= math.log(10) + 1e-4).all()
 
 
 # %% [markdown]
-# The two levels together write 21 nats more than one level, for pixels that are no better. The last line shows how little they share the work: given the upper codes, the lower ones cost 31 nats less than under a prior of their own, and the upper ones cost 33. The saving does not quite pay for them, so nearly all that the upper codes say is in the lower codes too, although both the lower encoder and the decoder are shown the upper vectors. (The prior of the lower codes alone had as many steps, and no classes.) Nothing in stage one asks two levels to share the work, or to be brief; each writes down all that fits, and a larger code made the bound worse in {numref}`fig-dc-sizes` too. (One seed, *not converged*, and with the same steps there are twice as many weights to train.) {cite:t}`razavi2019` made two levels for pictures of 256x256 pixels, with grids of 32 and 64, where one pixel model does not see far enough, and judged them by their samples.
+# The two levels together write 21 nats more than one level, for pixels that are no better. The last line shows how little they share the work: given the upper codes, the lower ones cost 31 nats less than under a prior of their own, and the upper ones cost 33. The saving does not quite pay for them, so nearly all that the upper codes say is in the lower codes too, although both the lower encoder and the decoder are shown the upper vectors. (The prior of the lower codes alone had as many steps, and no classes.) Nothing in stage one asks two levels to share the work, or to be brief; each writes down all that fits, and a larger code made the bound worse in {numref}`fig-dc-sizes` too. (One seed, *not converged*, and with the same steps there are more than twice as many weights to train.) {cite:t}`razavi2019` made two levels for pictures of 256x256 pixels, with grids of 32 and 64, where one pixel model does not see far enough, and judged them by their samples.
 #
 # What does carry over is the control: one row, one class, in most of the draws. The class is worth 1.9 of the $\log 10 = 2.3$ nats that it may be worth at most, and the prior of codes recognises nine digits in ten, although it was trained to draw and not to classify.
 #
@@ -801,7 +801,7 @@ saved = record("decoder_pixels_alone")["test_nll_nats"] - found["distortion_nats
 print(f"{found['rate_nats']:.1f} nats of code save {saved:.1f} nats of pixels")
 
 # %% [markdown]
-# For the same steps the PixelVAE is better than either half: 87.2 nats, where the pixel model alone has 90.5 and the VAE 106.3. Read this with care: one seed, none converged, and equal steps are not equal work, for the PixelCNN alone has a thirteenth of the weights and takes a third of the time. {cite:t}`gulrajani2017` (Table 1, static binarization) have 87.41 for a convolutional VAE, 80.64 for a PixelVAE, 80.10 for a Gated PixelCNN alone and 80.08 for a Gated PixelVAE. So against a VAE the pixel model in the decoder gains nats there too; but a $z$ on top of a pixel model gains some only as long as that model is short-sighted.
+# For the same steps the PixelVAE is better than either half: 87.2 nats, where the pixel model alone has 90.5 and the VAE 106.3. Read this with care: one seed, none converged, and equal steps are not equal work, for the PixelCNN alone has a thirteenth of the weights. {cite:t}`gulrajani2017` (Table 1, static binarization) have 87.41 for a convolutional VAE, 80.64 for a PixelVAE, 80.10 for a Gated PixelCNN alone and 80.08 for a Gated PixelVAE. So against a VAE the pixel model in the decoder gains nats there too; but a $z$ on top of a pixel model gains some only as long as that model is short-sighted.
 #
 # Look at what the code costs. The VAE spends 24 nats of code to bring the pixels down to 82; the PixelVAE reaches the same 82 with 5 nats. What the VAE's code had to tell about thickness and edges of strokes, presumably, a pixel model can see in the five rows above.
 #
@@ -832,7 +832,7 @@ assert torch.allclose(bound_by_hand, by_library, atol=1e-3)
 print(f"bound of 20 digits: {-bound_by_hand.mean():.1f} nats")
 
 # %% [markdown]
-# {numref}`fig-dc-pixelvae` shows the division of labour. Fix $z$ and draw the pixels again and again: what stays the same is what the code keeps. With five nats that is not even the class.
+# {numref}`fig-dc-pixelvae` shows the division of labour. Fix $z$ and draw the pixels again and again: what stays the same is what the code keeps. With five nats that is often not even the class.
 
 # %% mystnb={"figure": {"caption": "The PixelVAE. First column: test digits. Columns 2 to 6: pixels drawn five times at one code $z \\sim q_\\phi(z \\mid x)$ of the digit. Five nats of code keep place and slant, and often not the class. *Not converged.* Last six columns: new codes from the prior, one draw each.", "name": "fig-dc-pixelvae"}, "image": {"alt": "Five rows of twelve binary digits. In each row columns two to six share place and slant with the digit in the first column and differ from one another, sometimes in class: a seven comes back as a nine or a four. The last six columns are new digits, some of them malformed."}} tolerance={"draws": ["columns 2-12"], "rtol": 0.15}
 torch.manual_seed(0)
@@ -1128,7 +1128,7 @@ print(f"p(z) = q(z): -ELBO {cost_aggregated:.2f} bits; what lies there {net:.2f}
 assert undone and abs(net - cost_aggregated) < 4 * error
 
 # %% [markdown]
-# With fair coins the lengths agree with the ELBO. Without them decoding is as exact as ever, but the length differs. Why are the bits not fair? The next $z$ is drawn with what was pushed last, the code of the previous $z$ under $p(z)$. An arithmetic or ANS code looks like fair coins if what it encodes was drawn from the distribution that it was encoded with. The $z$ that are pushed come from the **aggregated posterior** $q(z) = \mathbb{E}_x[q(z \mid x)]$, so the coins are fair when the aggregated posterior is the prior: the last line sets $p(z)$ to it, and the excess is gone. {cite:t}`townsend2019` call other bits *dirty*. They can make the file longer, as with one layer here, or shorter, as with two.
+# With fair coins the lengths agree with the ELBO within three standard errors. Without them decoding is as exact as ever, but the length differs. Why are the bits not fair? The next $z$ is drawn with what was pushed last, the code of the previous $z$ under $p(z)$. An arithmetic or ANS code looks like fair coins if what it encodes was drawn from the distribution that it was encoded with. The $z$ that are pushed come from the **aggregated posterior** $q(z) = \mathbb{E}_x[q(z \mid x)]$, so the coins are fair when the aggregated posterior is the prior: the last line sets $p(z)$ to it, and the excess is gone. {cite:t}`townsend2019` call other bits *dirty*. They can make the file longer, as with one layer here, or shorter, as with two.
 
 # %% [markdown]
 # ### With a VAE
@@ -1254,7 +1254,7 @@ print(f"Gated PixelCNN of chapter 4, exact: {exact:.1f} bits a digit (10,000 dig
 #
 # Net, the file is as long as the ELBO says, for both models. The dirty bits that cost a third of a bit in the table of random numbers do next to nothing here: as far as one latent at a time is concerned, which is how the coder sees them, training has brought the aggregated posterior close to the prior. With the initial bits the 500 digits take 130 bits each, 0.17 bits a pixel: half of what gzip needs, and well below bz2. The exact likelihood of the Gated PixelCNN is worth a shorter file, as the last line says; what bits-back coding shows is that a bound can be cashed in as well. And nobody can read any of these files without the model: its weights weigh a hundred times as much as 500 digits, and gzip needs none. {cite:t}`townsend2019` reported 0.19 for a VAE of 40 latents. (The two layers have the worse bound because that model was trained for one minute. *Not converged.*)
 #
-# The rows of 10 and of 100 tell of a limit. Images can go through the networks together, which is faster, and then all their first latents are chosen before any pixel has been pushed: the initial bits grow in proportion. With two layers {eq}`eq-dc-initial` has two terms to compare. In bins as narrow as these the upper latents of a digit ask for more bits than its pixels have brought, so the first layer's bits are not enough. `bits_back_encode` finds the number by a trial run on more bits than it could need. Exercise {ref}`ex-dc-swap` gives it too few, and shows what a dry stack costs.
+# The rows of 10 and of 100 tell of a limit. Images can go through the networks together, which is faster, and then all their first latents are chosen before any pixel has been pushed: the initial bits grow in proportion. With two layers {eq}`eq-dc-initial` has two terms to compare. In bins as narrow as these the upper latents of a digit ask for more bits than its pixels have brought, so the first layer's bits are not enough. `bits_back_encode` finds the number by a trial run on more bits than it could need. {ref}`ex-dc-swap` gives it too few, and shows what a dry stack costs.
 #
 # :::{admonition} Watch out: "the initial bits come back, so they cost nothing"
 # :class: pitfall
@@ -1401,7 +1401,7 @@ assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 #   - codes die unless they are restarted
 #   - `Codebook(restart=...)`, `perplexity`
 # * - {numref}`fig-dc-sizes`
-#   - the size of the codebook decides how loose the bound is
+#   - in these runs the size of the codebook moves the bound most
 #   - `distortion_and_rate`
 # * - {numref}`fig-dc-classes`
 #   - two levels of codes, a prior for each, told the class
@@ -1424,7 +1424,7 @@ assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 #
 # - **All of it, one variable at a time** (chapters 3 and 4). The chain rule costs nothing in accuracy. The price is paid in sampling: one step for each variable; and there is no code.
 # - **All of it, by a change of variables** (chapters 5 and 6). Exact too, and one step to draw; but every layer must be a bijection, and $z$ is as large as $x$.
-# - **A bound, by a latent variable** (chapters 7 to 11). Any networks, a short code, a cheap draw; in exchange for an integral that one can only bound. Five chapters were about the three places where something is lost between the bound and the data: the encoder's family, the prior, the decoder.
+# - **A bound, by a latent variable** (chapters 7 to 11). Any networks, a short code, a cheap draw; in exchange for an integral that one can only bound. Five chapters were about the places where something is lost between the bound and the data: one encoder for all images, its family, the prior, the decoder.
 # - **A mixture of these** (this chapter). The layers of the library's one class, `Flow`, can be of each kind, and most of what is in use today is such a mixture: a code, a strong model of the code, a decoder for what is left.
 #
 # Behind all four stands {doc}`chapter 1 <01_information_theory>`: a model that is $\operatorname{KL}(p_{\mathrm{d}} \Vert p_\theta)$ nats away from the data wastes that many nats *in a file*, and in Part 4 the bound too became a file of its length.
