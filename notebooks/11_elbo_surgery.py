@@ -1038,7 +1038,6 @@ for name, tables in optima.items():
 sharpness = torch.linspace(0, 8, 30).double()  # of the encoder at the start
 noise = torch.rand(30, 5, 12, generator=random, dtype=torch.float64)
 tables = [sharpness[:, None, None] * cells.T + noise, noise.mT, noise[:, 0]]
-parameters = [t.clone().requires_grad_() for t in tables]
 
 
 def table_terms():
@@ -1052,6 +1051,7 @@ def table_terms():
 
 
 # %% tags=["check:thm-sg-optimum"]
+parameters = [t.clone().requires_grad_() for t in tables]
 start_told = table_terms()[2].detach()
 adam = torch.optim.Adam(parameters, lr=0.03)
 for _ in range(2000):
