@@ -772,7 +772,8 @@ log_q = Normal(m[..., None], s[..., None]).log_prob(z_grid)  # [61, 29, 1001]
 gap_of = (log_q.exp() * (log_q - at_cut)).sum(-1) * 10 / 1000  # KL, by quadrature
 median, worst = gap_ring.median(), gap_ring.max()
 print(f"gap of the encoder: median on the ring {median:.2f}", end=", ")
-print(f"at the cut {worst:.0f} nats; of the best Gaussian there {gap_of.min():.2f}")
+print(f"at the cut {worst:.0f} nats")
+print(f"gap of the best Gaussian at the cut: {gap_of.min():.2f} nats")
 
 # %% [markdown]
 # The decoder network has bent the Gaussian line into a ring, but a cut remains. Over most of the ring the gap is a few hundredths of a nat. At the cut the posterior has two peaks. The best single Gaussian settles on one of them and loses about $\log 2 = 0.7$ nats. The encoder loses far more. Its answer must pass continuously from one end of the line to the other, so at the cut $q$ lies between the peaks, where the posterior has no mass. The first loss is due to the *family* of $q$, the second to the *network* that answers for all $x$.
@@ -826,8 +827,8 @@ extremes = from_prior.max(), from_encoder.min()
 print("best from the prior {:.0f}, worst from the encoder {:.0f}".format(*extremes))
 print(f"KL from encoder to prior {to_prior.item():.1f} nats; log p(x) {log_px:.1f}")
 average = from_prior.logsumexp(0) - math.log(len(from_prior))
-print(f"average over all 50,000 draws from the prior: log {average:.1f}", end="; ")
-print(f"its largest term holds {from_prior.softmax(0).max():.0%} of it")
+print(f"average over all 50,000 draws from the prior: log {average:.1f}")
+print(f"share of its largest term: {from_prior.softmax(0).max():.0%}")
 
 # %% [markdown]
 # :::{dropdown} What to expect
@@ -868,7 +869,8 @@ for name, x in sets.items():
     log_p, best, amortised = (part.mean() for part in gaps[name])
     error = (gaps[name][1] - gaps[name][2]).std() / 40**0.5  # over the images
     print(f"{name:>8} images: log p(x) {log_p:.1f}, best q {best:.1f}", end=", ")
-    print(f"encoder {amortised:.1f}; approximation {log_p - best:.2f}", end=", ")
+    print(f"encoder {amortised:.1f} nats")
+    print(f"{'gaps':>15}: approximation {log_p - best:.2f}", end=", ")
     print(f"amortisation {best - amortised:.2f} +- {error:.2f} nats")
 
 # %% [markdown]
@@ -1460,16 +1462,16 @@ for degrees in (0, 45):
 # (sec-mig)=
 # ### *Optional:* can it be measured?
 #
-# One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$:
+# One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$, and $j_c = \arg\max_j I(z_j; v_c)$ the latent that knows most about $v_c$,
 #
-# $$ \operatorname{MIG} = \frac1C \sum_{c=1}^C \frac{I(z_{j_c}; v_c) - \max_{j \ne j_c} I(z_j; v_c)}{H(v_c)}, \qquad j_c = \arg\max_j I(z_j; v_c) . $$ (eq-vae-mig)
+# $$ \operatorname{MIG} = \frac1C \sum_{c=1}^C \frac{I(z_{j_c}; v_c) - \max_{j \ne j_c} I(z_j; v_c)}{H(v_c)} . $$ (eq-vae-mig)
 #
 # It is 1 if each factor has a latent of its own that determines it, and 0 if the two best latents of every factor know equally much. `python -m lvmlib.experiments.factors` trains a convolutional VAE with eight latents for $\beta = 1$ and $4$, four seeds each, and measures the MIG as trained and averaged over ten random rotations of the latent space.
 
 # %%
 factors_record = record("factors")
 for beta, runs in factors_record["runs"].items():
-    print(f"beta = {beta}:", end=" ")
+    print(f"beta {beta}:", end=" ")
     for key, words in (("elbo", "ELBO"), ("rate", "rate"), ("mig", "MIG")):
         print(f"{words} {with_error([run[key] for run in runs]).strip()}", end=", ")
     print(f"rotated {with_error([run['mig_rotated'] for run in runs]).strip()}")
@@ -1832,17 +1834,17 @@ conv_record = load_checkpoint(ten_passes, "vae_conv_plain")
 conditional = convolutional_vae(classes=10)
 conditional_record = load_checkpoint(conditional, "vae_conv_conditional")
 trained_longer = {
-    "fully connected, the longer run": long_record,
+    "fully connected, longer run": long_record,
     "convolutional": conv_record,
-    "convolutional, conditioned on the class": conditional_record,
+    "convolutional, given the class": conditional_record,
 }
 for name, r in trained_longer.items():
-    print(f"{name:>39}: {r['passes']:3} passes", end=", ")
+    print(f"{name:>30}: {r['passes']:3} passes", end=" ")
     per_pass = 60 * r["training_minutes"] / r["passes"]
-    print(f"{per_pass:3.0f} seconds a pass", end=", ")
+    print(f"of {per_pass:2.0f} s", end=", ")
     print(f"{r['parameters']:7,} parameters, NLL {r['test_nll_nats']:.1f} nats")
-print("the longer run:", long_record["test_protocol"])
-print("the others:", conv_record["test_protocol"])
+print("the longer run:", long_record["test_protocol"], sep="\n  ")
+print("the others:", conv_record["test_protocol"], sep="\n  ")
 
 # %% [markdown]
 # Ten passes are not the end of either convolutional run (*not converged*), and the fully connected one has had sixty times as many. So read the table as what each has reached, not as a ranking of the networks.
@@ -1908,8 +1910,8 @@ print(f"  {right_class:.0%} of 2,000 draws", end=", ")
 print(f"{right_200:.0%} of 200 codes of test images with each class")
 told_nll, plain_nll = (r["test_nll_nats"] for r in (conditional_record, conv_record))
 print(f"NLL conditioned on the class {told_nll:.1f} nats", end=", ")
-print(f"averaged over the classes at most {told_nll + math.log(10):.1f}", end=", ")
-print(f"of the unconditional VAE {plain_nll:.1f}")
+print(f"averaged over the classes at most {told_nll + math.log(10):.1f}")
+print(f"NLL of the unconditional VAE {plain_nll:.1f} nats")
 
 # %% [markdown]
 # By this crude measure four in five have the requested class. In nats the class brings more than the $\log 10 = 2.3$ that it can be worth to a perfect model ({ref}`ex-vae-conditional`). So here it does not only inform: averaged over the ten classes, $p_\theta(x) = \frac{1}{10} \sum_y p_\theta(x \mid y)$ is a model of $x$ alone, at most 2.3 nats behind, and still two nats ahead of the unconditional VAE. (One seed each, ten passes, and 16% more parameters in the conditional one; longer training may narrow the difference.)
@@ -1935,9 +1937,9 @@ for name, runs in posteriors_record["runs"].items():
     log_ps = [run["log_likelihood"] for run in runs]
     gaps_of = [p - b for p, b in zip(log_ps, bounds)]
     size = posteriors_record["parameters"][name]
-    print(f"  {name:<12} {size:,} parameters: ELBO", end=" ")
+    print(f"{name:<11} {size:,} weights: ELBO", end=" ")
     print(", ".join(f"{b:.1f}" for b in bounds), end="; ")
-    print(f"log p(x) {', '.join(f'{p:.1f}' for p in log_ps)}", end="; ")
+    print(f"log p {', '.join(f'{p:.1f}' for p in log_ps)}", end="; ")
     print(f"gap {', '.join(f'{g:.1f}' for g in gaps_of)}")
 
 # %% [markdown]
@@ -1969,7 +1971,7 @@ image_grid(1 - decoded, columns=8, row_labels=names)  # ink is dark, light is no
 plt.show()
 apart = torch.cdist(decoded.flatten(1), portraits.flatten(1)).amin(1)
 print("distance to the nearest of 8 decoded portraits:", end=" ")
-print(f"T = 1 {apart[:8].mean():.1f}, T = 0.6 {apart[8:24].mean():.1f}", end="; ")
+print(f"T = 1 {apart[:8].mean():.1f}, T = 0.6 {apart[8:24].mean():.1f}")
 print(f"mean level {decoded[:24].mean():.2f}, portraits {portraits.mean():.2f}")
 
 # %% [markdown]
