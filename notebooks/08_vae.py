@@ -713,7 +713,7 @@ angle = 2 * math.pi * torch.rand(4000)
 ring = 2 * torch.stack([angle.cos(), angle.sin()], 1) + 0.2 * torch.randn(4000, 2)
 q_ring = ConditionalNormal((1,), MLP(2, (40, 40), 2, nn.Tanh))
 p_ring = ConditionalNormal((2,), MLP(1, (40, 40), 2, nn.Tanh), scale="learned")
-nn.init.constant_(p_ring.log_scale, math.log(0.3))  # 1 makes it collapse (chapter 11)
+nn.init.constant_(p_ring.log_scale, math.log(0.3))  # with 1 it collapses
 one_latent = VAE(q_ring, p_ring, StandardNormal((1,)))
 ring_steps = 1500 * SCALE
 schedule = cosine(5e-3, ring_steps)
@@ -853,7 +853,7 @@ ess = effective_sample_size(many_log_w).median()
 print(f"effective sample size of 1000 draws: {ess:.0f} (median over images)")
 
 # %% [markdown]
-# The ELBO is at least 3.5 nats too low, and a hundred draws close most of the gap. A thousand are not the end either, since only 19 of them count; papers report 5,000. The error has a known sign: the estimate never flatters a model on average. So the longer run's test NLL, 87.6 nats from 5,000 draws, is an *at most*.
+# The ELBO is at least 3.5 nats too low, and a hundred draws close most of the gap. A thousand are not the end either, since only 19 of them count; papers report 5,000. The error has a known sign: the estimate never flatters a model on average. So the longer run's test NLL, 87.6 nats from 5,000 draws, is an upper bound.
 #
 # (sec-vae-gaps)=
 # ### Whose fault is the gap?
@@ -879,7 +879,7 @@ for name, x in sets.items():
 # (sec-rate-distortion)=
 # ### Rate and distortion
 #
-# Call minus the reconstruction term the **distortion** $\mathsf{D}$ and the KL term the **rate** $\mathsf{R}$, both averaged over the data: every VAE is a point in their plane {cite:p}`alemi2018`. A weight on the KL term, written $\beta$ (or $\lambda$), moves the point: the {term}`$\beta$-VAE <beta-VAE>` {cite:p}`higgins2017` minimises $\mathsf{D} + \beta\,\mathsf{R}$. Where can it go?
+# Call minus the reconstruction term the **distortion** $\mathsf{D}$ and the KL term the **rate** $\mathsf{R}$, both averaged over the data: every VAE is a point in their plane {cite:p}`alemi2018`. A weight on the KL term, written $\beta$ (or $\lambda$), moves the point: the {term}`beta-VAE` {cite:p}`higgins2017` minimises $\mathsf{D} + \beta\,\mathsf{R}$. Where can it go?
 #
 # :::{prf:theorem} Rate, distortion and information
 # :label: thm-vae-rd
@@ -1117,7 +1117,7 @@ assert abs(best - v**0.5) < 0.005 and -0.01 < formula - highest < 0.25
 
 
 # %% [markdown]
-# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves about two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two. (The last two rows rank how fast the models train, not the decoders.)
+# With $\sigma = 1$ the model is worse than the uniform distribution, and training cannot help, since $\log_2(256 \sqrt{2\pi}) = 9.3$ bits remain even if every pixel is reconstructed exactly. A learned $\sigma$ saves about two bits, but one scale must serve empty borders, which hardly vary, and strokes, which do. A scale for each pixel, computed from $z$ like the mean, separates the two. (The two last models rank by how fast they train, not as decoders.)
 #
 # :::{dropdown} Is the discretized logistic the better decoder, then?
 # The order of the last two models after 200 steps is an order of how *fast* they train. In every empty pixel the third model must bring its mean to $1/512$ and its scale down to about a thousandth, and its loss is still falling when training ends. In the limit the difference of principle is small: a Gaussian that fits the uniform noise we added pays 0.25 bits for it, while the discretized logistic may put all of an empty pixel's probability on level 0.
@@ -1337,7 +1337,7 @@ plt.show()
 # *Similar $x$, similar $z$* holds for all four alike: a second binarization of the same digit lies at about a fifth of the typical distance or less, and the nearest code belongs to the same class in nine cases of ten. *Similar $z$, similar $x$* takes both ingredients. With noise alone the encoder spreads its codes until the noise is about a thousandth of the spread, and what remains is an autoencoder. With the price alone it shrinks its codes, and the decoder magnifies them again. Only the KL term makes the noise matter: $\sigma$ is then 0.43 of the spread, and a step of the code changes the image by about a quarter less. That is a modest margin, measured with one seed.
 # :::
 #
-# **Which of them can be sampled?** For the VAE we draw $z$ from the prior. The autoencoder gets a distribution fitted to its codes afterwards: one Gaussian, as before, or a mixture of fifty. To be fair, the VAE's codes (draws from $q$) get a mixture of fifty as well. `python -m lvmlib.experiments.autoencoder_draws` compares them with three seeds and three lengths of training, and asks a classifier how many of the draws it recognises (gives a probability above 0.95 for one digit). The last rows are for the longer run of {numref}`sec-almost-zero`, with 50 latents, 16 of them in use.
+# **Which of them can be sampled?** For the VAE we draw $z$ from the prior. The autoencoder gets a distribution fitted to its codes afterwards: one Gaussian, as before, or a mixture of fifty. To be fair, the VAE's codes (draws from $q$) get a mixture of fifty as well. `python -m lvmlib.experiments.autoencoder_draws` compares them with three seeds and three lengths of training, and asks a classifier how many of the draws, shown as means of $p_\theta(x \mid z)$, it recognises (gives a probability above 0.95 for one digit). The last rows are for the longer run of {numref}`sec-almost-zero`, with 50 latents, 16 of them in use.
 
 # %%
 draws_record = record("autoencoder_draws")
@@ -1433,13 +1433,13 @@ for name, (rotation, covariance) in rotations.items():
     m = mean @ rotation.T
     rotated_q = MultivariateNormal(m, covariance)
     torch.manual_seed(0)
-    z = rotated_q.sample((20,)) @ rotation  # rows are Q^T z, for the decoder
+    z = rotated_q.sample((100,)) @ rotation  # rows are Q^T z, for the decoder
     with torch.no_grad():
         p = long_run.likelihood(z.flatten(0, 1).float())
-        log_p = p.log_prob(few.repeat(20, 1, 1, 1)).view(20, -1)
+        log_p = p.log_prob(few.repeat(100, 1, 1, 1)).view(100, -1)
     prior_q = MultivariateNormal(torch.zeros_like(m[0]), identity)
     bound = (log_p.mean(0) - kl_divergence(rotated_q, prior_q)).mean().item()
-    error = (log_p.std(0).square().sum() / 20).sqrt().item() / len(few)
+    error = (log_p.std(0).square().sum() / 100).sqrt().item() / len(few)
     rotated_bounds[name] = bound
     print(f"{name:<25} ELBO {bound:8.2f} +- {error:.2f} nats")
 start, turned, *diagonal = rotated_bounds.values()
@@ -1480,7 +1480,7 @@ for beta, runs in factors_record["runs"].items():
 different = len(factor_images()[0].flatten(1).unique(dim=0))
 print(f"{different:,} different pictures: H = {math.log(different):.2f} nats")
 
-# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the fourth, sixth and seventh latent the colour changes, along others place or size, along those of the fifth and eighth next to nothing. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing on average over all pictures. A single row says less: here $z_8$ turns a triangle into a disc, and $z_2$ moves the disc up and changes its colour.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the second, fourth, sixth and seventh latent the colour changes, along others place or size; along that of the eighth a triangle becomes a disc, and along that of the fifth nothing changes. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
 factor_model = factor_vae()
 load_checkpoint(factor_model, "factors")
 shapes_x, shapes_v = factor_images()
@@ -1583,7 +1583,7 @@ for name, row in label_rows.items():
         print()
 
 # %% [markdown]
-# The old hope is borne out, and the longer the encoder was trained, the more so. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; those of the longer run (`VAE, shipped`) gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
+# The old hope is borne out. *Frozen*, codes of up to 5,000 steps are worth about what pixels and PCA are; those of the longer run (`VAE, shipped`) gain some four points. *Tuned*, 5,000 steps already gain 3.7 points (VAE) and 3.3 (autoencoder) over the same network from random weights, the longer run 6.7. Over the better network from scratch, the small one, it gains 4.9. At equal training a VAE and an autoencoder of the same size are level, so nothing here shows that the KL term helps. Nor does every encoder help: the small one trained by squared error is worth no more than its network from scratch, even after 7,000 steps.
 #
 # :::{dropdown} What this comparison leaves open
 # There is one length and one pretrained network for each row, and an autoencoder trained as long as the longer run has not been tried. The longer run is 72 times as long as 5,000 steps, averages its weights and was trained on 60,000 images, those of the validation set among them; the others saw 50,000. The VAEs were trained on binary images and are given grey ones. The 10,000 labelled validation images are more than anyone with 100 labels has, but they serve every row alike. In the second table the frozen codes get scikit-learn's default penalty and no rescaling, which costs the longer run's a point. Several choices of the tuning lie at the end of their grid, so a wider one might add a little to any row.
@@ -1733,7 +1733,7 @@ print(f"  {'grey levels of test images':<35} {undecided(test_images.x):.1f}")
 # %% [markdown]
 # The decoder never computed an average; it arrived at these by gradient ascent. Dozens of training images share each code (as an effective number, in the sense of {prf:ref}`def-lv-ess`), and wherever they disagree about a pixel the best answer is grey. Drawing from $p_\theta(x \mid z)$ instead of showing its mean turns blur into speckle ({numref}`fig-vae-samples`). What helps is a code that says more, or a decoder in which pixels depend on each other.
 #
-# Is it the prior's fault, since draws from it may fall where no image was encoded? Only a smaller part of it. The grey levels of the test images leave a variance of 14.5 and draws from the prior 23.4; reconstructions of test images, whose codes come from the encoder, leave 20.7 already, and 20.9 if the code is drawn. That is some 70% of the excess. (The prior had its say in training, since the KL term makes codes overlap.) So the means of this model are blurred mostly because images share codes and pixels are independent given a code, and less because prior and codes do not match; chapter 11 returns to the question.
+# Is it the prior's fault, since draws from it may fall where no image was encoded? Only a smaller part of it. The grey levels of the test images leave a variance of 14.5 and draws from the prior 23.4; reconstructions of test images, whose codes come from the encoder, leave 20.7 already, and 20.9 if the code is drawn. That is some 70% of the excess. So the means of this model are blurred mostly because its decoder averages over images that it does not tell apart by their codes, with pixels independent given a code, and less because prior and codes do not match. (With two latents such images share a code outright, as {numref}`fig-average` shows. With fifty the codes themselves are apart, as {doc}`chapter 11 <11_elbo_surgery>` measures, and yet reconstructions are blurred: presumably because a smooth network gives codes that lie close together nearly the same mean.)
 #
 # ### Exercises of Part 3
 #
