@@ -157,10 +157,12 @@ def order(permutation: Callable[[np.ndarray], np.ndarray], drawn_only: bool = Fa
             for image in (i for part in about["axes"] for i in part.get("images", []) if "boards" in i):
                 rows, columns = map(int, re.findall(r"(\d+) x (\d+) tiles", image["tiles"])[0])
                 index = np.arange(rows * columns).reshape(rows, columns)
-                if bool(draws) == drawn_only and draws != ["all"] and rows > 1 and image["size"][0] == index.size:
+                moved = permutation(index)  # a single column has no mirror image
+                whole = draws != ["all"] and rows > 1 and image["size"][0] == index.size and (moved != index).any()
+                if bool(draws) == drawn_only and whole:
                     for key, kind in (("boards", "u1"), ("features", "<u2")):
                         old = np.frombuffer(base64.b64decode(image[key]), kind).reshape(index.size, -1)
-                        image[key] = base64.b64encode(old[permutation(index).ravel()].tobytes()).decode()
+                        image[key] = base64.b64encode(old[moved.ravel()].tobytes()).decode()
                     return True
         return False
 
