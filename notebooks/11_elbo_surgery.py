@@ -915,8 +915,8 @@ for (name, prior), nll in published.items():
     print(f"{name:>14}, {prior:>14}: {nll:.2f} nats")
 print("ours: one seed, not converged; 500 draws, 1,000 test images")
 print(" " * 46 + "NLL gain on normal   rate act       size")
-rows = [(name, length) for length in ("short", "middle") for name in ("mnist", "fashion-mnist")]
-for name, length in rows:
+both = ("mnist", "fashion-mnist")
+for name, length in [(name, length) for length in ("short", "middle") for name in both]:
     passes = {"short": 6, "middle": 30}[length]
     for prior in ("normal", "mixture", "vamp", "flow", "autoregressive"):
         run = record(f"priors_{name.replace('-', '_')}_{prior}_{length}")
@@ -926,9 +926,11 @@ for name, length in rows:
         if prior == "normal":
             of_normal = each
         less = of_normal - each
-        print(f"{name:>14}, {prior:>14}, {passes:2} passes: {each.mean():6.2f}", end=" ")
+        print(f"{name:>14}, {prior:>14}, {passes:2} passes:", end=" ")
+        print(f"{each.mean():6.2f}", end=" ")
         print(f"{less.mean():6.2f} +- {less.std() / len(less) ** 0.5:.2f}", end=" ")
-        print(f"{run['test_rate']:6.2f} {run['active_units']:3} {run['parameters']:10,}")
+        print(f"{run['test_rate']:6.2f} {run['active_units']:3}", end=" ")
+        print(f"{run['parameters']:10,}")
 
 
 # %% [markdown]
