@@ -166,6 +166,7 @@ def save(runs: dict[str, Any]) -> None:
         f"sum; batches of {BATCH}, Adam with cosine decay from 2e-3 (prior 3e-3), no rate tuned; not converged",
         evaluated=f"bounds, the first {TEST:,} test images, one binary draw of seed 0; in doubt, the first {FEW}",
         clock="processor time",
+        training_minutes=round(sum(run["training_minutes"] for run in runs.values()), 1),
         runs=runs,
     )
     OUT.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

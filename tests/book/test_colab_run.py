@@ -193,15 +193,16 @@ def test_editions_are_pushed_to_their_branch(tmp_path: Path) -> None:
 
 def drawn(width: float, colours: str, word: str = "x", shift: float = 0.0) -> dict[str, Any]:
     """Return a figure as an output of a cell: a line and a map of colours."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
-    figure.subplots_adjust(left=0.1 + shift)
-    left.plot([0, 1, 2], [0, 1, 4], lw=width)
-    left.set_xlabel(word)
-    right.pcolormesh([[0.0, 1.0], [2.0, 3.0]], cmap=ListedColormap(["#000000", "#ffffff"], name=colours))
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=80)
-    metadata = {FIGURE_MIME: describe(figure)}
-    plt.close(figure)
+    with plt.style.context("default"):  # whatever style another test has left
+        figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
+        figure.subplots_adjust(left=0.1 + shift)
+        left.plot([0, 1, 2], [0, 1, 4], lw=width)
+        left.set_xlabel(word)
+        right.pcolormesh([[0.0, 1.0], [2.0, 3.0]], cmap=ListedColormap(["#000000", "#ffffff"], name=colours))
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=80)
+        metadata = {FIGURE_MIME: describe(figure)}
+        plt.close(figure)
     picture = base64.b64encode(file.getvalue()).decode()
     return sealed({"output_type": "display_data", "data": {"image/png": picture}, "metadata": metadata})
 
