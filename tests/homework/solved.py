@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import matplotlib
+import pytest
 import torch
 
 from lvmlib.homework.master import Master, find_masters, plain_code, read_master
@@ -14,6 +15,14 @@ from lvmlib.homework.master import Master, find_masters, plain_code, read_master
 ROOT = Path(__file__).parents[2]
 MASTERS = find_masters(ROOT / "notebooks" / "homework")
 WRONG = Path(__file__).parent / "wrong"
+
+
+def together(path: Path, *values: object) -> object:
+    """Return arguments of a test that one worker runs with all others of a master: its solution takes seconds."""
+    return pytest.param(path, *values, marks=pytest.mark.xdist_group(path.stem))
+
+
+every = pytest.mark.parametrize("path", [together(path) for path in MASTERS], ids=[path.stem for path in MASTERS])
 
 
 @functools.cache

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from solved import MASTERS, solved, wrong_answers
+from solved import MASTERS, every, solved, together, wrong_answers
 
 from lvmlib.homework.marks import mark
 
-WRONG = [(path, *answer) for path in MASTERS for answer in wrong_answers(path)]
+WRONG = [together(path, *answer) for path in MASTERS for answer in wrong_answers(path)]
 
 
-@pytest.mark.parametrize("path", MASTERS, ids=lambda path: path.stem)
+@every
 def test_every_question_is_tried_against_three(path):
     master, _ = solved(path)
     tried = Counter(question for question, _, _ in wrong_answers(path))
