@@ -270,8 +270,8 @@ def test_more_than_two_digits(huffman_lengths):
         assert kraft <= 1 + 1e-12, f"no prefix code of {arity} digits has these lengths"
         every = itertools.combinations_with_replacement(range(1, 5), size)
         falling = np.sort(p)[::-1]
-        decodable = [l for l in every if (float(arity) ** -np.array(l)).sum() < 1 + 1e-9]
-        best = min(falling @ l for l in decodable)
+        fits = [l for l in every if (float(arity) ** -np.array(l)).sum() < 1 + 1e-9]
+        best = min(falling @ l for l in fits)
         close(p @ lengths, best, f"mean length over {arity} digits for {size} symbols")
 
 # %% [raw]
