@@ -723,7 +723,7 @@ def test_curves_choices_and_the_gain(
 ):
     from lvmlib.homework.checking import close
 
-    # Means over 12 seeds. A single seed was off by up to 0.7 nats with 300 images (K = 5
+    # Means over 12 seeds. A seed was off by up to 0.7 nats with 300 images (K = 5
     # and 10 spread most), and by up to 0.3 nats with all.
     want = [25.39, 24.05, 21.6, 19.16, 16.93, 14.34, 12.44, 11.21]
     close(train_few, want, "training NLL, 300 images", rtol=0, atol=1.2)
