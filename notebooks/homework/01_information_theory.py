@@ -28,7 +28,7 @@
 # loads. Logarithms are binary (bits) unless a question says nats.
 
 # %%
-import heapq
+import heapq  # a queue that hands out its smallest entry first
 import math
 
 import matplotlib.pyplot as plt
@@ -582,8 +582,8 @@ def test_against_quadrature(gaussian_entropy, gauss_laplace_kl, best_b):
 # the enciphered poem, `bits_before`, and of the deciphered one, `bits_after`. The first
 # is more than $\log_2 26 = 4.70$ bits: a wrong model can be worse than none.
 #
-# Before you go on, explain to yourself why two of the three answers to (b) are too
-# long.
+# Plot the three curves of (b) over $T$, and explain to yourself why two of the three
+# answers are too long.
 
 # %%
 CIPHER = (

@@ -604,6 +604,9 @@ def test_the_step_maximises(em_step):
 # on the 360 test images), `train_all` and `test_all` for the large one. Choose $K$ by
 # the likelihood of the 180 *validation* images: `best_few` and `best_all`.
 #
+# Plot the four curves over $K$. Where does a lower cost on the training images stop
+# being good news?
+#
 # Is the best mixture trained on all images better than independent pixels ($K = 1$,
 # trained on the same images), and how sure is that? Take the difference
 # $\log p_{\text{best}}(x) - \log p_1(x)$ for each test image. `gain` is its mean and
@@ -723,20 +726,20 @@ def test_curves_choices_and_the_gain(
 ):
     from lvmlib.homework.checking import close
 
-    # Means over 12 seeds. A seed was off by up to 0.7 nats with 300 images (K = 5
-    # and 10 spread most), and by up to 0.3 nats with all.
+    # Means over 12 seeds. Of 53 runs with 300 images none was further off than 0.7 nats,
+    # of 37 with all images none further than 0.4.
     want = [25.39, 24.05, 21.6, 19.16, 16.93, 14.34, 12.44, 11.21]
     close(train_few, want, "training NLL, 300 images", rtol=0, atol=1.2)
     want = [25.08, 23.87, 22.09, 20.75, 20.2, 20.43, 20.82, 21.4]
     close(test_few, want, "test NLL, models of 300 images", rtol=0, atol=1.2)
     want = [25.11, 23.79, 21.32, 19.25, 17.7, 15.93, 14.68, 13.43]
-    close(train_all, want, "training NLL, all images", rtol=0, atol=0.6)
+    close(train_all, want, "training NLL, all images", rtol=0, atol=0.8)
     want = [25.02, 23.75, 21.51, 19.77, 18.58, 17.89, 17.83, 18.04]
-    close(test_all, want, "test NLL, models of all images", rtol=0, atol=0.6)
-    # 300 images: 20 at 11 of 12 seeds, 50 at one; all: 50 and 200 twice, 100 the others
-    assert best_few in (20, 50), "the K chosen for 300 images"
+    close(test_all, want, "test NLL, models of all images", rtol=0, atol=0.8)
+    # chosen in these runs: 20 in 44, 50 in 8, 10 in one; 100 in 24, 50 in 7, 200 in 6
+    assert best_few in (10, 20, 50), "the K chosen for 300 images"
     assert best_all in (50, 100, 200), "the K chosen for all images"
-    # 6.93 to 7.27 nats, standard errors from 0.261 to 0.301 (not paired: about 0.335)
+    # 6.88 to 7.35 nats, standard errors from 0.261 to 0.301 (not paired: about 0.335)
     close(gain, 7.1, "the mean difference", rtol=0, atol=0.5)
     close(gain_error, 0.28, "the standard error of the difference", rtol=0, atol=0.04)
 
