@@ -371,7 +371,12 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_copies_and_independent_coins(mutual_information, conditional_information, revealing, removing):
+def test_copies_and_independent_coins(
+    mutual_information,
+    conditional_information,
+    revealing,
+    removing,
+):
     import numpy as np
 
     from lvmlib.homework.checking import close, own
@@ -427,7 +432,12 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_dependence_revealed_and_removed(mutual_information, conditional_information, revealing, removing):
+def test_dependence_revealed_and_removed(
+    mutual_information,
+    conditional_information,
+    revealing,
+    removing,
+):
     import numpy as np
 
     from lvmlib import information as info
@@ -769,7 +779,15 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_the_poem_is_read(whole_cost, period, fitted_period, naive_period, key, bits_before, bits_after):
+def test_the_poem_is_read(
+    whole_cost,
+    period,
+    fitted_period,
+    naive_period,
+    key,
+    bits_before,
+    bits_after,
+):
     import numpy as np
 
     from lvmlib import load

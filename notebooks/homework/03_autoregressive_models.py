@@ -651,7 +651,13 @@ points: 1
 """  # END TEST CONFIG
 
 
-def test_independent_pixels_and_the_order_of_the_three(bits_independent, bits_above, bits_made, bits_by_row, share):
+def test_independent_pixels_and_the_order_of_the_three(
+    bits_independent,
+    bits_above,
+    bits_made,
+    bits_by_row,
+    share,
+):
     import numpy as np
 
     from lvmlib import load
@@ -673,7 +679,13 @@ hidden: true
 """  # END TEST CONFIG
 
 
-def test_bits_of_the_three_models(bits_independent, bits_above, bits_made, bits_by_row, share):
+def test_bits_of_the_three_models(
+    bits_independent,
+    bits_above,
+    bits_made,
+    bits_by_row,
+    share,
+):
     import numpy as np
 
     from lvmlib import load
