@@ -755,7 +755,7 @@ if "noise" in globals():
     fig, axes = plt.subplots(1, len(noise), figsize=(8, 2.4), sharey=True)
     edges = np.linspace(-8, 8, 65)
     for ax, (name, z) in zip(np.atleast_1d(axes), noise.items()):
-        ax.hist(z.numpy(), edges, density=True, color=COLOURS["sky"])
+        ax.hist(z.detach().numpy(), edges, density=True, color=COLOURS["sky"])
         normal = np.exp(-(edges**2) / 2) / math.sqrt(2 * math.pi)
         ax.plot(edges, normal, color=COLOURS["black"], lw=1)
         ax.set(yscale="log", ylim=(1e-4, 2), xlim=(-8, 8), xlabel="$z$", title=name)
