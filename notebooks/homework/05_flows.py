@@ -731,12 +731,15 @@ def fitted(mean, scale):
         return code_bits(log_p, y_test).mean().item(), z
 
 
-noise = {}
+models = {"one Gaussian": (False, False), "mean": (True, False)}
+models |= {"scale": (False, True), "both": (True, True)}
+found = {name: fitted(*halves) for name, halves in models.items()}
+noise = {name: z for name, (_, z) in found.items()}
 # END SOLUTION
-bits_iid, noise["one Gaussian"] = fitted(False, False)  # SOLUTION
-bits_mean, noise["mean"] = fitted(True, False)  # SOLUTION
-bits_scale, noise["scale"] = fitted(False, True)  # SOLUTION
-bits_both, noise["both"] = fitted(True, True)  # SOLUTION
+bits_iid = found["one Gaussian"][0]  # SOLUTION
+bits_mean = found["mean"][0]  # SOLUTION
+bits_scale = found["scale"][0]  # SOLUTION
+bits_both = found["both"][0]  # SOLUTION
 
 # %% [raw]
 # # END SOLUTION

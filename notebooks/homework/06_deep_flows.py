@@ -491,6 +491,30 @@ def spline_back(z, knots_x, knots_y, slopes):
 # %% [raw]
 # # END SOLUTION
 
+# %% [markdown]
+# The next cell draws a spline of four bins, the second of them straight, its slope, and
+# your way back. The slope is continuous: at every inner knot the curves of both sides
+# have the slope $\delta_k$, and at the outer two it is 1 here, as outside. Between the
+# knots it goes where it must.
+
+# %%
+at = np.array([-3.0, -1.5, 0.0, 0.5, 3.0]), np.array([-3.0, -1.0, 0.5, 2.5, 3.0])
+deltas = np.array([1.0, 1.0, 1.0, 2.0, 1.0])
+line = np.linspace(-4, 4, 801)
+if spline(line, *at, deltas) is not None:
+    fig, axes = plt.subplots(1, 2, figsize=(6.4, 2.8))
+    z, log_slope = spline(line, *at, deltas)
+    axes[0].plot(line, z, color=COLOURS["blue"], label="there")
+    back = spline_back(line, *at, deltas)
+    axes[0].plot(line, back, "--", color=COLOURS["vermilion"], label="back")
+    axes[0].plot(*at, "o", ms=4, color=COLOURS["black"], label="knots")
+    axes[0].set(xlabel="$x$", ylabel="$z$", aspect="equal", xlim=(-4, 4), ylim=(-4, 4))
+    axes[0].legend(fontsize=8)
+    axes[1].plot(line, np.exp(log_slope), color=COLOURS["blue"])
+    axes[1].plot(at[0], deltas, "o", ms=4, color=COLOURS["black"])
+    axes[1].set(xlabel="$x$", ylabel="$dz/dx$", xlim=(-4, 4))
+    plt.show()
+
 # %% [raw]
 # # BEGIN TESTS
 
@@ -872,9 +896,10 @@ gain_error = (gap.std() / len(gap) ** 0.5).item()  # SOLUTION
 if "bits" in globals():
     fig, ax = plt.subplots(figsize=(3.6, 3.4))
     ax.scatter(bits["checkerboard"], bits["halves"], s=6, lw=0, color=COLOURS["blue"])
-    ends = [1.2, 4.2]
+    ends = [1.4, 3.4]
     ax.plot(ends, ends, color=COLOURS["black"], lw=1)
     ax.set(xlabel="checkerboard, bits/dim", ylabel="halves, bits/dim", aspect="equal")
+    ax.set(xlim=ends, ylim=ends, xticks=[1.5, 2, 2.5, 3], yticks=[1.5, 2, 2.5, 3])
     plt.show()
     print(f"halves {bits_halves:.3f}, checkerboard {bits_checkerboard:.3f} bits/dim")
     print(f"gain {bits_halves - bits_checkerboard:.3f} +- {gain_error:.3f}")
