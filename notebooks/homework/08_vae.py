@@ -306,7 +306,8 @@ for _ in range(800):
 with torch.no_grad():
     ink = grey_decoder(torch.randn(48, 8)).sigmoid()
 drawn = torch.distributions.Binomial(16, ink).sample() / 16
-fig, axes = plt.subplots(1, 2, figsize=(7, 3.2))
+fig, axes = plt.subplots(1, 2, figsize=(7, 3))
+fig.get_layout_engine().set(wspace=0.1)
 for ax, rows, title in zip(axes, (levels[:48] / 16, drawn), ("digits", "samples")):
     image_grid(rows.view(-1, 1, 8, 8), columns=8, ax=ax)
     ax.set_title(title)
@@ -512,8 +513,10 @@ def test_the_gradient_without_a_draw(unit_gradient):
 # is $\mathcal{N}(W z + b,\, s I)$ with a *fixed* variance $s$. Up to a constant the
 # loss is
 #
-# $$ \frac{1}{2s}\, \mathbb{E} \lVert x - W z - b \rVert^2
-# + \mathbb{E} \operatorname{KL}\big(q(z \mid x) \,\Vert\, \mathcal{N}(0, I)\big) , $$
+# $$
+# \frac{1}{2s}\, \mathbb{E} \lVert x - W z - b \rVert^2 +
+# \mathbb{E} \operatorname{KL}\big(q(z \mid x) \,\Vert\, \mathcal{N}(0, I)\big) ,
+# $$
 #
 # with means over the data and over $z \sim q(z \mid x)$. (With a weight $\beta$ on the
 # KL term nothing new comes up: divide by $\beta$.) The covariance of the data has the
@@ -785,7 +788,7 @@ def test_prediction_and_linear_vae(predicted, measured):
     from lvmlib.homework.checking import close
 
     want = np.array([[3, 0.4969, 4.1532], [4, 1.2403, 3.61], [10, 4.2787, 2.4773]])
-    close(predicted, want, "the optimum, for three variances", rtol=2e-3)
+    close(predicted, want, "the optimum, for three variances", rtol=5e-3)
     # Measured with three seeds of training: 3 to 4, 4 to 5 and 9 to 10 active latents;
     # rates of 1.00 to 1.03, 1.00 to 1.01 and 0.91 to 0.93 of the predicted ones, errors
     # of 1.00, 1.00 and 1.04 to 1.05.
