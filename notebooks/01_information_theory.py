@@ -84,9 +84,9 @@ axes[0].set_ylabel("surprise (bits)")
 plt.show()
 
 # %% [markdown]
-# The goal of this chapter is two statements about these areas. Code each symbol with $\ell_i$ bits, so that any stream of symbols can be decoded: the mean length $L = \sum_i p_i \ell_i$ cannot be less than the entropy, and the best code comes within a bit of it. And whoever designs the code for a model $q$ instead of $p$ pays for it, by an amount that is never negative:
+# The goal of this chapter is two statements about these areas. Code each symbol with $\ell_i$ bits, so that any stream of symbols can be decoded: no mean length $\sum_i p_i \ell_i$ is less than the entropy, and that of the best code, $L^\star$, comes within a bit of it. And whoever designs the code for a model $q$ instead of $p$ pays for it, by an amount that is never negative:
 #
-# $$ H(p) \le L < H(p) + 1, \qquad \underbrace{\mathbb{E}_p[-\log q(X)]}_{\text{cost of believing } q} = \underbrace{H(p)}_{\text{unavoidable}} + \underbrace{\operatorname{KL}(p \,\|\, q)}_{\ge\, 0} . $$ (eq-it-goal)
+# $$ H(p) \le L^\star < H(p) + 1, \qquad \underbrace{\mathbb{E}_p[-\log q(X)]}_{\text{cost of believing } q} = \underbrace{H(p)}_{\text{unavoidable}} + \underbrace{\operatorname{KL}(p \,\|\, q)}_{\ge\, 0} . $$ (eq-it-goal)
 #
 # The left side of the second statement is the loss with which most models in this book are trained.
 #
