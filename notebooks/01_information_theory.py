@@ -1317,7 +1317,7 @@ for step in range(301):
 # It stops at the entropy of the letters, 4.1906 bits, where the divergence is 0 and $p_\theta$ is the table of frequencies that counting gives at once. A loss that is a code length never falls to 0 unless the data are certain; what training removes is the KL part.
 # :::
 #
-# A family that does not contain $\hat p$ keeps a rest of the divergence. We count the letters in each word of the sonnets (the Roman numerals above them count as words too) and fit $1 + \text{Poisson}(\lambda)$.
+# If the family does not contain $\hat p$, some divergence remains. We count the letters in each word of the sonnets (the Roman numerals above them count as words too) and fit $1 + \text{Poisson}(\lambda)$.
 
 # %% tags=["check:thm-mle"]
 spaced = "".join(c if c.isalpha() or c == "'" else " " for c in text)
@@ -1480,7 +1480,7 @@ for order in (1, 4):
 # A variable with density $p$ has **differential entropy** $h(X) = \mathbb{E}[-\log p(X)] = -\int p(x) \log p(x)\, dx$.
 # :::
 #
-# {term}`Differential entropy <differential entropy>` inherits the chain rule and all inequalities that come from KL. But it is *not* an amount of information. A probability is at most 1, so surprise cannot be negative; a density may exceed 1, and $h$ is negative whenever $\log p(X)$ is positive on average: *when the mass is squeezed into less than one unit*. The uniform density on $[0, a]$ is $1/a$ everywhere, so $h = \log a$, negative for $a < 1$. A Gaussian has $h = \frac12 \log(2 \pi e\, \sigma^2)$, negative for $\sigma < 1/\sqrt{2 \pi e} = 0.242$.
+# {term}`Differential entropy <differential entropy>` inherits the chain rule and all inequalities that come from KL. But it is *not* an amount of information. A probability is at most 1, so surprise cannot be negative; a density may exceed 1, and $h$ is negative whenever $\log p(X)$ is positive on average. Think of $2^h$ as a width, that of the uniform density with the same entropy: *$h$ is negative if and only if this width is less than one unit.* The uniform density on $[0, a]$ is $1/a$ everywhere, so $h = \log a$, negative for $a < 1$. A Gaussian has $h = \frac12 \log(2 \pi e\, \sigma^2)$, negative for $\sigma < 1/\sqrt{2 \pi e} = 0.242$.
 #
 # :::{admonition} Watch out: "differential entropy is entropy for continuous variables"
 # :class: pitfall
@@ -1581,7 +1581,7 @@ right.grid(visible=False, axis="y")
 plt.show()
 
 # %% [markdown]
-# The theorem is also advice. If all you know of a quantity is its mean and variance, every density but the Gaussian claims to know something more. This is the *maximum-entropy principle* {cite:p}`jaynes1957`: among all distributions that agree with what you know, take the one of largest entropy, which builds in the least prior knowledge beyond it. It is one reason why *Gaussian noise models many systems well*. The other is the central limit theorem: an error that is the sum of many small independent ones is nearly Gaussian. Both need a finite variance, and neither promises the right tails.
+# The theorem is also advice. If all you know of a quantity is its mean and variance, every density but the Gaussian claims to know something more. This is the *maximum-entropy principle* {cite:p}`jaynes1957`: among all distributions that agree with what you know, take the one of largest entropy, which builds in the least prior knowledge beyond it. It is one reason why *Gaussian noise models many systems well*. The other is the central limit theorem: an error that is the sum of many small independent ones is nearly Gaussian. Both arguments assume a finite variance, and neither promises the right tails.
 #
 # (sec-die)=
 # ### *Optional:* maximum entropy under other constraints
