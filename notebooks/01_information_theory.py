@@ -828,7 +828,7 @@ for order in (0, 1, 4):
     print(f"order {order}:", " / ".join(sample(ngrams[order], 150, seed=1).split("\n")))
 
 # %% [markdown]
-# With four characters of memory most words are words, and no sentence is a sentence. Shannon let people guess the next letter of printed English and put its entropy between 0.6 and 1.3 bits per letter {cite:p}`shannon1951`. Our best model needs 2.46. (It also has to predict capitals and punctuation, which Shannon left out.)
+# With four characters of memory most words are words, and no sentence is a sentence. Shannon let people guess the next letter of printed English and put its entropy between 0.6 and 1.3 bits per letter {cite:p}`shannon1951`. Our best model needs 2.46. (Shannon left out capitals and punctuation.)
 #
 # (sec-images)=
 # ### What is an image worth?
@@ -1904,7 +1904,7 @@ plt.show()
 # (sec-data-processing)=
 # ### Can processing create information?
 #
-# You measure, compress, average, plot. Could the result tell more about the thing than the measurement did?
+# Could an average or a plot tell more about the thing than the measurement did?
 #
 # :::{prf:theorem} Data-processing inequality
 # :label: thm-data-processing
@@ -1944,7 +1944,7 @@ assert math.isclose(about_x, after)
 # (sec-mi-bound)=
 # ### A lower bound that needs no table
 #
-# How much does the image of a digit tell about its label? No table has a cell for every image. Here is a way out that this book uses again and again: replace a distribution that cannot be computed by a model, and make sure that the error has a sign. Write $z$ for what we want to know (the label) and $x$ for what we see (the image).
+# How much does the image of a digit tell about its label? No table has a cell for every image. Here is a way out that this book uses often: replace a distribution that cannot be computed by a model, and make sure that the error has a sign. Write $z$ for what we want to know (the label) and $x$ for what we see (the image).
 #
 # :::{prf:theorem} Variational lower bound on mutual information
 # :label: thm-mi-bound
