@@ -110,7 +110,7 @@ plt.show()
 # (sec-surprise)=
 # ### Surprise: why a logarithm?
 #
-# "The sun rose this morning" is not news; "it snowed in July" is. Three things seem beyond dispute: a certain event has surprise 0; a less probable event is more surprising; and the surprises of *independent* events add up, so that ten coin flips tell ten times as much as one. The third demand looks harmless. Yet it leaves exactly one function to choose ({numref}`fig-surprise`).
+# "The sun rose this morning" is not news; "it snowed in July" is. Three things seem beyond dispute: a certain event has surprise 0; a less probable event is more surprising; and the surprises of *independent* events add up, so that ten coin flips tell ten times as much as one. The third leaves exactly one function to choose ({numref}`fig-surprise`).
 
 # %% mystnb={"figure": {"caption": "Surprise is the logarithm of one over the probability: a straight line on a logarithmic axis. Halving a probability adds one bit, wherever you start.", "name": "fig-surprise"}, "image": {"alt": "On a logarithmic axis of probability, which ends at 1, a straight line falls from 14 bits to 0. Five events are marked on it, from one word of 10,000 at 13.29 bits to a certain event at 0."}} tags=["hide-input"]
 chances = np.geomspace(5e-5, 1, 400)
