@@ -1,0 +1,136 @@
+"""Watches the processes of a sandbox from outside, twenty times a second, and kills them all at a limit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PAUSE = 0.05  # seconds between two looks
+KEPT = 10_000  # bytes of what was printed that are kept, for messages
+FLOOR = 0.03  # of the machine's memory: when less is left, the sandbox goes before the machine does
+TICK, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+
+
+class Watchdog(threading.Thread):
+    """Looks after one sandbox, and swallows what it prints.
+
+    Args:
+        process: that was started; all others descend from it.
+        limits: a `Limits`.
+        stop: called once with a sentence, when there is a reason to end the sandbox.
+        cleanup: called when it has been ended, for what is no descendant.
+    """
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        limits: Any,
+        stop: Callable[[str], Any],
+        cleanup: Callable[[], Any] = lambda: None,
+    ) -> None:
+        super().__init__(daemon=True)
+        self.process, self.limits, self.stop, self.cleanup = process, limits, stop, cleanup
+        self.said, self.printed = bytearray(), 0
+        self.lock = threading.Lock()
+
+    def run(self) -> None:
+        """Look until the sandbox has ended."""
+        next_look = 0.0
+        while self.process.poll() is None:
+            self._swallow(PAUSE)
+            if time.monotonic() >= next_look:
+                reason = self._reason()
+                if reason:
+                    self.stop(reason)
+                next_look = time.monotonic() + PAUSE
+        self._swallow(0)
+
+    def _swallow(self, seconds: float) -> None:
+        """Read what was printed, or wait for some."""
+        assert self.process.stderr
+        if not select.select([self.process.stderr], [], [], seconds)[0]:
+            return
+        with contextlib.suppress(BlockingIOError):
+            text = os.read(self.process.stderr.fileno(), 1 << 16)
+            if not text:  # all ends were closed
+                time.sleep(seconds)
+            self.printed += len(text)
+            self.said += text[: KEPT - len(self.said)]
+
+    def _reason(self) -> str | None:
+        """Return why the sandbox must end, if it must."""
+        limits = self.limits
+        if self.printed > limits.output:
+            return f"It printed more than {limits.output / 1e6:g} MB."
+        tree = descendants(self.process.pid)
+        tasks, seconds, memory = usage(tree)
+        if tasks >= limits.processes:
+            return f"It started more than {limits.processes} processes and threads."
+        if seconds > limits.cpu:
+            return f"It used more than {limits.cpu:g} seconds of processor time."
+        if memory > limits.memory and shared_once(tree) > limits.memory:
+            return f"It used more than {limits.memory / 1e9:g} GB of memory."
+        free, total = machine_memory()
+        if free < FLOOR * total:
+            return "The machine that marks had no memory left."
+        return None
+
+    def kill(self) -> None:
+        """End all processes of the sandbox."""
+        with self.lock:
+            if self.process.poll() is None:
+                # First the head of the sandbox's own process namespace: the kernel ends all others with it.
+                for pid in descendants(self.process.pid)[1:]:
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(pid, signal.SIGKILL)
+                self.process.kill()
+                self.process.wait()
+                self.cleanup()
+
+
+def descendants(pid: int) -> list[int]:
+    """Return a process and all that descend from it, parents first."""
+    found = [pid]
+    for one in found:
+        with contextlib.suppress(OSError):
+            for task in os.listdir(f"/proc/{one}/task"):
+                found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+    return found
+
+
+def usage(tree: list[int]) -> tuple[int, float, int]:
+    """Return the number of threads, the seconds of processor time and the bytes of memory of processes."""
+    tasks, ticks, pages = 0, 0, 0
+    for pid in tree:
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            tasks += int(fields[17])
+            ticks += sum(map(int, fields[11:15]))  # its own, and of children that have ended
+            pages += int(fields[21])
+    return tasks, ticks / TICK, pages * PAGE
+
+
+def shared_once(tree: list[int]) -> int:
+    """Return the bytes of memory of processes, where what several share counts once."""
+    total = 0
+    for pid in tree:
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+                if line.startswith("Pss:"):
+                    total += 1024 * int(line.split()[1])
+    return total
+
+
+def machine_memory() -> tuple[int, int]:
+    """Return the bytes of memory that are free, or could be, and all there are."""
+    with open("/proc/meminfo") as lines:
+        numbers = {line.split(":")[0]: 1024 * int(line.split()[1]) for line in lines}
+    return numbers["MemAvailable"], numbers["MemTotal"]
