@@ -7,7 +7,7 @@ import fnmatch
 import functools
 import json
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ def grade(
 ) -> list[table.Row]:
     """Grade all submissions of a homework and write the table.
 
-    What is finished is kept beside the table, in a folder called like it: an interrupted run goes on where it ended, and
-    a second one grades only what has changed. Results depend on nothing else, the number of workers included.
+    What is finished is kept beside the table, in a folder called like it: an interrupted run goes on where it ended,
+    and a second one grades only what has changed. The number of workers changes nothing but the time.
 
     Args:
         course: the folder of the homework, such as ``course/09``, with the master and the seed.
@@ -97,7 +97,9 @@ def grade(
         if chosen and (again or not old or old[0] != key):
             todo.append((one, key))
     try:
-        _grade_all(todo, found, kept, workers, progress, master=str(master.path), seed=seed, sandbox=kind, limits=limits)
+        _grade_all(
+            todo, found, kept, workers, progress, master=str(master.path), seed=seed, sandbox=kind, limits=limits
+        )
     finally:  # interrupted too: what is graded stands in the table
         rows = [table.row(master, one, found[one.student], due) for one in handed_in]
         text = {"plain": table.plain, "canvas": table.canvas, "moodle": table.moodle}[format](master, rows)
@@ -120,7 +122,7 @@ def _grade_all(
     for one, key in todo:
         groups.setdefault(key, []).append(one)
     how["limits"] = asdict(how["limits"])
-    jobs = [functools.partial(dict, notebook=group[0].notebook, **how) for group in groups.values()]
+    jobs = [{"notebook": group[0].notebook, **how} for group in groups.values()]
     seconds = 2 * START + 4 * how["limits"]["wall"] + 60  # beyond whatever the sandboxes allow
     with tqdm(total=len(todo), disable=not progress, unit="student", file=sys.stderr) as bar:
         for n, answer in pool.run(jobs, "lvmlib.homework.grading:_job", workers, seconds):
@@ -153,7 +155,9 @@ def find_master(course: Path) -> Master:
     """
     masters = find_masters(course / "master")
     if len(masters) != 1:
-        raise ValueError(f"{course / 'master'} must hold one master, such as 09_iwae.py; `lvm homework assign` makes it")
+        raise ValueError(
+            f"{course / 'master'} must hold one master, such as 09_iwae.py; `lvm homework assign` makes it"
+        )
     return read_master(masters[0])
 
 
@@ -167,5 +171,3 @@ def find_seed(course: Path) -> int:
         return int(json.loads((course / "secret.json").read_text("utf-8"))["seed"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ValueError(f"{course / 'secret.json'} must hold the seed, or give one") from None
-
-

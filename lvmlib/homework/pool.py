@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}  # sums come out alike everywhere
@@ -21,7 +22,7 @@ class Worker:
     """A process that does one job after another, which travel as lines of JSON."""
 
     def __init__(self, work: str) -> None:
-        self.said = tempfile.TemporaryFile()
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-c", CODE, work],
             stdin=subprocess.PIPE,
@@ -38,11 +39,9 @@ class Worker:
     def start(self, job: int, arguments: dict[str, Any], seconds: float) -> None:
         """Hand over a job."""
         self.job, self.deadline = job, time.monotonic() + seconds
-        try:
+        with contextlib.suppress(OSError):  # it died; `finish` says so
             self.input.write(json.dumps(arguments).encode() + b"\n")
             self.input.flush()
-        except OSError:
-            pass  # it died; `finish` says so
 
     def finish(self) -> dict[str, Any]:
         """Return the answer, or why there is none."""
@@ -56,10 +55,8 @@ class Worker:
         self.process.kill()
         status = self.process.wait()
         for pipe in (self.input, self.output):
-            try:
+            with contextlib.suppress(OSError):
                 pipe.close()
-            except OSError:
-                pass
         self.said.seek(0)
         lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
         self.said.close()
@@ -67,12 +64,12 @@ class Worker:
 
 
 def run(
-    jobs: list[Callable[[], dict[str, Any]]], work: str, workers: int, seconds: float
+    jobs: Sequence[dict[str, Any]], work: str, workers: int, seconds: float
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield the number of each job and its answer, as they come.
 
     Args:
-        jobs: each returns the arguments of a job; called when a worker is free.
+        jobs: the arguments of each.
         work: the function that does a job in a worker, as ``module:function``; arguments and answer are JSON.
         workers: how many at a time.
         seconds: that a job may take; a worker that takes longer is killed.
@@ -89,7 +86,7 @@ def run(
                 worker = idle.pop() if idle else Worker(work)
                 job = waiting.pop()
                 busy.append(worker)
-                worker.start(job, jobs[job](), seconds)
+                worker.start(job, jobs[job], seconds)
             first = min(worker.deadline for worker in busy)
             ready = select.select([worker.output for worker in busy], [], [], max(0.0, first - time.monotonic()))[0]
             for worker in [one for one in busy if one.output in ready]:

@@ -1,4 +1,4 @@
-"""One notebook against its master: the student's code runs in sandboxes, the tests run here, plain values in between."""
+"""One notebook against its master: the student's code runs in sandboxes, the tests run here, plain values between."""
 
 from __future__ import annotations
 
@@ -137,7 +137,11 @@ class Answers(Mapping[str, Any]):
 
 def _failure(cell: int, errors: Sequence[str | None]) -> str:
     """Say which cell failed, counted as a reader counts, and how."""
-    return f"code cell {cell + 1} failed with {errors[cell]}"
+    error = re.sub(r"\(<\w+>, line (\d+)\)$", r"(line \1)", errors[cell] or "")
+    if error.startswith("not run"):
+        slow = next((n for n, other in enumerate(errors) if (other or "").startswith("TimeoutError")), cell)
+        return f"code cell {cell + 1} did not run, since code cell {slow + 1} took all the time that there is."
+    return f"code cell {cell + 1} failed with {error}"
 
 
 class Remote:

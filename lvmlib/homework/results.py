@@ -19,7 +19,7 @@ from lvmlib.homework.remote import Result
 
 
 def key_of(notebook: dict[str, Any], master: Path, seed: int, limits: Limits, sandbox: str) -> str:
-    """Return what decides a result: the code of the notebook, the master, the seed, the limits, and the grader itself."""
+    """Return what decides a result: the notebook's code, the master, the seed, the limits, and the grader itself."""
     import lvmlib
 
     grader = hashlib.sha256()

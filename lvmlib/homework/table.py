@@ -146,7 +146,7 @@ def canvas(master: Master, rows: Sequence[Row]) -> str:
 
 
 def moodle(master: Master, rows: Sequence[Row]) -> str:
-    """Return the table that Moodle takes as an offline grading worksheet of the assignment, or under *Grades*, *Import*.
+    """Return the table that Moodle takes as an assignment's offline grading worksheet, or under *Grades*, *Import*.
 
     The worksheet finds a student by the number that Moodle's own folder names hold. Where there is none, import the
     table under *Grades*, and map *Email address* or *Full name*.

@@ -1,4 +1,4 @@
-"""A folder of submissions, whatever is in it: one row a student, the latest notebook, or a reason where there is none."""
+"""A folder of submissions, whatever is in it: one row a student, the latest notebook, or the reason for none."""
 
 from __future__ import annotations
 
