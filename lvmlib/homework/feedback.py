@@ -26,7 +26,7 @@ h1 { font-size: 1.5rem; line-height: 1.25; margin: 0; } h2 { font-size: 1.15rem;
 p { margin: .4rem 0; } a { color: var(--link); }
 code { font: .92em ui-monospace, monospace; background: var(--card); padding: 0 .25em; border-radius: 3px; }
 .soft { color: var(--soft); } .good { color: var(--good); } .bad { color: var(--bad); }
-.total { font-size: 2rem; font-weight: 600; margin: 1rem 0 0; }
+.total { font-size: clamp(1.5rem, 6vw, 2rem); font-weight: 600; margin: 1rem 0 0; }
 .note { border-left: 4px solid var(--bad); background: var(--card); padding: .5rem .8rem; margin: 1rem 0; }
 section { border-top: 1px solid var(--line); margin-top: 1.6rem; padding-top: 1rem; }
 .head { display: flex; gap: 1rem; justify-content: space-between; align-items: baseline; }
@@ -48,6 +48,9 @@ td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space:
 .bins i { display: block; background: var(--bar); border-radius: 2px 2px 0 0; min-height: 1px; }
 .ticks { display: flex; gap: 3px; font-size: .75rem; color: var(--soft); text-align: center; }
 .ticks span { flex: 1; min-width: 0; }
+.bins, .ticks { white-space: nowrap; overflow-wrap: normal; }
+@media (max-width: 40rem) { .many { gap: 1px; } .many > * { font-size: .68rem; }
+  .ticks.many span:nth-child(even) { visibility: hidden; } }
 .axis { font-size: .8rem; color: var(--soft); text-align: center; margin: 0; }
 """
 PAGE = """<!doctype html>
@@ -98,7 +101,7 @@ def student_page(master: Master, row: Row, show_hidden: bool = False) -> str:
     title = f"Homework {int(master.number)}: {master.title}"
     body = [f"<h1>{_text(title)}</h1>", f'<p class="soft">{escape(row.student)}</p>']
     total = f"{number(row.total)} of {number(row.out_of)} points"
-    body.append(f'<p class="total">{total} <span class="soft">({number(row.percentage)} %)</span></p>')
+    body.append(f'<p class="total">{total} <span class="soft">({number(row.percentage)}&nbsp;%)</span></p>')
     body.append(_track(row.total, row.out_of))
     said = [SAID.get(row.status, ""), row.note, f"Late by {row.late}." if row.late not in ("", "yes") else ""]
     if note := " ".join(filter(None, said)):
@@ -138,12 +141,15 @@ def index_page(master: Master, rows: Sequence[Row]) -> str:
     counts = Counter(row.status for row in rows)
     body = [f"<h1>{_text(title)}</h1>"]
     body.append(f'<p class="soft">{", ".join(f"{n} {escape(status)}" for status, n in sorted(counts.items()))}. ')
-    body.append("For the instructor: hand out the students' pages, not this one.</p>")
+    body.append("For the instructor: hand out the students' pages, not this one. ")
+    body.append('<a href="#students">All students</a></p>')
     if graded:
         body.append("<section><h2>Total</h2>")
         body.append(_distribution([row.total for row in graded], master.points) + "</section>")
         body += [_spread(question, n, graded) for n, question in enumerate(master.questions)]
-    body.append(f'<section><h2>Students</h2><div class="scroll">{_students(master, rows)}</div></section>')
+    body.append(
+        f'<section id="students"><h2>Students</h2><div class="scroll">{_students(master, rows)}</div></section>'
+    )
     return PAGE.format(title=escape(title), style=STYLE, body="\n".join(body))
 
 
@@ -156,7 +162,7 @@ def _spread(question: Question, n: int, graded: Sequence[Row]) -> str:
         ]
         failed = Counter(mark.reason for mark in marks if not mark.passed)
         passed = sum(mark.passed for mark in marks)
-        why = "".join(f"<p>{count} times: {_text(reason)}</p>" for reason, count in failed.most_common(3))
+        why = "".join(f"<p>{count} × {_text(reason)}</p>" for reason, count in failed.most_common(3))
         tag = '<span class="tag soft">hidden</span>' if part.hidden else ""
         share = f'<span class="points">{passed} of {len(marks)} passed</span>'
         parts.append(f'<li><div class="head"><span>{escape(_words(part.name))}{tag}</span>{share}</div>')
@@ -166,22 +172,23 @@ def _spread(question: Question, n: int, graded: Sequence[Row]) -> str:
 
 
 def _distribution(points: Sequence[float], out_of: float) -> str:
-    """Return a histogram, with mean and median: a bar for each point, fewer where there are more than twenty."""
-    width = max(1, round(out_of / 20))
+    """Return a histogram, with mean and median: a bar for each point, or half a point, up to about twenty."""
+    halves = out_of <= 8 and any(one % 1 for one in points)
+    width = 0.5 if halves else max(1, round(out_of / 20))
     bins = Counter(int(min(one, out_of) // width) for one in points)
     most = max(bins.values())
     bars, ticks = [], []
     for n in range(int(out_of // width) + 1):
         count = bins[n]
         bars.append(f'<div>{count or ""}<i style="height:{80 * count / most:.0f}%"></i></div>')
-        ticks.append(f"<span>{n * width}</span>")
+        ticks.append(f"<span>{number(n * width)}</span>")
     ordered = sorted(points)
     middle = (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
-    mean = number(sum(points) / len(points))
+    mean, many = number(sum(points) / len(points)), " many" if len(bars) > 12 else ""
     return (
         f'<p class="soft">Mean {mean}, median {number(middle)} of {number(out_of)} points.</p>'
-        f'<div class="bins">{"".join(bars)}</div><div class="ticks">{"".join(ticks)}</div>'
-        '<p class="axis">points; above each bar the number of students</p>'
+        f'<div class="bins{many}">{"".join(bars)}</div><div class="ticks{many}">{"".join(ticks)}</div>'
+        '<p class="axis">points, rounded down; above each bar the number of students</p>'
     )
 
 

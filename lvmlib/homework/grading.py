@@ -23,7 +23,8 @@ from lvmlib.homework.sandbox import find_sandbox
 from lvmlib.homework.submissions import Submission, collect, moment
 
 __all__ = ["Result", "grade", "grade_one"]
-NOT_YET = Result((), "not graded yet", "")
+NOT_YET = Result((), "not graded yet")
+WORK = "lvmlib.homework.grading:job"  # what a worker does
 
 
 def grade(
@@ -83,6 +84,11 @@ def grade(
     master, seed = find_master(course), find_seed(course) if seed is None else seed
     kind = find_sandbox(sandbox)
     due = table.Lateness(moment(deadline, "the deadline"), dt.timedelta(minutes=grace), late_penalty)
+    for target in filter(None, (out, feedback)):
+        if Path(submissions).expanduser().resolve() in Path(target).expanduser().resolve().parents:
+            raise ValueError(
+                f"{target} lies among the submissions, where it would be taken for one; write it elsewhere"
+            )
     handed_in = collect(Path(submissions), master.number, master.answers, manifest)
     kept = out.with_name(out.name + ".results")
     found: dict[str, Result] = {}
@@ -125,7 +131,7 @@ def _grade_all(
     jobs = [{"notebook": group[0].notebook, **how} for group in groups.values()]
     seconds = 2 * START + 4 * how["limits"]["wall"] + 60  # beyond whatever the sandboxes allow
     with tqdm(total=len(todo), disable=not progress, unit="student", file=sys.stderr) as bar:
-        for n, answer in pool.run(jobs, "lvmlib.homework.grading:_job", workers, seconds):
+        for n, answer in pool.run(jobs, WORK, workers, seconds):
             key, group = list(groups.items())[n]
             for one in group:
                 if "done" in answer:
@@ -136,8 +142,8 @@ def _grade_all(
                 bar.update()
 
 
-def _job(notebook: dict[str, Any], master: str, seed: int, sandbox: str, limits: dict[str, Any]) -> dict[str, Any]:
-    """Grade one notebook; this runs in a worker."""
+def job(notebook: dict[str, Any], master: str, seed: int, sandbox: str, limits: dict[str, Any]) -> dict[str, Any]:
+    """Grade one notebook, in a worker: everything that goes in and comes out is JSON."""
     return asdict(grade_one(_master(master), notebook, seed, sandbox, Limits(**limits)))
 
 

@@ -15,7 +15,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}  # sums come out alike everywhere
-CODE = "import sys; from lvmlib.homework.pool import serve; serve(sys.argv[1])"
+# By its path: a worker imports what its work needs, and nothing of `lvmlib` before that.
+CODE = "import runpy, sys; sys.path.pop(0); runpy.run_path(sys.argv[1])['serve'](sys.argv[2])"
 
 
 class Worker:
@@ -24,7 +25,7 @@ class Worker:
     def __init__(self, work: str) -> None:
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE, work],
+            [sys.executable, "-c", CODE, __file__, work],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.said,
@@ -51,7 +52,7 @@ class Worker:
         return json.loads(line)
 
     def end(self) -> str:
-        """End the process and return the last that it said."""
+        """End the process; return how it ended and the last that it said."""
         self.process.kill()
         status = self.process.wait()
         for pipe in (self.input, self.output):
@@ -60,7 +61,8 @@ class Worker:
         self.said.seek(0)
         lines = self.said.read().decode("utf-8", "replace").strip().splitlines()
         self.said.close()
-        return lines[-1][:300] if lines else f"exit status {status}"
+        how = f"exit status {status}" if status >= 0 else f"signal {-status}"
+        return f"{how}; it said: {lines[-1][:200]}" if lines else how
 
 
 def run(
