@@ -201,6 +201,7 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[st
             line += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             line += ["--ro-bind", path, path]
+    line += _parents("/etc/x")
     for name in SETTINGS:
         line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
     python = os.path.realpath(sys.executable)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PAUSE = 0.05  # seconds between two looks
+PATIENCE = 0.25  # seconds to look closer at memory
 KEPT = 10_000  # bytes of what was printed that are kept, for messages
 FLOOR = 0.03  # of the machine's memory: when less is left, the sandbox goes before the machine does
 TICK, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
@@ -74,7 +75,7 @@ class Watchdog(threading.Thread):
         limits = self.limits
         if self.printed > limits.output:
             return f"It printed more than {limits.output / 1e6:g} MB."
-        tree = descendants(self.process.pid)
+        tree = descendants(self.process.pid, limits.processes)
         tasks, seconds, memory = usage(tree)
         if tasks >= limits.processes:
             return f"It started more than {limits.processes} processes and threads."
@@ -101,23 +102,30 @@ class Watchdog(threading.Thread):
     def kill(self) -> None:
         """End all processes of the sandbox."""
         with self.lock:
-            if self.process.poll() is None:
-                # First the head of the sandbox's own process namespace: the kernel ends all others with it.
-                for pid in descendants(self.process.pid)[1:]:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
-                self.cleanup()
+            if self.process.poll() is not None:
+                return
+            # First the head of the sandbox's own process namespace: the kernel ends all others with it.
+            for pid in descendants(self.process.pid, 2)[1:]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)  # it buries that one
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.cleanup()
 
 
-def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it, parents first."""
-    if not os.path.exists("/proc/self/task"):
-        raise OSError("there is no /proc")
+def descendants(pid: int, most: int) -> list[int]:
+    """Return a process and what descends from it, parents first; no more than a few beyond `most`.
+
+    What multiplies faster than anyone can count is not counted to its end.
+    """
     children = _children if os.path.exists("/proc/thread-self/children") else _all_children()
     found = [pid]
     for one in found:
+        if len(found) > most:
+            break
         found += children(one)
     return found
 
@@ -164,10 +172,15 @@ def usage(tree: list[int]) -> tuple[int, float, int]:
 
 
 def shared_once(tree: list[int]) -> int:
-    """Return the bytes of memory of processes, where what several share counts once."""
-    total = 0
+    """Return the bytes of memory of processes, where what several share counts once.
+
+    To find out takes long where processes fork all the time; what has not been found out by then counts in full.
+    """
+    total, deadline = 0, time.monotonic() + PATIENCE
     for pid in tree:
         try:
+            if time.monotonic() > deadline:
+                raise OSError
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
             total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
         except OSError:
