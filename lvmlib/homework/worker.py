@@ -130,7 +130,7 @@ def limited(seconds: float) -> Any:
     """Interrupt what takes longer, and again every second if it goes on. What escapes, the grader ends from outside."""
 
     def interrupt(*_: Any) -> None:
-        raise Overtime(f"it took longer than {seconds:.3g} seconds")
+        raise Overtime(f"longer than {seconds:.3g} seconds")
 
     start, before = time.monotonic(), signal.signal(signal.SIGALRM, interrupt)
     left = signal.getitimer(signal.ITIMER_REAL)[0]  # of a limit around this one
@@ -176,8 +176,9 @@ def serve(requests: BinaryIO, replies: int, most: int) -> None:
             sys.stdout.flush()
         answer = json.dumps({"id": request["id"], **done}).encode() + b"\n"
         if len(answer) > most or plain.items(answer) > plain.ITEMS:
-            large = f"{len(answer) / 1e6:.1f} MB and {plain.items(answer):,} items came back, which is too much"
-            answer = json.dumps({"id": request["id"], "error": f"ValueError: {large}"}).encode() + b"\n"
+            large = f"returned {len(answer) / 1e6:.3g} MB of {plain.items(answer):,} items, which is too much"
+            error = f"TypeError: `{request['with'].get('name', 'the notebook')}` {large}"
+            answer = json.dumps({"id": request["id"], "error": error}).encode() + b"\n"
         while answer:
             answer = answer[os.write(replies, answer) :]
 
