@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import select
-import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 
 from lvmlib.homework import sandbox as sandboxes
 from lvmlib.homework.plain import from_plain, parse, to_plain
-from lvmlib.homework.watchdog import Watchdog
+from lvmlib.homework.watchdog import Watchdog, tasks_of
 
 GRACE = 3.0  # seconds between the interrupt and the kill
 FORGED = "Something in the notebook wrote into the grader's own channel."
@@ -81,8 +80,18 @@ class Box:
         self.left = limits.wall  # of the time for calls
         self.received = b""
         self.folder = tempfile.TemporaryDirectory(prefix="lvm-box-")
-        self.process = self._start()
-        self.watchdog = Watchdog(self.process, limits, self._break)
+        room = sandboxes.Room(library, limits.files, limits.memory, limits.processes)
+        settings = {
+            "limits": self._kernel_limits(),
+            "path": sandboxes.places(self.kind, library),
+            "library": library,
+            "reply": limits.reply,
+        }
+        self.process, clean = sandboxes.start(self.kind, room, json.dumps(settings), self.folder.name)
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            assert pipe
+            os.set_blocking(pipe.fileno(), False)
+        self.watchdog = Watchdog(self.process, limits, self._break, clean)
         self.watchdog.start()
         try:
             self._ask("hello", START)
@@ -92,28 +101,20 @@ class Box:
             why = said[-1] if said else str(broken)
             raise sandboxes.SandboxMissing(f"The sandbox ({self.kind}) did not start: {why}") from None
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        """Start the worker."""
-        room = sandboxes.Room(self.library, self.limits.files, self.limits.memory, self.limits.processes)
+    def _kernel_limits(self) -> dict[str, int]:
+        """Return the limits that the kernel keeps for each process."""
         limits = {
-            "RLIMIT_CORE": 0,
-            "RLIMIT_CPU": self.limits.cpu + 5,
-            "RLIMIT_FSIZE": self.limits.files,
-            "RLIMIT_NOFILE": 256,
-            "RLIMIT_DATA": self.limits.memory,
+            "CORE": 0,
+            "CPU": self.limits.cpu + 5,
+            "FSIZE": self.limits.files,
+            "NOFILE": 256,
+            "DATA": self.limits.memory,
+            "MSGQUEUE": 0,
+            "MEMLOCK": 1_000_000,
         }
-        if self.kind != "none":
-            limits["RLIMIT_NPROC"] = self.limits.processes
-        settings = {"limits": limits, "path": sandboxes.places(self.kind, self.library), "library": self.library}
-        line, env = sandboxes.command(self.kind, room, json.dumps(settings), self.folder.name)
-        process = subprocess.Popen(
-            line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, bufsize=0,
-            cwd=self.folder.name, start_new_session=True,
-        )  # fmt: skip
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            assert pipe
-            os.set_blocking(pipe.fileno(), False)
-        return process
+        if self.kind == "bubblewrap":  # older kernels count all that an ordinary user runs, not the sandbox alone
+            limits["NPROC"] = self.limits.processes + (tasks_of(os.getuid()) if os.getuid() else 0)
+        return limits
 
     def run(self, sources: list[str], *, statements: bool = False) -> list[str | None]:
         """Run the cells of a notebook, each whatever became of those before it.
@@ -169,7 +170,7 @@ class Box:
         try:
             return from_plain(result, self.limits.reply)
         except ValueError:
-            raise self._break(FORGED) from None
+            raise self._break(f"`{name}` returned something that is not plain.") from None
 
     def _ask(self, what: str, wait: float, /, **options: Any) -> Any:
         """Send a request and return what the reply to it holds."""
@@ -177,7 +178,8 @@ class Box:
             raise BoxBroken(self.reason)
         mine = secrets.token_hex(16)
         line = json.dumps({"id": mine, "do": what, "with": options}).encode() + b"\n"
-        reply = self._exchange(line, time.monotonic() + wait, f"It took longer than {wait - GRACE:g} seconds.")
+        late = f"It took longer than {max(0, wait - GRACE):.3g} seconds, and did not stop when it was interrupted."
+        reply = self._exchange(line, time.monotonic() + wait, late)
         try:
             answer = parse(reply)
         except ValueError:
@@ -209,7 +211,7 @@ class Box:
                 parts.append(b"")
             size += len(parts[-1]) if ready[0] else 0
             if ready[0] and not parts[-1]:
-                raise self._break("The notebook ended its own process.")
+                raise self._break(self.watchdog.ended())
             if size > self.limits.reply:
                 raise self._break(f"It returned more than {self.limits.reply / 1e6:g} MB.")
         reply, _, self.received = b"".join(parts).partition(b"\n")

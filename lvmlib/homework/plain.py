@@ -18,6 +18,7 @@ import numpy as np
 TENSORS = ("bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64")
 ARRAYS = (*TENSORS, "uint16", "uint32", "uint64", "complex64", "complex128")
 DEPTH = 20  # lists within lists
+DIMENSIONS = 32  # of an array
 ITEMS = 1_000_000  # separators in one line of JSON: a few bytes each there, but a hundred once it is read
 DIGITS = 30_000  # hexadecimal digits of an integer: beyond this, arithmetic with it is slow
 LARGEST = 1 << 53  # integers up to here are JSON numbers
@@ -40,6 +41,8 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     if value is None or kind in (bool, float, str):
         return value
     if kind is int:
+        if value.bit_length() > 4 * DIGITS - 8:
+            raise TypeError(f"an integer of {value.bit_length():,} bits")
         return value if abs(value) <= LARGEST else {"int": f"{value:x}"}
     if kind is complex:
         return {"complex": [value.real, value.imag]}
@@ -75,8 +78,8 @@ def _of_tensor(value: Any) -> np.ndarray:
 
 def _array(value: np.ndarray) -> dict[str, Any]:
     """Return an array's type, shape and bytes."""
-    if value.dtype.name not in ARRAYS:
-        raise TypeError(f"an array of {value.dtype.name}")
+    if value.dtype.name not in ARRAYS or value.ndim > DIMENSIONS:
+        raise TypeError(f"an array of {value.dtype.name} in {value.ndim} dimensions")
     little = value.astype(value.dtype.newbyteorder("<"), copy=False)
     return {
         "dtype": value.dtype.name,
@@ -104,12 +107,24 @@ def parse(line: bytes) -> Any:
     Raises:
         ValueError: if it is not JSON, is nested too deeply, or would grow to many times its size.
     """
-    if sum(line.count(mark) for mark in (b",", b"[", b"{")) > ITEMS:
+    if items(line) > ITEMS:
         raise ValueError(f"more than {ITEMS:,} items")
     try:
-        return json.loads(line)
+        return json.loads(line, parse_int=_integer)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def items(line: bytes) -> int:
+    """Return how many things a line of JSON holds at most, without reading it."""
+    return sum(line.count(mark) for mark in (b",", b"[", b"{"))
+
+
+def _integer(text: str) -> int:
+    """Return an integer that is no longer than ours are; a very long one takes for ever to read."""
+    if len(text) > 20:
+        raise ValueError("an integer too large for a number")
+    return int(text)
 
 
 class _Reader:
@@ -179,7 +194,7 @@ class _Reader:
         if not isinstance(inner, dict) or inner.keys() != {"dtype", "shape", "bytes"}:
             raise ValueError("not an array")
         name, shape, text = inner["dtype"], inner["shape"], inner["bytes"]
-        if name not in ARRAYS or not isinstance(text, str) or not isinstance(shape, list) or len(shape) > 32:
+        if name not in ARRAYS or not isinstance(text, str) or not isinstance(shape, list) or len(shape) > DIMENSIONS:
             raise ValueError("not an array")
         if not all(type(size) is int and 0 <= size < 1 << 31 for size in shape):
             raise ValueError("not a shape")

@@ -11,18 +11,20 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from lvmlib.homework import seccomp
+
 HERE = Path(__file__).parent
-INSIDE = "/grader"  # where things lie in the sandbox
-SCRATCH = "/scratch"
+INSIDE, SCRATCH = "/grader", "/scratch"  # in the sandbox: where things lie, and where the notebook may write
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
-SETTINGS = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
+SETTINGS = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "fonts")  # in /etc
+WORKER = ("worker.py", "plain.py")
 FOR_STUDENTS = ("__init__.py", "checking.py")  # of this folder: what the tests in a student's notebook import
 IMAGE = "lvm-homework"  # of Docker, unless another is named
-WORKER = "_worker"
 
 
 class SandboxMissing(RuntimeError):
@@ -41,37 +43,44 @@ class Room:
     """
 
     library: bool
-    files: int
-    memory: int
-    processes: int
+    files: int = 1_000_000
+    memory: int = 100_000_000
+    processes: int = 10
 
 
 def find_sandbox(asked: str = "auto") -> str:
     """Return the sandbox to use: "docker", "bubblewrap", or, only if asked for by name, "none".
 
+    Args:
+        asked: one of these, "docker:IMAGE", or "auto" for the first of docker and bubblewrap that works.
+
     Raises:
         SandboxMissing: if the one asked for, or any, does not work here.
     """
+    kind, _, image = asked.partition(":")
     if asked == "none":
         return asked
-    if asked not in ("auto", "docker", "bubblewrap"):
+    if kind == "docker" or asked == "auto":
+        if _docker_works(image or IMAGE):
+            return "docker" if asked == "auto" else asked
+        if asked != "auto":
+            raise SandboxMissing(
+                f"Docker does not run here, or has no image {image or IMAGE!r}: start it, or build that."
+            )
+    elif asked != "bubblewrap":
         raise SandboxMissing(f"There is no sandbox called {asked!r}; use docker or bubblewrap.")
-    if asked in ("auto", "docker") and _docker_works():
-        return "docker"
-    if asked == "docker":
-        raise SandboxMissing(f"Docker is not running here, or has no image {IMAGE!r}; see the instructors' page.")
-    if not (wrong := _bubblewrap_fails()):
-        return "bubblewrap"
-    raise SandboxMissing(f"No sandbox for students' code works here ({wrong}); install bubblewrap or Docker.")
+    if wrong := _bubblewrap_fails():
+        raise SandboxMissing(f"No sandbox for students' code works here ({wrong}): install bubblewrap, or Docker.")
+    return "bubblewrap"
 
 
 @cache
-def _docker_works() -> bool:
+def _docker_works(image: str) -> bool:
     """Return whether there is a Docker that answers and has the image."""
     if not shutil.which("docker"):
         return False
-    asked = ["docker", "image", "inspect", IMAGE]
     try:
+        asked = ["docker", "image", "inspect", image]
         return subprocess.run(asked, capture_output=True, timeout=20, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -82,14 +91,69 @@ def _bubblewrap_fails() -> str:
     """Return why bubblewrap cannot be used here; nothing if it can."""
     if not shutil.which("bwrap"):
         return "there is no bwrap"
-    room = Room(library=False, files=1_000_000, memory=0, processes=0)
     try:
-        tried = subprocess.run(
-            bubblewrap(room, ["-c", "pass"], identity()), capture_output=True, text=True, timeout=20, check=False
-        )
+        process = _start_bubblewrap(Room(library=False), ["-c", "pass"])
+        said = process.communicate(timeout=20)[1].decode("utf-8", "replace").strip().splitlines()
     except (OSError, subprocess.TimeoutExpired) as error:
         return str(error)
-    return (tried.stderr.strip().splitlines() or ["bwrap ended without a word"])[-1] if tried.returncode else ""
+    return (said or ["bwrap ended without a word"])[-1] if process.returncode else ""
+
+
+def start(kind: str, room: Room, settings: str, folder: str) -> tuple[subprocess.Popen[bytes], Callable[[], object]]:
+    """Start the worker in a sandbox.
+
+    Args:
+        kind: as `find_sandbox` returns it.
+        room: what the sandbox holds.
+        settings: the worker's one argument.
+        folder: an empty folder; scratch space where there is no sandbox.
+
+    Returns:
+        Its process, and what to do once this is dead.
+    """
+    if kind == "bubblewrap":
+        return _start_bubblewrap(room, [f"{INSIDE}/worker.py", settings]), _nothing
+    if kind == "none":
+        line = [sys.executable, "-S", str(HERE / "worker.py"), settings]
+        return _popen(line, cwd=folder, env=environment(folder)), _nothing
+    name = f"lvm-box-{random.SystemRandom().randrange(1 << 60):x}"
+    line = docker(room, [f"{INSIDE}/worker.py", settings], name, kind.partition(":")[2] or IMAGE)
+    remove = ["docker", "rm", "--force", name]
+    return _popen(line), lambda: subprocess.run(remove, capture_output=True, timeout=60, check=False)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _popen(line: list[str], **options: object) -> subprocess.Popen[bytes]:
+    """Start a process with three pipes."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0, start_new_session=True, **options)  # type: ignore[call-overload]
+
+
+def _start_bubblewrap(room: Room, worker: list[str]) -> subprocess.Popen[bytes]:
+    """Start Python in bubblewrap; its options go through a file, since everyone inside can read a command line."""
+    options, line = bubblewrap(room, worker, identity())
+    files = []
+    try:
+        if filter_ := seccomp.program():
+            files.append(_in_memory(filter_))
+            options += ["--seccomp", str(files[0])]
+        files.append(_in_memory("\0".join(options).encode()))
+        program = [shutil.which("bwrap") or "bwrap", "--args", str(files[-1]), "--", *line]
+        return _popen(program, env={}, pass_fds=files, cwd="/")
+    finally:
+        for file in files:
+            os.close(file)
+
+
+def _in_memory(content: bytes) -> int:
+    """Return a descriptor to read this from."""
+    file = os.memfd_create("options")
+    os.write(file, content)
+    os.lseek(file, 0, os.SEEK_SET)
+    return file
 
 
 def identity() -> int | None:
@@ -108,31 +172,23 @@ def packages() -> list[str]:
 def environment(scratch: str = SCRATCH) -> dict[str, str]:
     """Return all variables that the worker sees."""
     one = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR")}
-    return one | {
-        "HOME": scratch,
-        "TMPDIR": scratch,
-        "USER": "student",
-        "LOGNAME": "student",
-        "PATH": "/usr/bin:/bin",
-        "LANG": "C.UTF-8",
-        "MPLBACKEND": "Agg",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONNOUSERSITE": "1",
-        "PIP_NO_INDEX": "1",  # an install fails at once, and not after retries
-    }
+    named = dict.fromkeys(("HOME", "TMPDIR"), scratch) | dict.fromkeys(("USER", "LOGNAME"), "student")
+    switches = dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PIP_NO_INDEX"), "1")
+    others = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MPLBACKEND": "Agg", "PYTHONHASHSEED": "0"}
+    return one | named | switches | others
 
 
 def places(kind: str, library: bool) -> list[str]:
     """Return what the worker's `sys.path` begins with: folders of packages, and of `lvmlib` if it is there."""
     if kind == "none":
         return packages() + [str(HERE.parent.parent)] * library
-    return [f"{INSIDE}/library"] * library + [f"{INSIDE}/packages/{i}" for i in range(len(packages()))]
+    inside = [] if kind.startswith("docker") else [f"{INSIDE}/packages/{i}" for i in range(len(packages()))]
+    return [f"{INSIDE}/library"] * library + inside
 
 
-def bubblewrap(room: Room, worker: list[str], user: int | None) -> list[str]:
-    """Return the command that runs Python with the arguments `worker` in bubblewrap."""
-    line = ["bwrap", "--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
+def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[str], list[str]]:
+    """Return bubblewrap's options, and the command to run in it: Python with the arguments `worker`."""
+    line = ["--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
     if user is None:
         line += ["--unshare-all"]
     else:  # without a user namespace, so that `user` is one to the kernel too
@@ -145,40 +201,28 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> list[str]:
             line += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             line += ["--ro-bind", path, path]
-    for path in SETTINGS:
-        line += ["--ro-bind-try", path, path]
-    if not sys.base_prefix.startswith("/usr/"):
-        line += _parents(sys.base_prefix) + ["--ro-bind", sys.base_prefix, sys.base_prefix]
+    line += _parents("/etc/x")
+    for name in SETTINGS:
+        line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    python = os.path.realpath(sys.executable)
+    home = str(Path(python).parents[1])  # not that of a virtual environment, of which the packages are enough
+    if not f"{home}/".startswith("/usr/"):
+        line += [*_parents(home), "--ro-bind", home, home]
     line += _parents(f"{INSIDE}/packages/0") + _parents(f"{INSIDE}/library/lvmlib")
     for i, path in enumerate(packages()):
         line += ["--ro-bind", os.path.realpath(path), f"{INSIDE}/packages/{i}"]
         if os.path.isdir(f"{path}/lvmlib"):
-            line += _empty(f"{INSIDE}/packages/{i}/lvmlib")
+            line += [*_empty(f"{INSIDE}/packages/{i}/lvmlib"), "--remount-ro", f"{INSIDE}/packages/{i}/lvmlib"]
     if room.library:
         line += _library()
-    for name in ("worker.py", "plain.py"):
+    for name in WORKER:
         line += ["--ro-bind", str(HERE / name), f"{INSIDE}/{name}"]
     line += ["--proc", "/proc", "--dev", "/dev"]
     for path in (SCRATCH, "/dev/shm"):
         line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
-    line += ["--symlink", SCRATCH, "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH, "--"]
-    if user is not None:
-        line += ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
-    return [*line, os.path.realpath(sys.executable), "-S", *worker]
-
-
-def command(kind: str, room: Room, settings: str, folder: str) -> tuple[list[str], dict[str, str]]:
-    """Return the command that starts the worker in a sandbox, and the variables it is started with.
-
-    Args:
-        kind: as `find_sandbox` returns it.
-        room: what the sandbox holds.
-        settings: the worker's one argument.
-        folder: an empty folder; scratch space where there is no sandbox.
-    """
-    if kind == "bubblewrap":
-        return bubblewrap(room, [f"{INSIDE}/worker.py", settings], identity()), {"PATH": os.environ["PATH"]}
-    return [sys.executable, "-S", str(HERE / "worker.py"), settings], environment(folder)
+    line += ["--symlink", SCRATCH, "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+    drop = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
+    return line, [*drop, python, "-S", *worker]
 
 
 def _parents(path: str) -> list[str]:
@@ -188,14 +232,33 @@ def _parents(path: str) -> list[str]:
 
 
 def _empty(path: str) -> list[str]:
-    """Hide a folder."""
-    return ["--perms", "0755", "--tmpfs", path, "--remount-ro", path]
+    """Lay an empty folder over one."""
+    return ["--perms", "0755", "--size", "1000000", "--tmpfs", path]
 
 
 def _library() -> list[str]:
     """Show `lvmlib`, and of its folder of homework only what public tests import."""
     inside = f"{INSIDE}/library/lvmlib"
-    line = ["--ro-bind", str(HERE.parent), inside, "--perms", "0755", "--tmpfs", f"{inside}/homework"]
+    line = ["--ro-bind", str(HERE.parent), inside, *_empty(f"{inside}/homework")]
     for name in FOR_STUDENTS:
         line += ["--ro-bind", str(HERE / name), f"{inside}/homework/{name}"]
     return [*line, "--remount-ro", f"{inside}/homework"]
+
+
+def docker(room: Room, worker: list[str], name: str, image: str) -> list[str]:
+    """Return the command that runs Python with the arguments `worker` in a container of that name."""
+    line = ["docker", "run", "--rm", "--interactive", "--init", "--name", name, "--hostname", "box", "--pull", "never"]
+    line += ["--network", "none", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
+    line += ["--user", "65534:65534", "--log-driver", "none", "--workdir", SCRATCH, "--shm-size", str(room.files)]
+    line += ["--memory", str(room.memory), "--memory-swap", str(room.memory), "--pids-limit", str(room.processes)]
+    line += ["--tmpfs", f"{SCRATCH}:rw,exec,mode=1777,size={room.files}"]
+    for variable, value in environment().items():
+        line += ["--env", f"{variable}={value}"]
+    shown = [(HERE / file, f"{INSIDE}/{file}") for file in WORKER]
+    if room.library:
+        inside = f"{INSIDE}/library/lvmlib"
+        line += ["--tmpfs", f"{inside}/homework:mode=0755,size=1m"]
+        shown += [(HERE.parent, inside)] + [(HERE / file, f"{inside}/homework/{file}") for file in FOR_STUDENTS]
+    for source, target in shown:
+        line += ["--mount", f"type=bind,source={source},target={target},readonly"]
+    return [*line, image, "python3", "-s", *worker]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PAUSE = 0.05  # seconds between two looks
+PATIENCE = 0.25  # seconds to look closer at memory
 KEPT = 10_000  # bytes of what was printed that are kept, for messages
 FLOOR = 0.03  # of the machine's memory: when less is left, the sandbox goes before the machine does
 TICK, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
@@ -43,14 +44,18 @@ class Watchdog(threading.Thread):
 
     def run(self) -> None:
         """Look until the sandbox has ended."""
-        next_look = 0.0
+        look = 0.0
         while self.process.poll() is None:
             self._swallow(PAUSE)
-            if time.monotonic() >= next_look:
+            if time.monotonic() < look:
+                continue
+            try:
                 reason = self._reason()
-                if reason:
-                    self.stop(reason)
-                next_look = time.monotonic() + PAUSE
+            except Exception as error:  # what cannot be watched must not run
+                reason = f"The sandbox could not be watched: {error}"
+            if reason:
+                self.stop(reason)
+            look = time.monotonic() + PAUSE
         self._swallow(0)
 
     def _swallow(self, seconds: float) -> None:
@@ -70,7 +75,7 @@ class Watchdog(threading.Thread):
         limits = self.limits
         if self.printed > limits.output:
             return f"It printed more than {limits.output / 1e6:g} MB."
-        tree = descendants(self.process.pid)
+        tree = descendants(self.process.pid, limits.processes)
         tasks, seconds, memory = usage(tree)
         if tasks >= limits.processes:
             return f"It started more than {limits.processes} processes and threads."
@@ -83,27 +88,75 @@ class Watchdog(threading.Thread):
             return "The machine that marks had no memory left."
         return None
 
+    def ended(self) -> str:
+        """Return how the worker ended, in a sentence, once its end of the channel is closed."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            code = self.process.wait(1.0)
+            number = code - 128 if code > 128 else -code
+            if number == signal.SIGXCPU:
+                return f"It used more than {self.limits.cpu:g} seconds of processor time."
+            with contextlib.suppress(ValueError):
+                return f"The notebook's process was ended by {signal.Signals(number).name}."
+        return "The notebook ended its own process."
+
     def kill(self) -> None:
         """End all processes of the sandbox."""
         with self.lock:
-            if self.process.poll() is None:
-                # First the head of the sandbox's own process namespace: the kernel ends all others with it.
-                for pid in descendants(self.process.pid)[1:]:
-                    with contextlib.suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGKILL)
-                self.process.kill()
-                self.process.wait()
-                self.cleanup()
+            if self.process.poll() is not None:
+                return
+            # First the head of the sandbox's own process namespace: the kernel ends all others with it.
+            for pid in descendants(self.process.pid, 2)[1:]:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)  # it buries that one
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.cleanup()
 
 
-def descendants(pid: int) -> list[int]:
-    """Return a process and all that descend from it, parents first."""
+def descendants(pid: int, most: int) -> list[int]:
+    """Return a process and what descends from it, parents first; no more than a few beyond `most`.
+
+    What multiplies faster than anyone can count is not counted to its end.
+    """
+    children = _children if os.path.exists("/proc/thread-self/children") else _all_children()
     found = [pid]
     for one in found:
-        with contextlib.suppress(OSError):
-            for task in os.listdir(f"/proc/{one}/task"):
-                found += map(int, Path(f"/proc/{one}/task/{task}/children").read_text().split())
+        if len(found) > most:
+            break
+        found += children(one)
     return found
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of a process."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+    return found
+
+
+def _all_children() -> Callable[[int], list[int]]:
+    """Return the same, looked up at once for all processes, where the kernel keeps no lists of children."""
+    found: dict[int, list[int]] = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
+            found.setdefault(int(parent), []).append(int(name))
+    return lambda pid: found.get(pid, [])
+
+
+def tasks_of(user: int) -> int:
+    """Return how many threads run in the name of a user."""
+    total = 0
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.stat(f"/proc/{name}").st_uid == user:
+                total += len(os.listdir(f"/proc/{name}/task"))
+    return total
 
 
 def usage(tree: list[int]) -> tuple[int, float, int]:
@@ -119,13 +172,19 @@ def usage(tree: list[int]) -> tuple[int, float, int]:
 
 
 def shared_once(tree: list[int]) -> int:
-    """Return the bytes of memory of processes, where what several share counts once."""
-    total = 0
+    """Return the bytes of memory of processes, where what several share counts once.
+
+    To find out takes long where processes fork all the time; what has not been found out by then counts in full.
+    """
+    total, deadline = 0, time.monotonic() + PATIENCE
     for pid in tree:
-        with contextlib.suppress(OSError):
-            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-                if line.startswith("Pss:"):
-                    total += 1024 * int(line.split()[1])
+        try:
+            if time.monotonic() > deadline:
+                raise OSError
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
+        except OSError:
+            total += usage([pid])[2]
     return total
 
 

@@ -130,10 +130,11 @@ def limited(seconds: float) -> Any:
     """Interrupt what takes longer, and again every second if it goes on. What escapes, the grader ends from outside."""
 
     def interrupt(*_: Any) -> None:
-        raise Overtime(f"longer than {seconds:g} seconds")
+        raise Overtime(f"longer than {seconds:.3g} seconds")
 
     start, before = time.monotonic(), signal.signal(signal.SIGALRM, interrupt)
-    left = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)[0]  # of a longer limit around this one
+    left = signal.getitimer(signal.ITIMER_REAL)[0]  # of a limit around this one
+    signal.setitimer(signal.ITIMER_REAL, min(seconds, left or seconds), 1.0)
     try:
         yield
     finally:
@@ -154,14 +155,15 @@ def sentence(error: BaseException) -> str:
 def restrict(limits: dict[str, int]) -> None:
     """Set the limits that the kernel keeps for each process."""
     for name, most in limits.items():
-        resource.setrlimit(getattr(resource, name), (most, most))
+        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+    os.nice(5)  # whoever watches goes first
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # and is not the one to go when memory ends
 
 
-def serve(requests: BinaryIO, replies: int, library: bool) -> None:
+def serve(requests: BinaryIO, replies: int, most: int) -> None:
     """Answer requests, one line each, until there are no more."""
     notebook, own = Notebook(), os.getpid()
-    if not library:
-        sys.meta_path.insert(0, NoLibrary())
     for line in requests:
         request = json.loads(line)
         try:
@@ -173,6 +175,10 @@ def serve(requests: BinaryIO, replies: int, library: bool) -> None:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
         answer = json.dumps({"id": request["id"], **done}).encode() + b"\n"
+        if len(answer) > most or plain.items(answer) > plain.ITEMS:
+            large = f"returned {len(answer) / 1e6:.3g} MB of {plain.items(answer):,} items, which is too much"
+            error = f"TypeError: `{request['with'].get('name', 'the notebook')}` {large}"
+            answer = json.dumps({"id": request["id"], "error": error}).encode() + b"\n"
         while answer:
             answer = answer[os.write(replies, answer) :]
 
@@ -192,7 +198,9 @@ def main() -> None:
     assert spec and spec.loader
     plain = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plain)
-    serve(requests, replies, settings["library"])
+    if not settings["library"]:
+        sys.meta_path.insert(0, NoLibrary())
+    serve(requests, replies, settings["reply"])
 
 
 plain: Any = None

@@ -936,7 +936,7 @@ hidden: true
 def test_what_the_width_is_worth(elbos, best_scale, log_p, share):
     import numpy as np
 
-    # Measured with three seeds of training: best scales 1.0 and 0.8, shares 0.22 to 0.24.
+    # Measured with three seeds: best scales 1.0 and 0.8, shares 0.22 to 0.24.
     scales = np.array([0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3])
     for name, low, high in (("VAE", 0.85, 1.15), ("IWAE", 0.65, 0.95)):
         best = best_scale[name]
