@@ -34,7 +34,7 @@ def file_name(student: str) -> str:
     """Return a name for a student's files that any system can have and no other student gets.
 
     >>> file_name("Jörg O'Neill/../x")
-    'jorg-o-neill-x-aa2a64fa'
+    'jorg-o-neill-x-7660ec76'
     """
     ascii_ = unicodedata.normalize("NFKD", student).encode("ascii", "ignore").decode().lower()
     readable = re.sub(r"[^a-z0-9]+", "-", ascii_).strip("-")[:40].strip("-")
