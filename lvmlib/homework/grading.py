@@ -91,6 +91,9 @@ def grade(
             )
     handed_in = collect(Path(submissions), master.number, master.answers, manifest)
     kept = out.with_name(out.name + ".results")
+    for pattern in only:
+        if not any(fnmatch.fnmatchcase(one.student, pattern) for one in handed_in):
+            raise ValueError(f"no student is called {pattern!r}")
     found: dict[str, Result] = {}
     todo: list[tuple[Submission, str]] = []
     for one in handed_in:
@@ -130,7 +133,7 @@ def _grade_all(
     how["limits"] = asdict(how["limits"])
     jobs = [{"notebook": group[0].notebook, **how} for group in groups.values()]
     seconds = 2 * START + 4 * how["limits"]["wall"] + 60  # beyond whatever the sandboxes allow
-    with tqdm(total=len(todo), disable=not progress, unit="student", file=sys.stderr) as bar:
+    with tqdm(total=len(todo), disable=not (progress and todo), unit="student", file=sys.stderr) as bar:
         for n, answer in pool.run(jobs, WORK, workers, seconds):
             key, group = list(groups.items())[n]
             for one in group:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}  # sums come out alike everywhere
 # By its path: a worker imports what its work needs, and nothing of `lvmlib` before that.
-CODE = "import runpy, sys; sys.path.pop(0); runpy.run_path(sys.argv[1])['serve'](sys.argv[2])"
+CODE = "import runpy, sys; sys.path = [p for p in sys.path if p]; runpy.run_path(sys.argv[1])['serve'](sys.argv[2])"
 
 
 class Worker:

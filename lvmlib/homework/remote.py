@@ -91,7 +91,7 @@ class Answers(Mapping[str, Any]):
         try:
             self.errors[False] = box.run(list(self.cells))
             self.known |= box.values(names)
-        except BoxBroken as broken:
+        except (BoxBroken, RemoteError) as broken:
             self.broken[False] = str(broken)
             self.note = f"The run of the whole notebook ended early. {broken}"
 
@@ -100,7 +100,7 @@ class Answers(Mapping[str, Any]):
         self.asked = set(names)
         try:
             self.errors[True] = box.run(list(self.cells), statements=True)
-        except BoxBroken as broken:
+        except (BoxBroken, RemoteError) as broken:
             self.broken[True] = str(broken)
             return
         self.known |= {name: Remote(box.call, name, self.why_absent) for name in names}

@@ -330,6 +330,8 @@ def test_doors(school, tmp_path):
     hand_in(school, "ann", "good")
     with pytest.raises(ValueError, match="no table called 'excel'; choose one of plain, canvas, moodle"):
         school(format="excel")
+    with pytest.raises(ValueError, match="no student is called 'bob'"):
+        school(only=["ann", "bob"])
     with pytest.raises(ValueError, match="the deadline: 'soon' is no time"):
         school(deadline="soon")
     with pytest.raises(ValueError, match="neither a folder"):
