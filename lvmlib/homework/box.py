@@ -196,24 +196,23 @@ class Box:
         """Send a line and return the next one, whatever the other side does with its ends of the pipes."""
         assert self.process.stdin and self.process.stdout
         write, read, left = self.process.stdin.fileno(), self.process.stdout.fileno(), memoryview(line)
-        parts = [self.received]
-        size = len(self.received)
+        parts, size = [self.received], len(self.received)
         while b"\n" not in parts[-1]:
             ready = select.select([read], [write] if left else [], [], max(0.0, deadline - time.monotonic()))
             if not ready[0] and not ready[1]:
                 raise self._break(late)
-            try:
-                if ready[1]:
+            if ready[1]:
+                try:
                     left = left[os.write(write, left) :]
-                if ready[0]:
-                    parts.append(os.read(read, 1 << 20))
-            except OSError:
-                parts.append(b"")
-            size += len(parts[-1]) if ready[0] else 0
-            if ready[0] and not parts[-1]:
-                raise self._break(self.watchdog.ended())
-            if size > self.limits.reply:
-                raise self._break(f"It returned more than {self.limits.reply / 1e6:g} MB.")
+                except OSError:  # nobody reads any more; what there is to read says why
+                    left = memoryview(b"")
+            if ready[0]:
+                parts.append(os.read(read, 1 << 20))
+                size += len(parts[-1])
+                if not parts[-1]:
+                    raise self._break(self.watchdog.ended())
+                if size > self.limits.reply:
+                    raise self._break(f"It returned more than {self.limits.reply / 1e6:g} MB.")
         reply, _, self.received = b"".join(parts).partition(b"\n")
         return reply
 

@@ -217,7 +217,7 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[st
         line += _library()
     for name in WORKER:
         line += ["--ro-bind", str(HERE / name), f"{INSIDE}/{name}"]
-    line += ["--proc", "/proc", "--dev", "/dev"]
+    line += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
     for path in (SCRATCH, "/dev/shm"):
         line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
     line += ["--symlink", SCRATCH, "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]

@@ -22,13 +22,14 @@ REFUSED = {
     "bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "io_uring_setup": (425, 425),
     "kexec_load": (246, 104), "init_module": (175, 105), "finit_module": (313, 273), "delete_module": (176, 106),
 }  # fmt: skip
-CLONE, CLONE3 = (56, 220), (435, 435)
+CLONE, CLONE3, MMAP = (56, 220), (435, 435), (9, 222)
 NAMESPACES = 0x7E020080  # the flags of clone that make a new namespace
+SHARED, ANONYMOUS = 0x01, 0x20  # flags of mmap
 X32 = 0x40000000  # bit of the numbers of x86-64's second set of calls
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
 LOAD, EQUAL, LEAST, ANY, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-NUMBER, MACHINE, FIRST_ARGUMENT = 0, 4, 16  # where these stand in what a filter is given
+NUMBER, MACHINE, ARGUMENTS = 0, 4, 16  # where these stand in what a filter is given; eight bytes an argument
 ALLOW, REFUSE, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 
 
@@ -38,11 +39,14 @@ def program() -> bytes | None:
         return None
     column, machine = MACHINES[platform.machine()]
     lines = [(LOAD, 0, 0, MACHINE), (EQUAL, 1, 0, machine), (RETURN, 0, 0, KILL), (LOAD, 0, 0, NUMBER)]
-    lines += [(LEAST, 0, 1, X32), (RETURN, 0, 0, KILL)]
+    lines += [(LEAST, 0, 1, X32), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
     for numbers in REFUSED.values():
         lines += [(EQUAL, 0, 1, numbers[column]), (RETURN, 0, 0, REFUSE | errno.EPERM)]
     # The C library tries clone3 first, whose flags lie where a filter cannot read; then clone.
     lines += [(EQUAL, 0, 1, CLONE3[column]), (RETURN, 0, 0, REFUSE | errno.ENOSYS)]
-    lines += [(EQUAL, 0, 3, CLONE[column]), (LOAD, 0, 0, FIRST_ARGUMENT)]
+    lines += [(EQUAL, 0, 4, CLONE[column]), (LOAD, 0, 0, ARGUMENTS)]
     lines += [(ANY, 0, 1, NAMESPACES), (RETURN, 0, 0, REFUSE | errno.EPERM), (RETURN, 0, 0, ALLOW)]
+    # Memory that is shared and has no file stays when it is unmapped, and then belongs to no process.
+    lines += [(EQUAL, 0, 4, MMAP[column]), (LOAD, 0, 0, ARGUMENTS + 8 * 3), (ANY, 0, 2, ANONYMOUS), (ANY, 0, 1, SHARED)]
+    lines += [(RETURN, 0, 0, REFUSE | errno.EPERM), (RETURN, 0, 0, ALLOW)]
     return b"".join(struct.pack("=HBBI", *line) for line in lines)

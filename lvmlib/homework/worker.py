@@ -177,8 +177,8 @@ def serve(requests: BinaryIO, replies: int, most: int) -> None:
         answer = json.dumps({"id": request["id"], **done}).encode() + b"\n"
         if len(answer) > most or plain.items(answer) > plain.ITEMS:
             large = f"returned {len(answer) / 1e6:.3g} MB of {plain.items(answer):,} items, which is too much"
-            error = f"TypeError: `{request['with'].get('name', 'the notebook')}` {large}"
-            answer = json.dumps({"id": request["id"], "error": error}).encode() + b"\n"
+            large = f"TypeError: `{request['with'].get('name', 'the notebook')}` {large}"
+            answer = json.dumps({"id": request["id"], "error": large}).encode() + b"\n"
         while answer:
             answer = answer[os.write(replies, answer) :]
 

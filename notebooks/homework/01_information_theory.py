@@ -28,7 +28,7 @@
 # loads. Logarithms are binary (bits) unless a question says nats.
 
 # %%
-import heapq
+import heapq  # a queue that hands out its smallest entry first
 import math
 
 import matplotlib.pyplot as plt
@@ -91,7 +91,9 @@ def kl_divergence(p, q, base=2.0):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_small_distributions(entropy, kl_divergence):
     import numpy as np
 
@@ -105,11 +107,14 @@ def test_two_small_distributions(entropy, kl_divergence):
     close(entropy(both), [1.5, 1.5], "one number for each row")
     close(kl_divergence(both, both), [0.0, 0.0], "no divergence from itself")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_tables_in_several_units(entropy, kl_divergence):
     import math
 
@@ -128,11 +133,14 @@ def test_random_tables_in_several_units(entropy, kl_divergence):
         want = scipy.stats.entropy(p, q, base=base, axis=-1)
         close(kl_divergence(p, q, base), want, f"divergences to base {base:.3g}")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_what_never_happens_and_what_is_held_impossible(entropy, kl_divergence):
     import numpy as np
     import scipy.stats
@@ -151,6 +159,7 @@ def test_what_never_happens_and_what_is_held_impossible(entropy, kl_divergence):
     want = scipy.stats.entropy(p, q, base=2, axis=1)
     close(kl_divergence(p, q), want, "finite where q is 0 only if p is 0 there too")
     close(kl_divergence(p, p), np.zeros(12), "zeros shared by both cost nothing")
+
 
 # %% [raw]
 # # END TESTS
@@ -215,7 +224,9 @@ def huffman_lengths(p, arity=2):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_words_of_a_small_source(huffman_lengths):
     from lvmlib.homework.checking import close, own
 
@@ -225,11 +236,14 @@ def test_words_of_a_small_source(huffman_lengths):
     close(huffman_lengths([1.0], 2), [0], "one symbol, the empty word")
     close(huffman_lengths([1 / 3] * 3, 3), [1, 1, 1], "a digit for each of three")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_digits_and_many_ties(huffman_lengths):
     import itertools
 
@@ -249,11 +263,14 @@ def test_two_digits_and_many_ties(huffman_lengths):
         best = min(falling @ l for l in every if sum(2.0**-n for n in l) <= 1)
         close(p @ lengths, best, "mean length, against all lengths that are possible")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_more_than_two_digits(huffman_lengths):
     import itertools
 
@@ -273,6 +290,7 @@ def test_more_than_two_digits(huffman_lengths):
         fits = [l for l in every if (float(arity) ** -np.array(l)).sum() < 1 + 1e-9]
         best = min(falling @ l for l in fits)
         close(p @ lengths, best, f"mean length over {arity} digits for {size} symbols")
+
 
 # %% [raw]
 # # END TESTS
@@ -350,9 +368,14 @@ def removing():
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_copies_and_independent_coins(
-    mutual_information, conditional_information, revealing, removing
+    mutual_information,
+    conditional_information,
+    revealing,
+    removing,
 ):
     import numpy as np
 
@@ -367,11 +390,14 @@ def test_copies_and_independent_coins(
         close(np.shape(table), (2, 2, 2), "three bits")
         close(np.sum(table), 1.0, "a distribution sums to 1")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_tables(mutual_information, conditional_information):
     import numpy as np
 
@@ -398,13 +424,19 @@ def test_random_tables(mutual_information, conditional_information):
         got = conditional_information(joint)
         close(got, want, f"the mean over c of a table of {a} x {b} x {c}")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_dependence_revealed_and_removed(
-    mutual_information, conditional_information, revealing, removing
+    mutual_information,
+    conditional_information,
+    revealing,
+    removing,
 ):
     import numpy as np
 
@@ -422,6 +454,7 @@ def test_dependence_revealed_and_removed(
         close(left, given, "I(A; B | C)", atol=1e-6)
         close(mutual_information(p.sum(2)), without, "your function says so too")
         close(conditional_information(p), given, "your function says so too")
+
 
 # %% [raw]
 # # END TESTS
@@ -491,7 +524,9 @@ def best_b(s):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_signs_and_shapes(gaussian_entropy, gauss_laplace_kl, best_b):
     import math
 
@@ -507,11 +542,14 @@ def test_signs_and_shapes(gaussian_entropy, gauss_laplace_kl, best_b):
     assert kl > 0, "a divergence between different densities is positive"
     assert gauss_laplace_kl(2.0, b) < kl, "the best b beats another"
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_against_quadrature(gaussian_entropy, gauss_laplace_kl, best_b):
     import numpy as np
     import scipy.optimize
@@ -540,6 +578,7 @@ def test_against_quadrature(gaussian_entropy, gauss_laplace_kl, best_b):
     close(got, want, f"the divergence for s = {s:.3f}, b = {b:.3f}", 1e-4, 1e-5)
     found = scipy.optimize.minimize_scalar(divergence, bounds=(s / 5, 5 * s)).x
     close(best_b(s), found, "the b of the smallest divergence", rtol=1e-3)
+
 
 # %% [raw]
 # # END TESTS
@@ -582,8 +621,8 @@ def test_against_quadrature(gaussian_entropy, gauss_laplace_kl, best_b):
 # the enciphered poem, `bits_before`, and of the deciphered one, `bits_after`. The first
 # is more than $\log_2 26 = 4.70$ bits: a wrong model can be worse than none.
 #
-# Before you go on, explain to yourself why two of the three answers to (b) are too
-# long.
+# Plot the three curves of (b) over $T$, and explain to yourself why two of the three
+# answers are too long.
 
 # %%
 CIPHER = (
@@ -688,7 +727,9 @@ plt.show()
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_cipher_of_three_letters(crack, whole_cost):
     import numpy as np
 
@@ -701,11 +742,14 @@ def test_a_cipher_of_three_letters(crack, whole_cost):
     want = 5 * 1 + 1 * 2 + 2 * np.log2(3)
     close(whole_cost(cipher, 2, q), want, "five zeros, one other letter, two digits")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 1.5
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_ciphers(crack, whole_cost):
     import numpy as np
 
@@ -727,13 +771,22 @@ def test_random_ciphers(crack, whole_cost):
         close(crack(moved, period, q), best, hint)
         close(whole_cost(moved, period, q), cost, "text and key together")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2.5
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_poem_is_read(
-    whole_cost, period, fitted_period, naive_period, key, bits_before, bits_after
+    whole_cost,
+    period,
+    fitted_period,
+    naive_period,
+    key,
+    bits_before,
+    bits_after,
 ):
     import numpy as np
 
@@ -756,6 +809,7 @@ def test_the_poem_is_read(
     close(naive_period, 30, "the period of the smallest mean entropy")
     want = -np.log2(q[plain]).sum() + 8 * np.log2(26)
     close(whole_cost(cipher, 8, q), want, "what poem and key cost")
+
 
 # %% [raw]
 # # END TESTS

@@ -85,7 +85,9 @@ def ask(joint, query, seen, values):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_variables(ask):
     import numpy as np
 
@@ -97,11 +99,14 @@ def test_two_variables(ask):
     close(ask(joint, [1], [0], [0]), [0.25, 0.5, 0.25], "the second, given the first")
     close(ask(joint, [1, 0], [], []), joint.T, "both, the second first")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_questions(ask):
     import itertools
 
@@ -124,6 +129,7 @@ def test_random_questions(ask):
         got = ask(joint, query, seen, values)
         hint = f"variables {query} given variables {seen}, out of five"
         close(got, want / want.sum(), hint)
+
 
 # %% [raw]
 # # END TESTS
@@ -199,7 +205,9 @@ def log_prob_net(parents, tables, x):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_child_with_the_lower_number(draw_net, log_prob_net):
     import numpy as np
 
@@ -213,11 +221,14 @@ def test_a_child_with_the_lower_number(draw_net, log_prob_net):
     x = np.array([[0, 0], [1, 1]])
     close(log_prob_net(parents, tables, x), np.log([0.45, 0.4]), "two of four states")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 3
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_nets(draw_net, log_prob_net):
     import itertools
 
@@ -251,6 +262,7 @@ def test_random_nets(draw_net, log_prob_net):
         one = [tables[i][tuple(state[[*parents[i], i]])] for i in range(5)]
         got = log_prob_net(parents, tables, state[None])
         close(got, [np.log(one).sum()], "the log-probability of one state")
+
 
 # %% [raw]
 # # END TESTS
@@ -295,6 +307,7 @@ def best_product(counts):
 
 def price_of_independence(counts):
     """Return the KL divergence from the data to the best product, nats."""
+
     # BEGIN SOLUTION
     def entropy(p):
         p = p[p > 0]
@@ -314,7 +327,9 @@ def price_of_independence(counts):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_twins_and_strangers(best_product, price_of_independence):
     import numpy as np
 
@@ -328,11 +343,14 @@ def test_twins_and_strangers(best_product, price_of_independence):
     strangers = np.outer([1, 3], [2, 4, 2])
     close(price_of_independence(strangers), 0.0, "these are independent in the data")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_no_product_is_better(best_product, price_of_independence):
     import functools
 
@@ -364,6 +382,7 @@ def test_no_product_is_better(best_product, price_of_independence):
             other = [0.9 * np.asarray(q) + 0.1 * m for q, m in zip(best, moved)]
             assert smallest <= divergence(other), "another product fits better"
         close(price_of_independence(counts), smallest, f"a table of shape {sizes}")
+
 
 # %% [raw]
 # # END TESTS
@@ -433,7 +452,9 @@ def responsibilities(x, log_pi, theta):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_components_two_pixels(mixture_log_prob, responsibilities):
     import numpy as np
 
@@ -447,11 +468,14 @@ def test_two_components_two_pixels(mixture_log_prob, responsibilities):
     r = responsibilities(x, log_pi, theta)
     close(r, [[0.4, 0.6], [0.4, 0.6]], "Bayes' rule for each example")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_few_pixels_and_many(mixture_log_prob, responsibilities):
     import numpy as np
     import scipy.special
@@ -472,6 +496,7 @@ def test_few_pixels_and_many(mixture_log_prob, responsibilities):
         got = responsibilities(x, log_pi, theta)
         want = scipy.special.softmax(parts, axis=1)
         close(got, want, f"responsibilities for examples of {pixels} pixels", atol=1e-6)
+
 
 # %% [raw]
 # # END TESTS
@@ -528,7 +553,9 @@ def em_step(x, log_pi, theta, a):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_step_returns_distributions(em_step):
     import numpy as np
 
@@ -543,11 +570,14 @@ def test_a_step_returns_distributions(em_step):
     assert (np.asarray(theta) > 0).all(), "a pixel never seen black gets a small chance"
     assert (np.asarray(theta) < 1).all(), "and one always seen black is not certain"
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_the_step_maximises(em_step):
     import numpy as np
     import torch
@@ -579,6 +609,7 @@ def test_the_step_maximises(em_step):
         close(by_weights, np.zeros(components), f"{hint} weights", atol=1e-6)
         close(by_coins, np.zeros((components, 6)), f"{hint} coins", atol=1e-6)
 
+
 # %% [raw]
 # # END TESTS
 
@@ -603,6 +634,9 @@ def test_the_step_maximises(em_step):
 # `train_few` and `test_few` for the small set (the first on its 300 images, the second
 # on the 360 test images), `train_all` and `test_all` for the large one. Choose $K$ by
 # the likelihood of the 180 *validation* images: `best_few` and `best_all`.
+#
+# Plot the four curves over $K$. Where does a lower cost on the training images stop
+# being good news?
 #
 # Is the best mixture trained on all images better than independent pixels ($K = 1$,
 # trained on the same images), and how sure is that? Take the difference
@@ -690,7 +724,9 @@ plt.show()
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_one_component_is_independent_pixels(
     train_few, test_few, train_all, test_all, best_few, best_all, gain, gain_error
 ):
@@ -713,32 +749,43 @@ def test_one_component_is_independent_pixels(
         assert choice in (1, 2, 5, 10, 20, 50, 100, 200), "the best K is one of eight"
     assert gain > 0 and gain_error > 0, "the best mixture beats independent pixels"
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 3
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_curves_choices_and_the_gain(
-    train_few, test_few, train_all, test_all, best_few, best_all, gain, gain_error
+    train_few,
+    test_few,
+    train_all,
+    test_all,
+    best_few,
+    best_all,
+    gain,
+    gain_error,
 ):
     from lvmlib.homework.checking import close
 
-    # Means over 12 seeds. A seed was off by up to 0.7 nats with 300 images (K = 5
-    # and 10 spread most), and by up to 0.3 nats with all.
+    # Means over 12 seeds. Of 53 runs with 300 images none was off by over 0.7 nats,
+    # of 37 with all images none by over 0.4.
     want = [25.39, 24.05, 21.6, 19.16, 16.93, 14.34, 12.44, 11.21]
     close(train_few, want, "training NLL, 300 images", rtol=0, atol=1.2)
     want = [25.08, 23.87, 22.09, 20.75, 20.2, 20.43, 20.82, 21.4]
     close(test_few, want, "test NLL, models of 300 images", rtol=0, atol=1.2)
     want = [25.11, 23.79, 21.32, 19.25, 17.7, 15.93, 14.68, 13.43]
-    close(train_all, want, "training NLL, all images", rtol=0, atol=0.6)
+    close(train_all, want, "training NLL, all images", rtol=0, atol=0.8)
     want = [25.02, 23.75, 21.51, 19.77, 18.58, 17.89, 17.83, 18.04]
-    close(test_all, want, "test NLL, models of all images", rtol=0, atol=0.6)
-    # 300 images: 20 at 11 of 12 seeds, 50 at one; all: 50 and 200 twice, 100 the others
-    assert best_few in (20, 50), "the K chosen for 300 images"
+    close(test_all, want, "test NLL, models of all images", rtol=0, atol=0.8)
+    # chosen in these runs: 20 in 44, 50 in 8, 10 in one; 100 in 24, 50 in 7, 200 in 6
+    assert best_few in (10, 20, 50), "the K chosen for 300 images"
     assert best_all in (50, 100, 200), "the K chosen for all images"
-    # 6.93 to 7.27 nats, standard errors from 0.261 to 0.301 (not paired: about 0.335)
+    # 6.88 to 7.35 nats, standard errors from 0.261 to 0.301 (not paired: about 0.335)
     close(gain, 7.1, "the mean difference", rtol=0, atol=0.5)
     close(gain_error, 0.28, "the standard error of the difference", rtol=0, atol=0.04)
+
 
 # %% [raw]
 # # END TESTS

@@ -88,7 +88,9 @@ def log_prob_gradient(logits, x):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_pixels_of_two_values(log_prob, log_prob_gradient):
     import math
 
@@ -103,11 +105,14 @@ def test_two_pixels_of_two_values(log_prob, log_prob_gradient):
     want = [[[-0.5, 0.5], [-0.25, 0.25]]]
     close(log_prob_gradient(logits, x), want, "the gradient for both pixels")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 3
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_and_large_logits(log_prob, log_prob_gradient):
     import torch
 
@@ -123,6 +128,7 @@ def test_random_and_large_logits(log_prob, log_prob_gradient):
         hint = f"{values} values, logits of size {scale:.0f}"
         close(log_prob(logits.detach(), x), want, hint)
         close(log_prob_gradient(logits.detach(), x), gradient, f"gradient, {hint}")
+
 
 # %% [raw]
 # # END TESTS
@@ -195,7 +201,9 @@ def made_logits(x, weights, biases, masks):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_two_pixels_one_hidden_unit(made_masks, made_logits):
     import torch
 
@@ -212,11 +220,14 @@ def test_two_pixels_one_hidden_unit(made_masks, made_logits):
     want = [[[0.0, 0], [1, 2]], [[0, 0], [1, 2]], [[2.5, 7.5], [1, 2]]]
     close(logits, want, "the hidden unit is relu(0.5 - 1) or relu(0.5 + 2)")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 1.5
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_every_connection(made_masks):
     from lvmlib.homework.checking import close, rng
 
@@ -235,11 +246,14 @@ def test_every_connection(made_masks):
             want = [[float(b > a if last else b >= a) for a in below] for b in above]
             close(mask, want, f"mask {n} of {len(masks)}, order {order}")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2.5
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_nothing_leaks_and_all_states_sum_to_one(made_masks, made_logits):
     import itertools
 
@@ -273,6 +287,7 @@ def test_nothing_leaks_and_all_states_sum_to_one(made_masks, made_logits):
         close(got, h.view(-1, pixels, values), f"logits of all {len(states)} states")
         log_p = torch.distributions.Categorical(logits=got).log_prob(states).sum(1)
         close(log_p.exp().sum(), 1.0, "the probabilities of all states add up to 1")
+
 
 # %% [raw]
 # # END TESTS
@@ -339,7 +354,9 @@ def lags(layers):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_one_channel_by_hand(causal_conv, lags):
     import torch
 
@@ -354,11 +371,14 @@ def test_one_channel_by_hand(causal_conv, lags):
     close(causal_conv(x, weight, bias, 1, 1), want, "10 x_{t-1} + x_{t-2} + 0.5")
     close(lags([(2, 3, 1)]), [1, 4], "one layer has as many lags as its kernel")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 3
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_against_sums_and_gradients(causal_conv, lags):
     import numpy as np
     import torch
@@ -390,6 +410,7 @@ def test_against_sums_and_gradients(causal_conv, lags):
         (gradient,) = torch.autograd.grad(h[0, 0, -1], x)
         want = gradient[0, 0].flip(0).nonzero()[:, 0]
         close(lags(stack), want, f"the lags of the layers {stack}")
+
 
 # %% [raw]
 # # END TESTS
@@ -436,7 +457,9 @@ def draw(order, weights, biases, masks, u):
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_a_pixel_and_its_copy(draw):
     import math
 
@@ -453,11 +476,14 @@ def test_a_pixel_and_its_copy(draw):
     want = [[0, 0], [1, 1], [0, 1], [1, 0]]
     close(draw([1, 0], weights, biases, masks, u), want, "four draws")
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 2
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_random_nets_and_orders(draw):
     import torch
 
@@ -486,6 +512,7 @@ def test_random_nets_and_orders(draw):
                 want[n, i] = int((p[n].cumsum(0) <= u[n, i]).sum())
         got = draw(order, weights, biases, masks, u)
         close(got, want, f"50 draws of {pixels} pixels in the order {order}")
+
 
 # %% [raw]
 # # END TESTS
@@ -522,6 +549,9 @@ def test_random_nets_and_orders(draw):
 # numbers that add up to `bits_made`: the mean cost of the pixels in each row. Compare
 # them with the cost of the rows under independent pixels: in which rows does the past
 # help most, and why?
+#
+# Show the mean cost of each pixel as a picture, for all three models on one scale, and
+# twenty draws from your MADE beside test digits (`image_grid`).
 
 # %%
 splits = load("digits")
@@ -597,7 +627,7 @@ fig, axes = plt.subplots(1, 3, figsize=(7, 2.6), layout="constrained")
 for ax, (name, bits) in zip(axes, panels.items()):
     mean = bits.mean(0).view(8, 8).numpy()
     shown = ax.imshow(mean, vmin=0, vmax=2, cmap="cividis")
-    ax.set_title(f"{name}: {bits.sum(1).mean():.1f} bits", fontsize=10)
+    ax.set_title(f"{name}\n{bits.sum(1).mean():.1f} bits", fontsize=10)
     ax.axis("off")
 fig.colorbar(shown, ax=axes, label="bits per pixel")
 plt.show()
@@ -618,9 +648,15 @@ plt.show()
 # %%
 """ # BEGIN TEST CONFIG
 points: 1
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_independent_pixels_and_the_order_of_the_three(
-    bits_independent, bits_above, bits_made, bits_by_row, share
+    bits_independent,
+    bits_above,
+    bits_made,
+    bits_by_row,
+    share,
 ):
     import numpy as np
 
@@ -635,13 +671,20 @@ def test_independent_pixels_and_the_order_of_the_three(
     close(np.shape(bits_by_row), (8,), "one number for each row")
     assert 0 < share < 1, "a share of the gain"
 
+
 # %%
 """ # BEGIN TEST CONFIG
 points: 3
 hidden: true
-""" # END TEST CONFIG
+"""  # END TEST CONFIG
+
+
 def test_bits_of_the_three_models(
-    bits_independent, bits_above, bits_made, bits_by_row, share
+    bits_independent,
+    bits_above,
+    bits_made,
+    bits_by_row,
+    share,
 ):
     import numpy as np
 
@@ -657,11 +700,13 @@ def test_bits_of_the_three_models(
     close(bits_above, want, "given the pixel above, bits per test image", rtol=1e-4)
     # 54.3 to 54.8 bits at 12 seeds, and no row further than 0.2 bits from its mean
     close(bits_made, 54.6, "MADE, bits per test image", rtol=0, atol=1.0)
-    close(np.sum(bits_by_row), bits_made, "the rows add up to the image", rtol=1e-3)
+    total = sum(float(bits) for bits in bits_by_row)
+    close(total, bits_made, "the rows add up to the image", rtol=1e-3)
     want = [7.34, 7.16, 7.18, 7.26, 7.3, 6.53, 7.17, 4.66]
     close(bits_by_row, want, "MADE, bits of each row", rtol=0, atol=0.45)
     gains = bits_independent - bits_above, bits_independent - bits_made
     close(share, gains[0] / gains[1], "the share of the gain", rtol=1e-3)
+
 
 # %% [raw]
 # # END TESTS

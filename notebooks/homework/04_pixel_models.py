@@ -230,7 +230,8 @@ def show_seen(panels, size=21, place=(15, 10)):
     plt.show()
 
 
-show_seen([[1, 1, 1], [1, 2, 4], [1, 2, 4, 1]])
+if seen([3], [1], 5, (2, 2)) is not None:
+    show_seen([[1, 1, 1], [1, 2, 4], [1, 2, 4, 1]])
 
 # %% [raw]
 # # BEGIN TESTS

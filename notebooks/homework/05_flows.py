@@ -731,12 +731,15 @@ def fitted(mean, scale):
         return code_bits(log_p, y_test).mean().item(), z
 
 
-noise = {}
+models = {"one Gaussian": (False, False), "mean": (True, False)}
+models |= {"scale": (False, True), "both": (True, True)}
+found = {name: fitted(*halves) for name, halves in models.items()}
+noise = {name: z for name, (_, z) in found.items()}
 # END SOLUTION
-bits_iid, noise["one Gaussian"] = fitted(False, False)  # SOLUTION
-bits_mean, noise["mean"] = fitted(True, False)  # SOLUTION
-bits_scale, noise["scale"] = fitted(False, True)  # SOLUTION
-bits_both, noise["both"] = fitted(True, True)  # SOLUTION
+bits_iid = found["one Gaussian"][0]  # SOLUTION
+bits_mean = found["mean"][0]  # SOLUTION
+bits_scale = found["scale"][0]  # SOLUTION
+bits_both = found["both"][0]  # SOLUTION
 
 # %% [raw]
 # # END SOLUTION
@@ -755,7 +758,7 @@ if "noise" in globals():
     fig, axes = plt.subplots(1, len(noise), figsize=(8, 2.4), sharey=True)
     edges = np.linspace(-8, 8, 65)
     for ax, (name, z) in zip(np.atleast_1d(axes), noise.items()):
-        ax.hist(z.numpy(), edges, density=True, color=COLOURS["sky"])
+        ax.hist(z.detach().numpy(), edges, density=True, color=COLOURS["sky"])
         normal = np.exp(-(edges**2) / 2) / math.sqrt(2 * math.pi)
         ax.plot(edges, normal, color=COLOURS["black"], lw=1)
         ax.set(yscale="log", ylim=(1e-4, 2), xlim=(-8, 8), xlabel="$z$", title=name)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -53,3 +55,10 @@ def marks(*cells: str, limits: Limits = QUICK) -> dict[str, str]:
 
 
 FULL = {"answer": "", "rest": "", "double": ""}
+
+
+def attacks(file: str) -> dict[str, tuple[str, str]]:
+    """Return the attacks in a file by name: the code of each, and the outcomes that stand behind its name."""
+    text = (Path(__file__).parent / "attacks" / file).read_text("utf-8")
+    blocks = [block.partition("\n") for block in re.split(r"(?m)^%% ", text)[1:]]
+    return {head.partition(": ")[0]: (code.strip(), head.partition(": ")[2]) for head, _, code in blocks}

@@ -18,7 +18,7 @@ def there_and_back(value: object) -> object:
 @pytest.mark.parametrize(
     "value",
     [None, True, 0, -3, 2**53, 2**53 + 1, -(2**200), 1.5, float("inf"), 1 - 2j, "Zürich\n", [], [1, [2.0, "x"]], ()]
-    + [(1, (2,)), {"a": {"b": [None]}}, {1: 2, (1, "x"): 3, None: 4, True: 5.5}],
+    + [(1, (2,)), {"a": {"b": [None]}}, {1: 2, (1, "x"): 3, None: 4, False: 5.5}],
     ids=repr,
 )
 def test_python_values_come_back_equal_and_of_the_same_type(value):
