@@ -641,7 +641,7 @@ def test_way_back_with_straight_bins(spline_back):
 #    powers. Write `roulette(A, v, n, p)`: `v` `[S, D]` holds $S$ vectors of signs, `n`
 #    `[S]` the lengths drawn for them (integers); it returns $S$ estimates.
 #
-# `A` is a float64 array `[D, D]`. Use matrix-vector products only in `roulette`: in a
+# `A` is a float64 array `[D, D]`. In `roulette`, use vector-matrix products only: in a
 # network, $v^\top A$ is one backward pass.
 
 # %% [raw]
