@@ -680,8 +680,8 @@ def test_a_sweep_climbs_in_turn(sweep):
 # ## Question 5: Can an encoder explain away? (3 points)
 #
 # If cause 1 has explained the ink in a corner, cause 2 is no longer needed for it. This
-# *explaining away* is why a sweep updates the causes one after the other. An encoder has
-# to do it in a single pass. How well can it do that?
+# *explaining away* is why a sweep updates the causes one after the other. An encoder
+# has to do it in a single pass. How well can it do that?
 #
 # The next cell is given. It learns eight causes from 500 digits by EM, with your
 # `exact_posterior` as E-step, and draws the columns of $W$. Then it trains two encoders
