@@ -775,7 +775,7 @@ def log_bernoulli(log_odds, x):
 
 def all_codes(decoder, log_odds, x):
     """q(z|x) and log p(x|z) of every code, [B, 256] each."""
-    q = log_bernoulli(log_odds[:, None], codes).exp()
+    q = (log_odds @ codes.T - F.softplus(log_odds).sum(1, keepdim=True)).exp()
     pixels = decoder(codes)
     return q, x @ pixels.T - F.softplus(pixels).sum(1)
 
@@ -924,7 +924,7 @@ ahead = ["straight-through", "score"]  # SOLUTION
 # # END SOLUTION
 
 # %%
-if isinstance(curves, dict) and isinstance(measured, dict):
+if all(isinstance(found, dict) for found in (curves, elbos, measured)):
     fig, ax = plt.subplots(figsize=(6.2, 3.4))
     names = ("black", "vermilion", "green", "blue", "orange")
     styles = "-", "--", "-", ":", "-."

@@ -838,7 +838,7 @@ larger = "neighbour"  # SOLUTION
 # # END SOLUTION
 
 # %%
-if isinstance(shown, dict):
+if isinstance(shown, dict) and isinstance(file_bits, int):
     rows = [test_patches[:12], shown["plain"][:12], shown["priced"][:12]]
     pictures = to_pictures(torch.cat(rows)).clamp(0, 1)
     labels = ["test picture", "plain", "priced"]
