@@ -165,6 +165,7 @@ import lvmlib.bounds
 def test_no_copy_of_the_library_is_left_for_calls(installed, monkeypatch, tmp_path):
     copy = Path(tmp_path / "lib" / "python3.11" / "site-packages" / "lvmlib")
     copy.mkdir(parents=True)
+    tmp_path.chmod(0o755)
     for name in ("__init__.py", "bounds.py"):
         (copy / name).write_text("")
     packages, copies = sandbox.packages(), sandbox._copies
