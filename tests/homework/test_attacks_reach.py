@@ -83,7 +83,7 @@ def test_no_secret_is_found_by_path_or_by_search(secrets, library):
 
 
 OUTSIDE = ("/x", "/usr/x", "/etc/x", "/dev/x", "/grader/x", "/grader/worker.py", "/grader/library/lvmlib/bounds.py")
-OUTSIDE += ("/grader/packages/0/numpy/__init__.py", "/proc/sys/kernel/core_pattern", "/proc/1/mem", "/dev/shm/../x")
+OUTSIDE += ("/grader/packages/0/numpy/__init__.py", "/proc/sys/kernel/domainname", "/proc/1/mem", "/dev/shm/../x")
 OUTSIDE += (f"{os.path.realpath(sys.base_prefix)}/lib/x", "/scratch/../x", "/grader/library/lvmlib/homework/marks.py")
 
 
