@@ -168,8 +168,11 @@ def run_otter(path: Path, work: Path, wheel: Path) -> Path:
     master.parent.mkdir()
     nbformat.write(notebook, master)
     shutil.copy(wheel, master.parent)
-    with contextlib.redirect_stdout(io.StringIO()):
-        otter_assign(str(master), str(result), no_pdfs=True, no_run_tests=True)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            otter_assign(str(master), str(result), no_pdfs=True, no_run_tests=True)
+    except Exception as error:  # of several kinds: Otter's own, assertions, YAML's
+        raise ValueError(f"{path.name}: {error}") from error
     return result
 
 

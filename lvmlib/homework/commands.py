@@ -54,7 +54,7 @@ def list_homework(masters: Masters = None) -> None:
 
 @homework.command()
 def assign(
-    numbers: Annotated[list[str], typer.Argument(metavar="NUMBER...", help="Of chapters, such as 09; or all.")],
+    numbers: Annotated[list[str], typer.Argument(metavar="NUMBER", help="Of chapters, such as 09; or all.")],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Your course's folder; made if it is not there.")],
     masters: Masters = None,
     site: Annotated[

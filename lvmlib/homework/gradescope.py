@@ -51,7 +51,7 @@ def library_wheel(folder: Path) -> Path:
             f"put the wheel of lvmlib that you installed into {folder}, or run this from a copy of the repository: "
             "the autograder installs the library from it"
         )
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT]
     for isolated in (["--no-build-isolation"], []):  # the first needs no network, but hatchling
         done = subprocess.run([*pip, *isolated], capture_output=True, text=True)
         if done.returncode == 0:
