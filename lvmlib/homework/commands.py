@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -93,6 +94,82 @@ def assign(
         typer.echo(f"{made}: give students {notebook}; README.txt says what the rest is.")
 
 
+@homework.command()
+def grade(
+    course: Annotated[Path, typer.Argument(metavar="COURSE", help="What assign made, such as course/09.")],
+    submissions: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SUBMISSIONS",
+            help="A folder or a .zip: files named after students, a folder for each student, or what Canvas, Moodle or "
+            "Gradescope export.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The table to write, a .csv file.")],
+    workers: Annotated[int, typer.Option(min=1, help="Submissions to grade at a time; 2 GB of memory for each.")] = 1,
+    table: Annotated[str, typer.Option(metavar="plain|canvas|moodle", help="For whom the table is.")] = "plain",
+    feedback: Annotated[Path | None, typer.Option(metavar="FOLDER", help="Write one page a student there.")] = None,
+    show_hidden: Annotated[
+        bool, typer.Option("--show-hidden", help="Tell students of hidden tests in full; gives their inputs away.")
+    ] = False,
+    deadline: Annotated[str | None, typer.Option(metavar='"2027-01-31 23:59"', help="On this machine's clock.")] = None,
+    grace: Annotated[float, typer.Option(metavar="MINUTES", help="Still on time so long after the deadline.")] = 0,
+    late_penalty: Annotated[
+        float, typer.Option(metavar="PERCENT", help="Of the points reached, for each day begun after the deadline.")
+    ] = 0,
+    manifest: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A table of who handed in when, with the columns name and submitted."),
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Of a student; * and ? allowed; may be given repeatedly.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Grade anew what is graded already.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Of the hidden tests' inputs; that of COURSE when left out.")] = None,
+    sandbox: Annotated[
+        str, typer.Option(metavar="auto|docker|bubblewrap", help="Where students' code runs; auto: what there is.")
+    ] = "auto",
+    no_sandbox: Annotated[
+        bool,
+        typer.Option("--no-sandbox", help="Run students' code unprotected, as you: it can do all that you can."),
+    ] = False,
+) -> None:
+    """Grade submissions: one row a student in a table, and a page of feedback.
+
+    What is graded is kept beside the table: an interrupted run goes on where it ended, and the next one grades only
+    what has changed.
+
+    \b
+    Examples:
+      lvm homework grade course/09 submissions/ --out grades.csv --workers 4
+      lvm homework grade course/09 canvas.zip --out grades.csv --table canvas --feedback pages/
+      lvm homework grade course/09 submissions/ --out grades.csv --deadline "2027-01-31 23:59" --late-penalty 10
+      lvm homework grade course/09 submissions/ --out grades.csv --only "Jane Doe" --again
+    """
+    from lvmlib.homework.grading import grade as grade_all
+
+    rows = grade_all(
+        course,
+        submissions,
+        out,
+        workers=workers,
+        seed=seed,
+        deadline=deadline,
+        late_penalty=late_penalty,
+        grace=grace,
+        manifest=manifest,
+        sandbox="none" if no_sandbox else sandbox,
+        feedback=feedback,
+        show_hidden=show_hidden,
+        only=only or (),
+        again=again,
+        format=table,
+    )
+    for status, number in Counter(row.status for row in rows).most_common():
+        typer.echo(f"{number:5}  {status}")
+    typer.echo(f"{out} has {len(rows)} rows." + (f" Open {feedback}/index.html for the pages." if feedback else ""))
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run a command line; say in one sentence on stderr what went wrong, and return 2 then."""
     try:
@@ -118,5 +195,5 @@ def sentence(error: Exception) -> str:
     if said:
         return f"lvm: {said()}"
     if isinstance(error, OSError | ValueError | RuntimeError):
-        return f"lvm: {error}"
+        return f"lvm: {' '.join(str(error).split())[:400]}"
     return f"lvm: {type(error).__name__}: {error} (set LVM_TRACEBACK=1 to see where, and tell us)"

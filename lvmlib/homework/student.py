@@ -65,9 +65,10 @@ for question, lines in tests.items():
     if not file.exists() or file.read_text("utf-8") != text:
         file.write_text(text, "utf-8")
 
-import otter
+if find_spec("otter"):
+    import otter
 
-grader = otter.Notebook(tests_dir=str(folder))"""
+    grader = otter.Notebook(tests_dir=str(folder))"""
 
 HAND_IN = """## Hand in
 
