@@ -173,7 +173,6 @@ def test_the_wheel_is_offered_and_small(site: Path) -> None:
     assert wheel.name.startswith("lvmlib-") and wheel.stat().st_size < 40_000_000
 
 
-@pytest.mark.slow
 def texts(site: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of every file of the site, of those in its archives and its wheel too."""
     for path in site.rglob("*"):
@@ -185,6 +184,7 @@ def texts(site: Path) -> Iterator[tuple[str, str]]:
             yield str(path.relative_to(site)), html.unescape(path.read_text("utf-8", "replace"))
 
 
+@pytest.mark.slow
 def test_no_homework_is_on_the_site(site: Path) -> None:
     """Neither its files nor the name of one hidden test, on pages, in the search index, in what can be downloaded."""
     masters = find_masters(ROOT / "notebooks" / "homework")
@@ -196,6 +196,7 @@ def test_no_homework_is_on_the_site(site: Path) -> None:
         assert [test for test in hidden if test in text] == [], name
 
 
+@pytest.mark.slow
 def test_no_id_stands_twice_on_any_page(site: Path) -> None:
     for name in pages(site):
         assert duplicate_ids((site / name).read_text("utf-8")) == [], name
