@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from pathlib import Path
@@ -140,3 +141,18 @@ def test_the_package_brings_the_command():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["scripts"] == {"lvm": "lvmlib.cli:main"}
     assert commands.app.info.name == "lvm"
+
+
+def test_the_page_for_instructors_says_what_the_command_does(capsys):
+    page = (ROOT / "book" / "instructors.md").read_text("utf-8")
+    typed = re.findall(r"^\$ lvm (homework (\w+).*)", page, re.MULTILINE)
+    assert {command for _, command in typed} == {"list", "assign", "grade"}
+    for line, command in typed:
+        cli.main(["homework", command, "--help"])
+        known = capsys.readouterr().out
+        assert [option for option in re.findall(r"--[\w-]+", line) if f"  {option} " not in known] == [], line
+    cli.main(["homework", "list"])
+    printed = capsys.readouterr().out.splitlines()
+    shown = re.search(r"lvm homework list\n(.*?)```", page, re.DOTALL)
+    assert shown
+    assert [line for line in shown[1].splitlines() if line not in [*printed, "..."]] == []

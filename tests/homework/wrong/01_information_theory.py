@@ -171,9 +171,7 @@ def gaussian_entropy(cov):
 # %% q4: the determinant underflows
 def gaussian_entropy(cov):
     with np.errstate(all="ignore"):
-        return np.log(np.linalg.det(2 * math.pi * math.e * cov * 1e-2)) / 2 + (
-            len(cov) * math.log(100) / 2
-        )
+        return np.log(np.linalg.det(2 * math.pi * math.e * cov * 1e-2)) / 2 + (len(cov) * math.log(100) / 2)
 
 
 # %% q4: the standard deviation for the mean absolute deviation

@@ -33,9 +33,7 @@ def ask(joint, query, seen, values):
 # %% q1: the others are not summed out but set to 0
 def ask(joint, query, seen, values):
     known = dict(zip(seen, values))
-    where = tuple(
-        slice(None) if axis in query else known.get(axis, 0) for axis in range(joint.ndim)
-    )
+    where = tuple(slice(None) if axis in query else known.get(axis, 0) for axis in range(joint.ndim))
     part = joint[where]
     part = part.transpose([sorted(query).index(axis) for axis in query])
     return part / part.sum()
@@ -338,6 +336,7 @@ train_all, test_all = curves(train, full)[::2]
 
 # %% q6: the small set's curves judged on its own images
 test_few = train_few
+
 
 # %% q6: every component starts alike
 def fit(x, size, seed, steps=50, a=0.1):

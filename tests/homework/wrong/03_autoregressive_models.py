@@ -264,15 +264,11 @@ def draw(order, weights, biases, masks, u):
 
 
 # %% q5: in nats
-bits_independent, bits_above, bits_made = (
-    b * math.log(2) for b in (bits_independent, bits_above, bits_made)
-)
+bits_independent, bits_above, bits_made = (b * math.log(2) for b in (bits_independent, bits_above, bits_made))
 bits_by_row = [b * math.log(2) for b in bits_by_row]
 
 # %% q5: per pixel
-bits_independent, bits_above, bits_made = (
-    b / 64 for b in (bits_independent, bits_above, bits_made)
-)
+bits_independent, bits_above, bits_made = (b / 64 for b in (bits_independent, bits_above, bits_made))
 
 # %% q5: on the training images
 log_p = made_logits(train, *net).log_softmax(2)
