@@ -37,7 +37,7 @@ class Room:
 
     Attributes:
         library: whether `lvmlib` is there.
-        files: bytes that may be written.
+        files: bytes that may be written into each of its three folders.
         memory: bytes that may be used, where the sandbox itself keeps count.
         processes: how many may run, where the sandbox itself keeps count.
     """
@@ -196,11 +196,14 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[st
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     for name, value in environment().items():
         line += ["--setenv", name, value]
+    line += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
+    for path in (SCRATCH, "/tmp", "/dev/shm"):
+        line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
     for path in SYSTEM:
         if os.path.islink(path):
             line += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
-            line += ["--ro-bind", path, path]
+            line += [*_parents(path), "--ro-bind", path, path]
     line += _parents("/etc/x")
     for name in SETTINGS:
         line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
@@ -209,18 +212,17 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[st
     if not f"{home}/".startswith("/usr/"):
         line += [*_parents(home), "--ro-bind", home, home]
     line += _parents(f"{INSIDE}/packages/0") + _parents(f"{INSIDE}/library/lvmlib")
+    copies = _copies(home) + _copies("/usr")
     for i, path in enumerate(packages()):
         line += ["--ro-bind", os.path.realpath(path), f"{INSIDE}/packages/{i}"]
-        if os.path.isdir(f"{path}/lvmlib"):
-            line += [*_empty(f"{INSIDE}/packages/{i}/lvmlib"), "--remount-ro", f"{INSIDE}/packages/{i}/lvmlib"]
+        copies += [f"{INSIDE}/packages/{i}/lvmlib"] * os.path.isdir(f"{path}/lvmlib")
+    for path in copies:
+        line += [*_empty(path), "--remount-ro", path]
     if room.library:
         line += _library()
     for name in WORKER:
         line += ["--ro-bind", str(HERE / name), f"{INSIDE}/{name}"]
-    line += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
-    for path in (SCRATCH, "/dev/shm"):
-        line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
-    line += ["--symlink", SCRATCH, "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+    line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
     drop = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
     return line, [*drop, python, "-S", *worker]
 
@@ -229,6 +231,11 @@ def _parents(path: str) -> list[str]:
     """Make the folders above a path, open to all: those that bubblewrap makes itself may be closed to the worker."""
     above = [str(folder) for folder in reversed(Path(path).parents)][1:]
     return [word for folder in above for word in ("--perms", "0755", "--dir", folder)]
+
+
+def _copies(top: str) -> list[str]:
+    """Return installed copies of `lvmlib` below a folder that the sandbox shows."""
+    return [str(path) for part in ("", "local/") for path in Path(top).glob(f"{part}lib/python3*/*-packages/lvmlib")]
 
 
 def _empty(path: str) -> list[str]:
