@@ -8,7 +8,7 @@
 #   BASE=main                what make test-kernels compares with; the last day's commits are a change when left out
 
 .DEFAULT_GOAL := help
-.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-all test-matrix test-pythons test-wheel test-colab mutants benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-slow test-homework test-all test-matrix test-pythons test-wheel test-colab mutants benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -59,7 +59,7 @@ lint: setup ## ruff (notebooks included) and mypy
 	@$(RUN) mypy
 
 test-lib: setup ## the library: tests and doctests
-	@$(RUN) pytest -n 2 -m "not slow" -q
+	@$(RUN) pytest -n 2 --dist loadgroup -m "not slow" -q
 
 test-book: setup ## the chapters: pairs in step, every output as stored, every cell fit to be run again
 	@$(RUN) book._tools.pairing
@@ -70,9 +70,14 @@ test: lint test-lib test-book ## everything that must hold
 test-kernels: setup ## chapters that a change touches, as other processors round and on two threads [BASE=main]
 	@$(RUN) book._tools.matrix --touched
 
-test-all: test ## make test, the slow suites and make test-kernels: what the build server runs
+test-slow: setup ## browsers, several processes, mutations, attacks on the grader
 	@$(RUN) pytest -n 2 -m slow -q
-	@$(MAKE) --no-print-directory test-kernels
+
+test-homework: setup ## all homework, its solutions and every wrong answer, at SEEDS=20 seeds
+	@$(RUN) pytest -n 2 --dist loadgroup -q tests/homework/test_masters.py tests/homework/test_wrong_answers.py \
+	    --seeds $(or $(SEEDS),20)
+
+test-all: test test-slow test-homework test-kernels ## make test and all that takes longer: what the build server runs
 
 test-matrix: setup ## all chapters on all kernels, into book/matrix.json; by hand, before a release
 	@$(RUN) book._tools.matrix
@@ -105,7 +110,7 @@ benchmarks: setup ## time ours beside other libraries, into lvmlib/experiments/b
 	@for script in $(or $(ONLY),$(BENCHMARKS)); do \
 	    $(KEEP_MEMORY) PYTHONPATH=$(RIVALS) $(RUN) benchmarks.$$script --repeats $(or $(REPEATS),5) || exit 1; done
 
-system-deps: line-ends ## what only the system's package manager has: Chromium, for the browser tests
+system-deps: line-ends ## what only the system's package manager has: Chromium for the browser tests, bubblewrap for the grader
 	@sh .ci/system-deps
 
 wheel: setup ## the library alone, as dist/*.whl

@@ -19,6 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the flags."""
     parser.addoption("--book", action="store_true", help="run notebooks and compare all outputs with the stored ones")
     parser.addoption("--book-rerun", action="store_true", help="with --book: then run each cell once more, in place")
+    parser.addoption("--seeds", type=int, default=1, help="how many seeds the tests of homework draw their inputs from")
 
 
 def pytest_configure(config: pytest.Config) -> None:

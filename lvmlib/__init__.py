@@ -16,7 +16,8 @@ floor  modules                                                      what for
        ``evaluation``, ``surgery``, ``compression``
 6      ``training``, ``runs``, ``schedules``, ``checkpoints``,      what is done with a model
        ``plotting``
-7      ``experiments``                                              the runs behind the shipped weights
+7      ``experiments``, ``homework``                                the runs behind the shipped weights;
+                                                                    homework and its grader
 ====== ============================================================ ====================================
 
 ``lvmlib.plotting`` needs matplotlib and is imported by name.

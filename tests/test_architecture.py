@@ -17,7 +17,7 @@ FLOORS = [
     {"latent"},
     {"bounds", "annealed", "estimators", "objectives", "surgery", "evaluation", "compression"},
     {"training", "runs", "schedules", "checkpoints", "plotting"},
-    {"cli", "experiments"},
+    {"cli", "experiments", "homework"},
 ]
 CORE = [
     "checks",
@@ -35,6 +35,7 @@ HELPERS = {  # on the same floor, one way only
     ("estimators", "bounds"),
     ("objectives", "bounds"),
     ("surgery", "bounds"),
+    ("cli", "homework"),
 }
 FILES = sorted(p for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 
