@@ -284,7 +284,7 @@ for _ in range(hand_steps):
     loss = (pixel_nats(hand_decoder(vectors), x) + penalty).mean()  # the loss above
     adam.zero_grad(), loss.backward(), adam.step(), decay.step()
     hand_quantiser.learn(h.detach(), codes)
-hand_model.cpu()
+_ = hand_model.cpu()
 
 # %% tolerance={"rtol": 0.1}
 with torch.no_grad():
