@@ -37,7 +37,7 @@ class Room:
 
     Attributes:
         library: whether `lvmlib` is there.
-        files: bytes that may be written.
+        files: bytes that may be written into each of its three folders.
         memory: bytes that may be used, where the sandbox itself keeps count.
         processes: how many may run, where the sandbox itself keeps count.
     """
@@ -160,8 +160,17 @@ def identity() -> int | None:
     """Return a user that owns nothing, for a sandbox that root starts; None where an ordinary user does.
 
     Limits on processes do not bind root, and two sandboxes must not count each other's: so each gets a user of its own.
+
+    Raises:
+        SandboxMissing: if there is no such user.
     """
-    return random.SystemRandom().randrange(1 << 20, 1 << 30) if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return None
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])  # fewer than all in a container
+    end = min(first + count, 1 << 30)
+    if count < 1000:
+        raise SandboxMissing("Root cannot become another user here: start the grader as an ordinary user.")
+    return random.SystemRandom().randrange(min(1 << 20, end // 2), end)
 
 
 def packages() -> list[str]:
@@ -189,18 +198,22 @@ def places(kind: str, library: bool) -> list[str]:
 def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[str], list[str]]:
     """Return bubblewrap's options, and the command to run in it: Python with the arguments `worker`."""
     line = ["--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
-    if user is None:
-        line += ["--unshare-all"]
+    if user is None:  # the worker is process 1: bubblewrap's own would be the same user, and open to being rewritten
+        line += ["--unshare-all", "--as-pid-1"]
     else:  # without a user namespace, so that `user` is one to the kernel too
         line += [f"--unshare-{what}" for what in ("ipc", "pid", "net", "uts", "cgroup-try")]
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     for name, value in environment().items():
         line += ["--setenv", name, value]
+    line += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
+    line += ["--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
+    for path in (SCRATCH, "/tmp", "/dev/shm"):
+        line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
     for path in SYSTEM:
         if os.path.islink(path):
             line += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
-            line += ["--ro-bind", path, path]
+            line += [*_parents(path), "--ro-bind", path, path]
     line += _parents("/etc/x")
     for name in SETTINGS:
         line += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
@@ -209,18 +222,17 @@ def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[st
     if not f"{home}/".startswith("/usr/"):
         line += [*_parents(home), "--ro-bind", home, home]
     line += _parents(f"{INSIDE}/packages/0") + _parents(f"{INSIDE}/library/lvmlib")
+    copies = _copies(home) + _copies("/usr")
     for i, path in enumerate(packages()):
         line += ["--ro-bind", os.path.realpath(path), f"{INSIDE}/packages/{i}"]
-        if os.path.isdir(f"{path}/lvmlib"):
-            line += [*_empty(f"{INSIDE}/packages/{i}/lvmlib"), "--remount-ro", f"{INSIDE}/packages/{i}/lvmlib"]
+        copies += [f"{INSIDE}/packages/{i}/lvmlib"] * os.path.isdir(f"{path}/lvmlib")
+    for path in copies:
+        line += [*_empty(path), "--remount-ro", path]
     if room.library:
         line += _library()
     for name in WORKER:
         line += ["--ro-bind", str(HERE / name), f"{INSIDE}/{name}"]
-    line += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
-    for path in (SCRATCH, "/dev/shm"):
-        line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
-    line += ["--symlink", SCRATCH, "/tmp", "--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+    line += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
     drop = [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--"]
     return line, [*drop, python, "-S", *worker]
 
@@ -229,6 +241,11 @@ def _parents(path: str) -> list[str]:
     """Make the folders above a path, open to all: those that bubblewrap makes itself may be closed to the worker."""
     above = [str(folder) for folder in reversed(Path(path).parents)][1:]
     return [word for folder in above for word in ("--perms", "0755", "--dir", folder)]
+
+
+def _copies(top: str) -> list[str]:
+    """Return installed copies of `lvmlib` below a folder that the sandbox shows."""
+    return [str(path) for part in ("", "local/") for path in Path(top).glob(f"{part}lib/python3*/*-packages/lvmlib")]
 
 
 def _empty(path: str) -> list[str]:

@@ -41,7 +41,7 @@ def marks(*cells: str, limits: Limits = QUICK) -> dict[str, str]:
             values = box.values(["answer", "rest"])
         except BoxBroken as broken:
             reasons["run"] = str(broken)
-    reasons["answer"] = "" if values.get("answer") == 42 else "wrong"
+    reasons["answer"] = "" if np.array_equal(values.get("answer", 0), 42) else "wrong"
     reasons["rest"] = "" if np.array_equal(values.get("rest", 0), [0.0, 1.0, 2.0]) else "wrong"
     with Box(limits, False, "bubblewrap") as box:
         try:

@@ -98,6 +98,7 @@ def test_a_machine_that_runs_out_of_memory_loses_the_sandbox_first(monkeypatch):
         monkeypatch.setattr(watchdog, "machine_memory", lambda: (1, 100))
         with pytest.raises(BoxBroken, match="The machine that marks had no memory left"):
             box.run(["import time; time.sleep(5)"])
+        assert box.ours
 
 
 def test_what_cannot_be_watched_does_not_run(monkeypatch):
@@ -105,6 +106,7 @@ def test_what_cannot_be_watched_does_not_run(monkeypatch):
         monkeypatch.setattr(watchdog, "usage", lambda tree: 1 / 0)
         with pytest.raises(BoxBroken, match="could not be watched"):
             box.run(["import time; time.sleep(5)"])
+        assert box.ours
 
 
 def test_a_thread_that_goes_on_after_its_cell_is_watched_between_calls():
@@ -117,3 +119,4 @@ def test_a_thread_that_goes_on_after_its_cell_is_watched_between_calls():
         assert box.reason == "It used more than 4 seconds of processor time."
         with pytest.raises(BoxBroken, match="processor time"):
             box.call("double", 3)
+        assert not box.ours

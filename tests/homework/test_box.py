@@ -83,6 +83,12 @@ def test_a_call_that_fails_says_how_and_the_sandbox_goes_on(body, said):
 
 
 @needs_sandbox
+def test_a_child_that_a_function_leaves_behind_does_not_reply_as_well():
+    with opened("import os\ndef f():\n    if not os.fork(): raise SystemExit\n    return 1") as box:
+        assert [box.call("f") for _ in range(4)] == [1] * 4
+
+
+@needs_sandbox
 def test_a_missing_function_is_called_missing():
     with opened("x = 3") as box:
         with pytest.raises(RemoteError, match="NameError: `f` is not defined"):
@@ -149,11 +155,34 @@ def test_the_library_is_there_without_its_homework_or_not_at_all():
         box.run([folder, find, "from lvmlib.homework.checking import close, rng\nnumber = rng('a').normal()"])
         assert box.values(["found", "files"]) == {"found": True, "files": ["__init__.py", "checking.py"]}
         assert "number" in box.values(["number"])
+
+
+SEARCH = """
+import glob, os, site, sys
+sys.meta_path = [finder for finder in sys.meta_path if "NoLib" not in type(finder).__name__]
+site.main()
+sys.path += ["/grader/library", *glob.glob("/grader/packages/*")] + glob.glob("/tmp/**/*-packages", recursive=True)
+import lvmlib.bounds
+"""
+
+
+@needs_sandbox
+@pytest.mark.parametrize("installed", ["in the environment", "in Python's own folder"])
+def test_no_copy_of_the_library_is_left_for_calls(installed, monkeypatch, tmp_path):
+    copy = Path(tmp_path / "lib" / "python3.11" / "site-packages" / "lvmlib")
+    copy.mkdir(parents=True)
+    tmp_path.chmod(0o755)
+    for name in ("__init__.py", "bounds.py"):
+        (copy / name).write_text("")
+    packages, copies = sandbox.packages(), sandbox._copies
+    if installed == "in the environment":
+        monkeypatch.setattr(sandbox, "packages", lambda: [*packages, str(copy.parent)])
+    else:
+        monkeypatch.setattr(sandbox, "SYSTEM", (*sandbox.SYSTEM, str(tmp_path)))
+        monkeypatch.setattr(sandbox, "_copies", lambda top: copies(str(tmp_path)) if top == "/usr" else [])
     with Box(QUICK, False, "bubblewrap") as box:
-        tries = "import sys\nsys.meta_path = [f for f in sys.meta_path if 'NoLib' not in type(f).__name__]"
-        errors = box.run([tries, "import lvmlib", "import site; site.main()", "import lvmlib.bounds", find])
-        assert errors[1] and errors[3], errors
-        assert "/grader/library" not in box.values(["files"])
+        assert "ModuleNotFoundError: lvmlib is not there" in box.run(["import lvmlib"])[0]
+        assert "No module named 'lvmlib" in box.run([SEARCH])[0]
 
 
 @needs_sandbox
