@@ -13,7 +13,7 @@ import pytest
 
 import lvmlib
 from lvmlib.homework.box import Box
-from tests.homework.boxes import FULL, HONEST, QUICK, attacks, marks, needs_sandbox, opened
+from tests.homework.boxes import QUICK, attacks, graded_in_full, needs_sandbox, opened
 
 pytestmark = [pytest.mark.slow, needs_sandbox, pytest.mark.xdist_group("attacks")]
 ROOT = Path(lvmlib.__file__).parents[1]
@@ -23,7 +23,7 @@ TOKEN = "kept-from-students-6c1f"
 @pytest.fixture(autouse=True)
 def the_next_one_is_graded_in_full() -> Iterator[None]:
     yield
-    assert marks(*HONEST) == FULL
+    assert graded_in_full()
 
 
 @pytest.fixture
