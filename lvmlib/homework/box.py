@@ -87,6 +87,7 @@ class Box:
             "limits": self._kernel_limits(),
             "path": sandboxes.places(self.kind, library),
             "library": library,
+            "alone": self.kind.startswith("docker"),  # nothing outside hides what an image holds
             "reply": limits.reply,
         }
         self.process, clean = sandboxes.start(self.kind, room, json.dumps(settings), self.folder.name)

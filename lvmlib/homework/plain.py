@@ -20,6 +20,7 @@ ARRAYS = (*TENSORS, "uint16", "uint32", "uint64", "complex64", "complex128")
 DEPTH = 20  # lists within lists
 DIMENSIONS = 32  # of an array
 ITEMS = 1_000_000  # separators in one line of JSON: a few bytes each there, but a hundred once it is read
+KEYS = 10_000  # of all dicts together: keys that are made to collide take time that grows with their square
 DIGITS = 30_000  # hexadecimal digits of an integer: beyond this, arithmetic with it is slow
 LARGEST = 1 << 53  # integers up to here are JSON numbers
 
@@ -59,6 +60,8 @@ def to_plain(value: Any, depth: int = 0) -> Any:
         items = [to_plain(item, depth + 1) for item in value]
         return items if isinstance(value, list) else {"tuple": items}
     if isinstance(value, dict):
+        if len(value) > KEYS:
+            raise TypeError(f"a dict of {len(value):,} keys")
         return {"dict": [[to_plain(key, depth + 1), to_plain(item, depth + 1)] for key, item in value.items()]}
     raise TypeError(f"{_article(kind.__name__)} (only numbers, text, arrays, tensors, and lists and dicts of these)")
 
@@ -131,7 +134,7 @@ class _Reader:
     """Takes a description apart, counting bytes."""
 
     def __init__(self, left: int) -> None:
-        self.left = left
+        self.left, self.keys = left, KEYS
 
     def read(self, data: Any, depth: int) -> Any:
         if data is None or isinstance(data, (bool, float, str)):
@@ -170,6 +173,9 @@ class _Reader:
     def read_dict(self, inner: Any, depth: int) -> dict[Any, Any]:
         if not isinstance(inner, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in inner):
             raise ValueError("not a dict")
+        self.keys -= len(inner)
+        if self.keys < 0:
+            raise ValueError("too many keys")
         pairs = [(self.read(key, depth), self.read(item, depth)) for key, item in inner]
         try:
             return dict(pairs)

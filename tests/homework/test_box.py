@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -259,6 +260,14 @@ def test_a_sandbox_that_does_not_start_is_no_fault_of_the_student(monkeypatch):
     monkeypatch.setattr(sandbox, "WORKER", ("plain.py",))
     with pytest.raises(SandboxMissing, match=r"did not start: .*worker.py"):
         Box(QUICK, False, "bubblewrap")
+
+
+def test_an_image_that_holds_the_library_is_refused_for_calls():
+    worker = Path(sandbox.__file__).with_name("worker.py")
+    settings = {"limits": {}, "path": [str(worker.parents[2]), *sandbox.packages()], "library": False, "alone": True}
+    line = [sys.executable, "-S", str(worker), json.dumps(settings | {"reply": 1000})]
+    ended = subprocess.run(line, input="", capture_output=True, text=True, check=False)
+    assert ended.returncode and ended.stderr.startswith("the image holds lvmlib")
 
 
 def test_dockers_command_line():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -128,6 +129,16 @@ def test_arrays_together_hold_no_more_bytes_than_allowed():
     from_plain(data, 1600)
     with pytest.raises(ValueError, match="too many"):
         from_plain(data, 1599)
+
+
+def test_keys_that_collide_do_not_hold_up_the_grader():
+    keys = [{"int": f"{n * (2**61 - 1):x}"} for n in range(1, 200_000)]
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="too many keys"):
+        from_plain({"dict": [[key, 0] for key in keys]})
+    with pytest.raises(ValueError, match="too many keys"):
+        from_plain([{"dict": [[key, 0] for key in keys[:4_000]]}] * 4)
+    assert time.monotonic() - start < 10
 
 
 @pytest.mark.parametrize(
