@@ -27,8 +27,8 @@ CHAPTERS = {
         "Information theory",
         "how many bits, how many nats",
         1,
-        3,
-        12,
+        4,
+        7,
         "Surprise and entropy; symbol codes, Kraft and Huffman; arithmetic coding; cross-entropy and divergence; "
         "maximum entropy; mutual information and its variational bound.",
     ),
