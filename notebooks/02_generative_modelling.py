@@ -359,6 +359,8 @@ for name, (f, z) in noises.items():
 # For two numbers of noise the area settles down (far above the area of the moons, since a few extreme draws of noise land far out). For one number it halves with $\epsilon$: it tends to 0 as $m^{k - D} = m^{-1}$, as in the proof.
 # :::
 #
+# #### *Optional:* a likelihood after all?
+#
 # One way out is to draw a few thousand samples, put a small Gaussian of width $h$ on each (a *Parzen window*), and call the resulting density the model's. For years papers reported it as "the log-likelihood" of samplers.
 #
 # :::{admonition} Watch out: "log-likelihood by Parzen windows"
@@ -1865,7 +1867,9 @@ print(f"lvmlib agrees on densities and responsibilities: {same}")
 assert max(errors) < 1e-12 and same
 
 # %% [markdown]
-# Before we let it loose on images, a warning about its likelihood.
+# #### *Optional:* a likelihood without a maximum
+#
+# A warning about the likelihood of mixtures before we fit them to images: it can be driven to infinity.
 #
 # :::{prf:theorem} The likelihood of a mixture of Gaussians has no maximum
 # :label: thm-mog-unbounded
@@ -1979,6 +1983,8 @@ print(f"the most responsible component has {most:.3f} of the posterior on averag
 # %% [markdown]
 # The last line shows the other failure. In 784 dimensions a squared distance is so large a number that one component nearly always takes all: the mixture has become a lookup in a list of pictures. Its gains come slowly, too: ten times the components, from 10 to 100, were worth 144 nats of test NLL, the next three times
 # 49 (some more when trained longer), while the gap between training and test doubled.
+#
+# #### *Optional:* what the mixture scores in bits
 #
 # :::{admonition} Watch out: "negative bits per dimension: the model is superb"
 # :class: pitfall
