@@ -181,9 +181,7 @@ print(
 print(f"so KL(p_d || p_theta) = {(model_nll - entropy_d).mean():.3f} nats")
 typical = torch.quantile(entropy_d, 0.99)  # 1% of the data are less probable than that
 strays = (-two_moons.log_prob(drawn_moons) > typical).float().mean()
-print(
-    f"2. draw: {strays:.1%} of the draws lie where the data hardly ever do (data: 1.0%)"
-)
+print(f"2. draw: {strays:.1%} of draws lie where data hardly ever do (data: 1.0%)")
 
 by_library = MixtureOfGaussians((2,), 30, "spherical")
 state = {name: part.detach() for name, part in theta.items()}
@@ -269,9 +267,8 @@ def energy_distance(x, y):
 def sampler(data, noise, hidden, steps, squash=(), peak=3e-3):
     seed_everything(0)
     f = nn.Sequential(MLP(noise, hidden, data.shape[1]), *squash)
-    loss = lambda f, x: energy_distance(
-        x, f(torch.randn(len(x), noise, device=x.device))
-    )
+    draw = lambda f, x: f(torch.randn(len(x), noise, device=x.device))
+    loss = lambda f, x: energy_distance(x, draw(f, x))
     options = {"lr": cosine(peak, steps), "device": DEVICE, "progress": False}
     fit(f, data, loss, steps=steps, batch_size=256, **options)
     return f.requires_grad_(False)
@@ -292,9 +289,8 @@ clouds = {
     "2 numbers": sheet(torch.randn(2000, 2)),
     "1 number": curve(torch.randn(2000, 1)),
 }
-for ax, (name, points) in zip(
-    left.subplots(3, 1, sharex=True, sharey=True), clouds.items()
-):
+stacked = left.subplots(3, 1, sharex=True, sharey=True)
+for ax, (name, points) in zip(stacked, clouds.items()):
     ax.plot(*points[:2000].T, ".", ms=1)
     ax.set(xlim=(-4.5, 4.5), ylim=(-3, 3), xticks=[], yticks=[], ylabel=name)
 ax = right.subplots()
@@ -382,11 +378,9 @@ torch.manual_seed(2)
 draws = painter(torch.randn(10_000, 8))
 widths = (0.06, 0.1, 0.15, 0.2, 0.3, 0.4)
 print("nats per test digit, h =" + "".join(f"{h:8}" for h in widths))
-for name, samples in (("10,000 draws", draws), ("training digits", digits)):
-    print(
-        f"{name:>24}"
-        + "".join(f"{parzen(digits_test, samples, h):8.1f}" for h in widths)
-    )
+for name, heap in (("10,000 draws", draws), ("training digits", digits)):
+    by_width = [parzen(digits_test, heap, h) for h in widths]
+    print(f"{name:>24}" + "".join(f"{nats:8.1f}" for nats in by_width))
 
 # %% [markdown]
 # ### Exercises of Part 1
@@ -469,15 +463,11 @@ def scenes(data, n, seed):
     # a box is (left, top, right, bottom)
     g = torch.Generator().manual_seed(seed)
     wide = F.pad(data.x[:n, 0].float() / 255, (4, 4, 4, 4))  # [n, 36, 36]
-    top, left = torch.randint(9, (2, n, 1), generator=g) + torch.arange(
-        28
-    )  # [n, 28] each
-    digit = wide[
-        torch.arange(n)[:, None, None], top[:, :, None], left[:, None, :]
-    ]  # [n, 28, 28]
-    blocks = (
-        torch.rand(n, 7, 7, generator=g).repeat_interleave(4, 1).repeat_interleave(4, 2)
-    )
+    top, left = torch.randint(9, (2, n, 1), generator=g) + torch.arange(28)  # [n, 28]
+    which = torch.arange(n)[:, None, None]
+    digit = wide[which, top[:, :, None], left[:, None, :]]  # [n, 28, 28]
+    blocks = torch.rand(n, 7, 7, generator=g)  # each becomes 4x4 pixels
+    blocks = blocks.repeat_interleave(4, 1).repeat_interleave(4, 2)
     noise = 0.6 * blocks * torch.rand(n, 28, 28, generator=g)
     mask = digit > 0.5
     columns, rows = (
@@ -510,28 +500,20 @@ def describe(mask, labels):
     """Sentences as word numbers [n, 6], filled up with <end>, and slants [n, 1]."""
     m, axis = mask[:, 0], torch.arange(28.0)
     ink = m.sum((1, 2))
-    dy = (
-        axis[:, None] - ((m.sum(2) * axis).sum(1) / ink)[:, None, None]
-    )  # distance from the centre of the ink
+    # distances from the centre of the ink, [n, 28, 28] with dx
+    dy = axis[:, None] - ((m.sum(2) * axis).sum(1) / ink)[:, None, None]
     dx = axis[None, :] - ((m.sum(1) * axis).sum(1) / ink)[:, None, None]
-    slant = -(m * dx * dy).sum((1, 2)) / (m * dy * dy).sum(
-        (1, 2)
-    )  # positive: the top leans right
+    # positive: the top leans right
+    slant = -(m * dx * dy).sum((1, 2)) / (m * dy * dy).sum((1, 2))
     usual = torch.stack([slant[labels == d].mean() for d in range(10)])
     leans = slant - usual[labels]  # more than others of its kind
     sentences = torch.zeros(len(m), 6, dtype=torch.long)
-    for i, (area, lean, label) in enumerate(
-        zip(ink.tolist(), leans.tolist(), labels.tolist())
-    ):
-        words = (
-            ["a"]
-            + ["thin"] * (area < 75)
-            + ["bold"] * (area > 130)
-            + [WORDS[7 + label]]
-        )
-        words += ["leaning", "right"] * (lean > 0.2) + ["leaning", "left"] * (
-            lean < -0.2
-        )
+    values = zip(ink.tolist(), leans.tolist(), labels.tolist())
+    for i, (area, lean, label) in enumerate(values):
+        words = ["a"] + ["thin"] * (area < 75) + ["bold"] * (area > 130)
+        words += [WORDS[7 + label]]
+        words += ["leaning", "right"] * (lean > 0.2)
+        words += ["leaning", "left"] * (lean < -0.2)
         sentences[i, : len(words)] = torch.tensor([WORDS.index(word) for word in words])
     return sentences, slant[:, None]
 
@@ -561,13 +543,11 @@ class Reader(nn.Module):
             nn.GRU(32, 128, batch_first=True),
         )
         self.coarse, self.fine = self.halve(1, 16), self.halve(16, 32)
-        self.box = nn.Sequential(
-            nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, 4)
-        )
+        to_box = nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, 4)
+        self.box = nn.Sequential(nn.Flatten(), *to_box)
         self.log_scale = nn.Parameter(torch.zeros(4))
-        self.up, self.mask = (
-            nn.ConvTranspose2d(32, c, 4, stride=2, padding=1) for c in (16, 1)
-        )
+        double = lambda c: nn.ConvTranspose2d(32, c, 4, stride=2, padding=1)
+        self.up, self.mask = double(16), double(1)
         self.slant, self.slant_scale = nn.Linear(128, 1), nn.Parameter(torch.zeros(1))
 
     @staticmethod
@@ -578,9 +558,8 @@ class Reader(nn.Module):
         """Distributions of the box and of the mask."""
         coarse = self.coarse(x)  # [B, 16, 14, 14]
         fine = self.fine(coarse)  # [B, 32, 7, 7]
-        mask = self.mask(
-            torch.cat([F.relu(self.up(fine)), coarse], 1)
-        )  # [B, 1, 28, 28], log-odds
+        both = torch.cat([F.relu(self.up(fine)), coarse], 1)  # [B, 32, 14, 14]
+        mask = self.mask(both)  # [B, 1, 28, 28], log-odds
         box = Independent(Normal(14 + 7 * self.box(fine), self.log_scale.exp()), 1)
         return box, Independent(Bernoulli(logits=mask), 3)
 
@@ -591,9 +570,8 @@ def losses(reader, batch):
     x, label, slant, box, mask, sentence = batch
     seen = reader.what(x)  # [B, 128]
     p_box, p_mask = reader.where(x)
-    state, _ = reader.gru(
-        reader.embed(F.pad(sentence[:, :-1], (1, 0))), seen[None]
-    )  # the words so far
+    so_far = F.pad(sentence[:, :-1], (1, 0))  # each word sees those before it
+    state, _ = reader.gru(reader.embed(so_far), seen[None])
     log_word = Categorical(logits=reader.word(state)).log_prob(sentence)  # [B, 6]
     counts = F.pad(sentence, (1, 0), value=1)[:, :-1] != 0  # up to the first <end>
     log_label = Categorical(logits=reader.label(seen)).log_prob(label)
@@ -683,11 +661,8 @@ for i, (top, bottom) in zip((25, 34, 48, 53, 31), axes.T):
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
     a, b, c, d = box_hat[i].tolist()
-    top.add_patch(
-        plt.Rectangle(
-            (a - 0.5, b - 0.5), c - a, d - b, fill=False, ec=COLOURS["vermilion"], lw=2
-        )
-    )
+    frame = {"fill": False, "ec": COLOURS["vermilion"], "lw": 2}
+    top.add_patch(plt.Rectangle((a - 0.5, b - 0.5), c - a, d - b, **frame))
     rise = 10 * np.array([1, -1])  # rows count downwards
     middle = (a + c - 1) / 2, (b + d - 1) / 2
     run_over = middle[0] + slant_hat[i].item() * rise
@@ -703,9 +678,8 @@ plt.show()
 # Two remarks before we let go of the labels. First, the larger $y$ gets, the less a list of independent answers will do. Nothing ties the five together, and now and then class and sentence contradict each other:
 
 # %%
-named = (
-    sentence_hat.where(sentence_hat >= 7, 0).amax(1) - 7
-)  # the digit that the sentence speaks of
+# the digit that the sentence speaks of
+named = sentence_hat.where(sentence_hat >= 7, 0).amax(1) - 7
 different = (named != p_label.argmax(1)).float().mean()
 often = different.item() > 0.02
 print(f"class and sentence name different digits in more than 1 scene of 50: {often}")
@@ -727,13 +701,10 @@ cluster = torch.tensor(kmeans.predict(X_test.numpy())).long()
 cluster_table = torch.zeros(10, 10)  # cluster by digit
 cluster_table.index_put_((cluster, grey_test.y), torch.ones(()), accumulate=True)
 pca = PCA(50, svd_solver="covariance_eigh").fit(X.numpy())
-plane, plane_test = (
-    torch.tensor(pca.transform(x.numpy())[:, :2], dtype=torch.float32)
-    for x in (X, X_test)
-)
-centre_error = (
-    (X_test - torch.tensor(kmeans.cluster_centers_)[cluster]).square().sum(1).mean()
-)
+flat_plane = lambda x: torch.tensor(pca.transform(x.numpy())[:, :2]).float()
+plane, plane_test = flat_plane(X), flat_plane(X_test)  # [N, 2]
+centres = torch.tensor(kmeans.cluster_centers_)  # [10, 784]
+centre_error = (X_test - centres[cluster]).square().sum(1).mean()
 mean_error = (X_test - X.mean(0)).square().sum(1).mean()
 
 # %% tolerance={"rtol": 0.02}
@@ -742,9 +713,7 @@ largest, held = (
     pca.explained_variance_ratio_,
 )
 g = torch.Generator().manual_seed(0)
-by_chance = torch.zeros(
-    20, 10, 10
-)  # the same clusters with the labels shuffled, twenty times
+by_chance = torch.zeros(20, 10, 10)  # the labels shuffled, twenty times
 for shuffled in by_chance:
     labels = grey_test.y[torch.randperm(len(X_test), generator=g)]
     shuffled.index_put_((cluster, labels), torch.ones(()), accumulate=True)
@@ -754,15 +723,12 @@ print(f"(the same with shuffled labels: {chance:.1%})")
 print(f"squared error per image: {mean_error:.1f} for the mean image,")
 print(f"                         {centre_error:.1f} for the nearest of ten centres")
 two_hold, all_hold = held[:2].sum(), held.sum()
-print(
-    f"2 components of 784 hold {two_hold:.1%} of the variance, 50 hold {all_hold:.1%}"
-)
+print(f"2 components of 784 hold {two_hold:.1%} of the variance,", end=" ")
+print(f"50 hold {all_hold:.1%}")
 
 # %% mystnb={"figure": {"caption": "Structure without labels. *Left:* the ten centres that $k$-means finds; several digits share a centre, and others get two. *Right:* test digits in the plane of the first two principal components, drawn as the digit that they are (the methods never saw this). Ones and zeros lie apart; in the middle everything overlaps.", "name": "fig-unsupervised"}, "image": {"alt": "Left: ten blurred average digits. Right: scatter plot of digits in a plane, zeros at the far right, ones at the far left, the other digits mixed between."}} tags=["hide-input"] tolerance={"figure": 0.35}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3.2), width_ratios=(0.42, 1))
-image_grid(
-    torch.tensor(kmeans.cluster_centers_).view(-1, 1, 28, 28), columns=2, ax=left
-)
+image_grid(centres.view(-1, 1, 28, 28), columns=2, ax=left)
 for digit in range(10):
     shown = plane_test[grey_test.y == digit][:50]
     right.scatter(*shown.T, s=20, lw=0, color=plt.cm.tab10(digit), marker=f"${digit}$")
@@ -780,9 +746,8 @@ ink_density = counts / counts.sum() / 4  # a density: it integrates to 1
 log_density = {"histogram": ink_density.log()[(ink_test / 4).long().clamp(max=99)]}
 log_density["Gaussian"] = Normal(ink.mean(), ink.std()).log_prob(ink_test)
 seed_everything(0)
-mixture1 = MixtureOfGaussians((1,), 4).start_from(
-    ink[:, None] / 100
-)  # in units of 100 pixels
+ink_units = ink[:, None] / 100  # in units of 100 pixels
+mixture1 = MixtureOfGaussians((1,), 4).start_from(ink_units)
 fit(
     mixture1,
     ink[:, None] / 100,
@@ -792,9 +757,8 @@ fit(
     progress=False,
 )
 with torch.no_grad():
-    log_density["mixture of 4"] = mixture1.log_prob(ink_test[:, None] / 100) - math.log(
-        100
-    )
+    of_units = mixture1.log_prob(ink_test[:, None] / 100)
+    log_density["mixture of 4"] = of_units - math.log(100)
 for name, values in log_density.items():
     print(f"ink: {-values.mean():.3f} nats per test image by the {name}")
 
@@ -833,9 +797,8 @@ left.set(
 left.legend(fontsize=9)
 right.plot(*plane_test[:500].T, ".", ms=1.5, color="#999999")
 right.contour(*plane_axes, field, levels=8, cmap="cividis", linewidths=1.2)
-right.set(
-    xlabel="first principal component", ylabel="second", xlim=(-6, 9), ylim=(-5.5, 6.5)
-)
+right.set(xlabel="first principal component", ylabel="second")
+right.set(xlim=(-6, 9), ylim=(-5.5, 6.5))
 plt.show()
 
 # %% [markdown]
@@ -861,9 +824,8 @@ covariances = covariances + 0.02 * torch.eye(196)
 def log_joint(x, seen):
     """log p(x_seen, y) for each y, [B, 10]; `seen` marks those of 196 pixels."""
     part = lambda d: MultivariateNormal(means[d][seen], covariances[d][seen][:, seen])
-    return torch.stack([part(d).log_prob(x[:, seen]) for d in range(10)], 1) - math.log(
-        10
-    )
+    log_p = torch.stack([part(d).log_prob(x[:, seen]) for d in range(10)], 1)
+    return log_p - math.log(10)  # the ten digits are equally frequent
 
 
 # %% [markdown]
@@ -1042,21 +1004,15 @@ def product_of_conditionals(parents, weights, x):
     return Bernoulli(logits=logits).log_prob(x).sum(1).exp()
 
 
-states = torch.tensor(
-    list(itertools.product((0.0, 1.0), repeat=10)), dtype=torch.float64
-)  # [1024, 10]
+states = torch.tensor(list(itertools.product((0, 1), repeat=10))).double()  # [1024, 10]
 ordered, circular = torch.ones(10, 10).tril(-1).double(), 1 - torch.eye(10).double()
 print("sums over all 1,024 states:")
 for seed in range(5):
     g = torch.Generator().manual_seed(seed)
-    weights = [
-        torch.randn(*shape, generator=g, dtype=torch.float64)
-        for shape in ((10, 16, 10), (10, 16))
-    ]
-    acyclic, cyclic = (
-        product_of_conditionals(parents, weights, states).sum()
-        for parents in (ordered, circular)
-    )
+    how = {"generator": g, "dtype": torch.float64}
+    weights = [torch.randn(10, 16, 10, **how), torch.randn(10, 16, **how)]
+    acyclic = product_of_conditionals(ordered, weights, states).sum()
+    cyclic = product_of_conditionals(circular, weights, states).sum()
     f = (states @ weights[0][0].T).tanh() @ weights[1][0]
     total = f.exp().sum()
     others = f"circular {cyclic:6.3f}, exp(f) {total:7.1f}"
@@ -1083,16 +1039,13 @@ for seed in range(5):
 # In `lvmlib` every `log_prob` returns nats for each example, and `lvmlib.base.bits_per_dim` is the one place that converts. Let us use it on MNIST in all its 256 grey levels, with four models that are tables of counts: nothing known (uniform), one histogram for all pixels, one for each pixel, and one for each value of the pixel before. Beside them stand real files.
 
 # %%
-pixels, pixels_test = (
-    split.x.flatten(1).long() for split in (grey, grey_test)
-)  # [N, 784], values 0..255
+pixels, pixels_test = grey.x.flatten(1).long(), grey_test.x.flatten(1).long()  # 0..255
 
 
 def conditional_table(context, value, contexts):
     """log p(value | context) [contexts, 256] by counting, 1/256 added to each count."""
-    counts = torch.bincount(
-        context.flatten() * 256 + value.flatten(), minlength=contexts * 256
-    ).view(contexts, 256)
+    cell = context.flatten() * 256 + value.flatten()
+    counts = torch.bincount(cell, minlength=contexts * 256).view(contexts, 256)
     return torch.log((counts + 1 / 256) / (counts.sum(1, keepdim=True) + 1))
 
 
@@ -1277,15 +1230,12 @@ print(f"{found} of the {len(grey_test):,} test images are among the training ima
 # Gradient descent should agree. It knows nothing of counting; we give it the log-masses of twelve bins of unequal width, and the ink of the digits.
 
 # %% tags=["check:thm-histogram"]
-edges = torch.tensor(
-    [0.0, 20, 35, 50, 60, 70, 80, 95, 110, 130, 160, 200, 400], dtype=torch.float64
-)
+edges = torch.tensor([0, 20, 35, 50, 60, 70, 80, 95, 110, 130, 160, 200, 400]).double()
 widths, bin_of = edges.diff(), torch.bucketize(ink.double(), edges, right=True) - 1
 counts = torch.bincount(bin_of, minlength=12).double()
 logits = torch.zeros(12, dtype=torch.float64, requires_grad=True)
-optimizer = torch.optim.LBFGS(
-    [logits], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
-)
+settings = {"tolerance_grad": 1e-12, "line_search_fn": "strong_wolfe"}
+optimizer = torch.optim.LBFGS([logits], max_iter=500, **settings)
 
 
 def closure():
@@ -1297,14 +1247,10 @@ def closure():
 
 optimizer.step(closure)
 frequency = counts / counts.sum()
-formula = (
-    info.entropy(frequency.numpy(), base=math.e)
-    + (frequency * widths.log()).sum().item()
-)
+formula = info.entropy(frequency.numpy(), base=math.e)
+formula += (frequency * widths.log()).sum().item()
 error = (logits.softmax(0) - frequency).abs().max().item()
-print(
-    f"NLL {closure().item():.6f} nats by gradient descent, {formula:.6f} by the formula"
-)
+print(f"NLL {closure().item():.6f} nats by descent, {formula:.6f} by the formula")
 print(f"largest difference of the masses below 1e-5: {error < 1e-5}")
 assert error < 1e-5 and abs(closure().item() - formula) < 1e-9
 
@@ -1333,9 +1279,7 @@ def window_scores(h, w):
     train, test, d = patterns(B, h, w), patterns(B_test, h, w), h * w
     values, counts = np.unique(train, return_counts=True)
     where = np.searchsorted(values, test).clip(max=len(values) - 1)
-    n = np.where(
-        values[where] == test, counts[where], 0
-    )  # how often each test pattern was seen
+    n = np.where(values[where] == test, counts[where], 0)  # how often each was seen
     add = 10.0 ** -np.arange(17)[:, None]  # to each count, [17, 1]
     smoothed = -np.log((n + add) / (len(train) + add * 2.0**d)).mean(1) / d
     bits = lambda number: number[:, None] >> np.arange(d) & 1  # binary digits, [N, d]
@@ -1347,9 +1291,8 @@ def window_scores(h, w):
 
 
 # %%
-windows = [(k // 2, (k + 1) // 2) for k in range(2, 15)] + [
-    (7, 9)
-]  # 1 x 1, 1 x 2, 2 x 2, ...
+windows = [(k // 2, (k + 1) // 2) for k in range(2, 15)]  # 1 x 1, 1 x 2, 2 x 2, ...
+windows.append((7, 9))
 d = [h * w for h, w in windows]
 unseen, predicted, *window_nll = np.array([window_scores(h, w) for h, w in windows]).T
 print("                    unseen test patterns    NLL per pixel")
@@ -1370,13 +1313,11 @@ left.set(
     ylim=(-0.03, 1),
 )
 left.legend(loc="upper left")
-for values, style, name in zip(
-    window_nll, ("-", "--", ":"), ("training", "test", "independent pixels, test")
-):
+kinds = {"training": "-", "test": "--", "independent pixels, test": ":"}
+for values, (name, style) in zip(window_nll, kinds.items()):
     right.plot(d, values, style, label=name)
-right.set(
-    xlabel="pixels in the window", ylabel="nats per pixel", ylim=(0, 0.72), xlim=(0, 64)
-)
+right.set(xlabel="pixels in the window", ylabel="nats per pixel")
+right.set(xlim=(0, 64), ylim=(0, 0.72))
 right.legend(loc="center left", bbox_to_anchor=(0, 0.2), fontsize=9)
 plt.show()
 
@@ -1450,9 +1391,7 @@ def pairwise_information(x, a=0.0):
     n11 = (x.T @ x).double()
     n10 = n11.diag()[:, None] - n11  # the first is 1, the second 0
     n01, n00 = n10.T, len(x) - n11 - n10 - n10.T
-    joint = (
-        torch.stack([torch.stack([n00, n01]), torch.stack([n10, n11])]) + a
-    )  # [2, 2, D, D]
+    joint = torch.stack([n00, n01, n10, n11]).view(2, 2, *n00.shape) + a  # [2, 2, D, D]
     joint = joint / joint.sum((0, 1))
     product = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     return torch.xlogy(joint, joint / product).sum((0, 1))
@@ -1486,9 +1425,7 @@ class TableNet:
                 np.bincount(given, minlength=size),
                 np.bincount(given[rows[i] == 1], minlength=size),
             )
-            self.p.append(
-                (ones + a) / (n + 2 * a)
-            )  # p(x_i = 1 | parents), with `a` added to both counts
+            self.p.append((ones + a) / (n + 2 * a))  # p(x_i = 1 | parents)
 
     def log_prob(self, x):
         rows, total = np.ascontiguousarray(x.T, dtype=np.int64), 0.0
@@ -1499,30 +1436,23 @@ class TableNet:
 
 
 # %% tags=["check:thm-chow-liu"]
-five = B[:, [8, 11, 14, 17, 20], [10, 12, 15, 17, 18]].astype(
-    np.float32
-)  # five pixels of 50,000 digits
+five = B[:, [8, 11, 14, 17, 20], [10, 12, 15, 17, 18]].astype(np.float32)  # [50000, 5]
 I = pairwise_information(torch.tensor(five))
 H = sum(info.entropy([p, 1 - p], base=math.e) for p in five.mean(0).astype(float))
 trees = {}
-for code in itertools.product(
-    range(5), repeat=3
-):  # three numbers are the Pruefer code of one tree
+for code in itertools.product(range(5), repeat=3):  # the Pruefer code of a tree
     tree = nx.from_prufer_sequence(list(code))
     order = list(nx.bfs_edges(tree, 0))
     parents = [[next((a for a, b in order if b == i), None)] for i in range(5)]
     net = TableNet(five, [[] if p == [None] else p for p in parents], a=1e-9)
     nll = -net.log_prob(five).mean()  # by multiplying tables
-    assert (
-        abs(nll - (H - sum(I[a, b].item() for a, b in tree.edges))) < 1e-6
-    )  # by the formula
+    by_formula = H - sum(I[a, b].item() for a, b in tree.edges)
+    assert abs(nll - by_formula) < 1e-6
     trees[frozenset(map(frozenset, tree.edges))] = nll
 best = nx.maximum_spanning_tree(nx.from_numpy_array(I.numpy() * (1 - np.eye(5))))
 found = trees[frozenset(map(frozenset, best.edges))]
 values = sorted(trees.values())
-print(
-    f"{len(trees)} different trees, NLL from {values[0]:.4f} to {values[-1]:.4f} nats"
-)
+print(f"{len(trees)} trees, NLL from {values[0]:.4f} to {values[-1]:.4f} nats")
 print(f"maximum spanning tree: {found:.4f} nats")
 assert found == values[0] and len(trees) == 125
 
@@ -1546,10 +1476,8 @@ nets = {
     "Markov chain": TableNet(xb, [[i - 1] if i else [] for i in range(784)]),
     "best tree": TableNet(xb, tree_parents),
 }
-net_nll = {
-    name: [-net.log_prob(part).mean() for part in (xb[:10_000], xb_test)]
-    for name, net in nets.items()
-}
+both_nll = lambda net: [-net.log_prob(part).mean() for part in (xb[:10_000], xb_test)]
+net_nll = {name: both_nll(net) for name, net in nets.items()}
 for name, (a, b) in net_nll.items():
     print(f"{name:>18}: {a:6.2f} nats per training image, {b:6.2f} per test image")
 print(f"the tree is {depth.max()} levels deep;", end=" ")
@@ -1566,9 +1494,8 @@ for i in tree_order[1:]:
             "lw": 1 + 1.5 * strength,
         }
         ax.plot([i % 28, j % 28], [i // 28, j // 28], **style)
-ax.set(
-    xlim=(-0.5, 27.5), ylim=(27.5, -0.5), aspect="equal", xlabel="column", ylabel="row"
-)
+ax.set(xlim=(-0.5, 27.5), ylim=(27.5, -0.5), aspect="equal")
+ax.set(xlabel="column", ylabel="row")
 ax.grid(visible=False)
 plt.show()
 
@@ -1590,19 +1517,14 @@ class Logistic(nn.Module):
         D, rate = x.shape[1], (x.sum(0) + 0.5) / (len(x) + 1)
         self.weight = nn.Parameter(torch.zeros(D, D))
         self.bias = nn.Parameter(torch.logit(rate, eps=1e-3))
-        self.register_buffer(
-            "before", torch.ones(D, D).tril(-1)
-        )  # 1 where column j < row i
+        self.register_buffer("before", torch.ones(D, D).tril(-1))  # 1 where j < i
 
     def logits(self, x):
-        return F.linear(
-            x, self.weight * self.before, self.bias
-        )  # [B, D], all conditionals at once
+        return F.linear(x, self.weight * self.before, self.bias)  # [B, D], all at once
 
     def log_prob(self, x):
-        return -F.binary_cross_entropy_with_logits(
-            self.logits(x), x, reduction="none"
-        ).sum(1)
+        logits = self.logits(x)
+        return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").sum(1)
 
 
 # %%
@@ -1614,12 +1536,9 @@ class Neural(Logistic):
         D = x.shape[1]
         number = torch.randint(1, D, (hidden,))  # m_h
         self.into, self.out = nn.Linear(D, hidden), nn.Parameter(torch.zeros(D, hidden))
-        self.register_buffer(
-            "sees", (torch.arange(D) < number[:, None]).float()
-        )  # [hidden, D]
-        self.register_buffer(
-            "reads", (torch.arange(D)[:, None] >= number).float()
-        )  # [D, hidden]
+        pixel = torch.arange(D)
+        self.register_buffer("sees", (pixel < number[:, None]).float())  # [hidden, D]
+        self.register_buffer("reads", (pixel[:, None] >= number).float())  # [D, hidden]
 
     def logits(self, x):
         hidden = F.relu(F.linear(x, self.into.weight * self.sees, self.into.bias))
@@ -1636,27 +1555,20 @@ offsets.sort(key=lambda o: (math.hypot(*o), o))
 
 def nearest(k):
     """For each pixel the k nearest pixels before it in reading order, in the image."""
-    spots = [
-        [(i // 28 + dy, i % 28 + dx) for dy, dx in offsets[:k]] for i in range(784)
-    ]
+    around = lambda i: [(i // 28 + dy, i % 28 + dx) for dy, dx in offsets[:k]]
+    spots = [around(i) for i in range(784)]
     return [[r * 28 + c for r, c in spot if r >= 0 and 0 <= c < 28] for spot in spots]
 
 
 sizes = (0, 1, 2, 4, 7, 10, 13, 16)
 tables = {k: TableNet(xb, nearest(k)) for k in sizes}
-table_nll = {
-    k: (-net.log_prob(xb[:10_000]).mean(), -net.log_prob(xb_test).mean())
-    for k, net in tables.items()
-}
+table_nll = {k: both_nll(net) for k, net in tables.items()}
 for k in (2, 10, 16):
     a, b = table_nll[k]
-    print(
-        f"tables with {k:2d} parents: {a:6.2f} nats training, {b:6.2f} test,", end=" "
-    )
+    print(f"tables, {k:2d} parents: {a:6.2f} nats training, {b:6.2f} test,", end=" ")
     print(f"gap {b - a:5.2f}")
-xb_valid = (
-    binary_valid.x.flatten(1).bool().numpy()
-)  # the choice is made on images that are not reported on
+# the choice is made on images that are not reported on
+xb_valid = binary_valid.x.flatten(1).bool().numpy()
 best_k = min(tables, key=lambda k: -tables[k].log_prob(xb_valid).mean())
 print(f"best on 10,000 validation images: {best_k} parents")
 nets[f"tables, {best_k} parents"], net_nll[f"tables, {best_k} parents"] = (
@@ -1691,10 +1603,9 @@ fit(
 network_nll = {}
 with torch.no_grad():
     for name, model in (("logistic", logistic), ("hidden units", neural)):
-        network_nll[name] = [
-            -model.log_prob(part).mean().item() for part in (x[:10_000], x_test)
-        ]
-        a, b = network_nll[name]
+        parts = x[:10_000], x_test
+        a, b = (-model.log_prob(part).mean().item() for part in parts)
+        network_nll[name] = [a, b]
         print(f"{name:>12}, all pixels before: {a:.2f} nats training, {b:.2f} test")
 
 # %% [markdown]
@@ -1705,12 +1616,9 @@ fvsbn = FVSBN((784,))
 with torch.no_grad():
     fvsbn.weight[0].copy_(logistic.weight)
     fvsbn.bias[0].copy_(logistic.bias)
-    difference = (
-        (fvsbn.log_prob(x_test[:100]) - logistic.log_prob(x_test[:100]))
-        .abs()
-        .max()
-        .item()
-    )
+    hundred = x_test[:100]
+    difference = fvsbn.log_prob(hundred) - logistic.log_prob(hundred)
+    difference = difference.abs().max().item()
 print(f"log-probabilities of 100 test images agree to 0.01 nats: {difference < 0.01}")
 assert difference < 0.01
 
@@ -1779,16 +1687,15 @@ def sample_tables(net, n, order, rng):
 
 rng = np.random.default_rng(0)
 order_of = lambda name: tree_order if name == "best tree" else range(784)
-samples = {
-    name: sample_tables(net, 2000, order_of(name), rng) for name, net in nets.items()
-}
+samples = {}
+for name, net in nets.items():
+    samples[name] = sample_tables(net, 2000, order_of(name), rng)
 torch.manual_seed(3)
 samples["hidden units"] = sample(neural, 2000)
 
 # %% mystnb={"figure": {"caption": "Drawn from the models, and at the bottom real test digits. Each line of the table of likelihoods can be seen: independent pixels know where ink is likely; the chain adds horizontal strokes, the tree strokes of both directions; ten parents give clean pen strokes without a plan; the network with hidden units begins to write digits.", "name": "fig-net-samples"}, "image": {"alt": "Six rows of ten binary images. From top to bottom: clouds of dots, clouds of horizontal dashes, ragged strokes, smooth curved strokes without meaning, shapes that are partly digits, and real digits."}} tolerance={"draws": ["rows 1-5"], "rtol": 0.1}
-rows = torch.cat([draws[:10] for draws in samples.values()] + [x_test[:10]]).view(
-    -1, 1, 28, 28
-)
+ten = [drawn[:10] for drawn in samples.values()] + [x_test[:10]]
+rows = torch.cat(ten).view(-1, 1, 28, 28)
 image_grid(
     rows,
     columns=10,
@@ -1833,36 +1740,28 @@ for name, drawn in {
 
 # %% tags=["check:thm-mog-gradient"]
 g = torch.Generator().manual_seed(0)
-points, logits, loc, log_scale = (
-    torch.randn(*shape, generator=g, dtype=torch.float64).requires_grad_()
-    for shape in ((7, 3), (4,), (4, 3), (4,))
-)
+leaf = lambda *shape: torch.randn(*shape, generator=g).double().requires_grad_()
+points, logits, loc, log_scale = leaf(7, 3), leaf(4), leaf(4, 3), leaf(4)
 value = log_mixture(points, logits, loc, log_scale)
 value.sum().backward()
 
 pi, scale = logits.softmax(0), log_scale.exp()
 eye = torch.eye(3).double()
-parts = [
-    w.log() + MultivariateNormal(m, s**2 * eye).log_prob(points)
-    for w, m, s in zip(pi, loc, scale)
-]
+hill = lambda m, s: MultivariateNormal(m, s**2 * eye).log_prob(points)
+parts = [w.log() + hill(m, s) for w, m, s in zip(pi, loc, scale)]
 r = torch.stack(parts, 1).softmax(1)  # [7, 4]
 by_theorem = (
     (r[:, :, None] * (points[:, None] - loc) / scale[:, None] ** 2).sum(0),
     (r - pi).sum(0),
 )
-errors = [
-    (a - b).abs().max().item() for a, b in zip((loc.grad, logits.grad), by_theorem)
-]
-print(
-    f"centres and weights: autograd and theorem agree to 1e-12: {max(errors) < 1e-12}"
-)
+by_autograd = loc.grad, logits.grad
+errors = [(a - b).abs().max().item() for a, b in zip(by_autograd, by_theorem)]
+print(f"autograd and theorem agree to 1e-12: {max(errors) < 1e-12}")
 
 library = MixtureOfGaussians((3,), 4, "spherical").double()
 library.load_state_dict({"logits": logits, "loc": loc, "log_scale": log_scale[:, None]})
-same = torch.allclose(library.log_prob(points), value) and torch.allclose(
-    library.responsibilities(points), r
-)
+same = torch.allclose(library.log_prob(points), value)
+same = same and torch.allclose(library.responsibilities(points), r)
 print(f"lvmlib agrees on densities and responsibilities: {same}")
 assert max(errors) < 1e-12 and same
 
@@ -1890,18 +1789,16 @@ with torch.no_grad():
     spiked.loc.copy_(torch.stack([points[0], points.mean(0)]))
     total = []
     for power in range(2, 11, 2):
-        spiked.log_scale.copy_(
-            torch.tensor([[-power * math.log(10)], [points.std().log().item()]])
-        )
+        spike, broad = -power * math.log(10), points.std().log().item()
+        spiked.log_scale.copy_(torch.tensor([[spike], [broad]]))
         total.append(spiked.log_prob(points).sum().item())
         print(f"spike of width 1e-{power}: log-likelihood", end=" ")
         print(f"of 1,000 points {total[-1]:.2f} nats")
 growth = total[-1] - total[-2]
 expected = 2 * math.log(100)
 print(f"last step: {growth:.4f} nats (2 dimensions times ln 100 = {expected:.4f})")
-print(
-    f"pixels that are 0 in all 50,000 training images: {(X.max(0).values == 0).sum()}"
-)
+blank = (X.max(0).values == 0).sum()
+print(f"pixels that are 0 in all 50,000 training images: {blank}")
 assert abs(growth - 2 * math.log(100)) < 1e-3
 
 # %% [markdown]
@@ -1925,9 +1822,8 @@ for K in (1, 10, 100, 300):
         progress=False,
     )
     with torch.no_grad():
-        density[K] = [
-            -mixtures[K].log_prob(part[:10_000]).mean().item() for part in (X, X_test)
-        ]
+        score = lambda part, model=mixtures[K]: -model.log_prob(part).mean().item()
+        density[K] = [score(X[:10_000]), score(X_test)]
     on_train, on_test = density[K]
     print(f"K = {K:3d}: {on_train:7.1f} nats training, {on_test:7.1f} test")
 
@@ -1942,11 +1838,8 @@ k = torch.multinomial(mixture.logits.softmax(0), 10, replacement=True)
 drawn = mixture.loc[k] + mixture.scale()[k] * torch.randn(10, 784)
 centre = mixture.loc[mixture.responsibilities(X_test[:10]).argmax(1)]
 difference = 0.5 + 0.5 * (X_test[:10] - centre)
-rows = (
-    torch.cat([mixture.loc[k], drawn, X_test[:10], centre, difference])
-    .clamp(0, 1)
-    .view(-1, 1, 28, 28)
-)
+rows = torch.cat([mixture.loc[k], drawn, X_test[:10], centre, difference])
+rows = rows.clamp(0, 1).view(-1, 1, 28, 28)
 labels = ["centre", "sample", "test image", "its centre", "difference"]
 image_grid(rows, columns=10, row_labels=labels)
 plt.show()
@@ -1998,24 +1891,20 @@ def log_mass(mixture, levels):
     """log P(grey levels) [B]: masses of bins 1 / 255 wide, the outer ones open."""
     total = []
     for image in levels.double():  # [784]
-        z = lambda edge: torch.special.ndtr(
-            (edge - mixture.loc) / mixture.scale()
-        )  # [K, 784]
+        # the distribution function of each component, [K, 784]
+        z = lambda edge: torch.special.ndtr((edge - mixture.loc) / mixture.scale())
         low = z((image - 0.5) / 255).masked_fill(image == 0, 0.0)
         high = z((image + 0.5) / 255).masked_fill(image == 255, 1.0)
-        inside = (high - low).clamp(
-            min=1e-30
-        )  # too large, where it acts: far out in the tails
+        inside = (high - low).clamp(min=1e-30)  # acts far out in the tails only
         total.append((inside.log().sum(1) + mixture.logits.log_softmax(0)).logsumexp(0))
     return torch.stack(total)
 
 
 double = copy.deepcopy(mixture).double()
 mass = bits_per_dim(log_mass(double, pixels_test[::50]), (784,)).mean().item()
-on_unit, on_levels = (
-    bits_per_dim(-torch.tensor(density[300][1] + shift), (784,))
-    for shift in (0.0, 784 * math.log(255))
-)
+as_bits = lambda nats: bits_per_dim(-torch.tensor(nats), (784,))
+on_unit = as_bits(density[300][1])
+on_levels = as_bits(density[300][1] + 784 * math.log(255))
 print(f"density on [0, 1]:          {on_unit:6.3f} 'bits/dim'")
 print(f"density on [0, 255]:        {on_levels:6.3f} 'bits/dim'")
 print(f"mass of the grey levels:    {mass:6.3f} bits/dim")
@@ -2065,9 +1954,8 @@ print(f"given the pixel before:     {table:6.3f} bits/dim, on the same 200 image
 # %%
 def told_apart(a, b, n=1000):
     """Shares of n samples and of n images whose neighbour is of their kind."""
-    order = torch.randperm(
-        2 * n, generator=torch.Generator().manual_seed(0)
-    )  # or ties would all go to one side
+    # in random order, or ties would all go to one side
+    order = torch.randperm(2 * n, generator=torch.Generator().manual_seed(0))
     heap, side = torch.cat([a[:n], b[:n]])[order], order < n
     nearest = torch.cdist(heap, heap).fill_diagonal_(math.inf).argmin(1)
     right = (side[nearest] == side).float()
