@@ -136,7 +136,7 @@ def log_mixture(x, logits, loc, log_scale):
 
 
 # %% [markdown]
-# The loss is the {term}`negative log-likelihood` (NLL), {eq}`eq-gm-goal` with the sign changed, estimated on a random batch:
+# The loss is the **negative log-likelihood** (NLL), {eq}`eq-gm-goal` with the sign changed, estimated on a random batch:
 
 # %%
 torch.manual_seed(0)
@@ -194,7 +194,7 @@ assert difference < 1e-4 and (model_nll - entropy_d).mean() > 0
 # %% [markdown]
 # The last lines hand our parameters to `lvmlib.distributions.MixtureOfGaussians`, whose training loop is called `fit`; from here on we use both.
 #
-# **Discrete: softmax. Continuous: harder.** If $x$ takes one of $K$ values, a {term}`softmax` over $K$ numbers is the most general distribution there is, and you need no other. For continuous $x$ no such universal output exists. A network that returns a positive number for each $x$ is not a density until it integrates to 1, and the integral is usually out of reach, so one has to *choose* a family that is normalised by construction, and each choice excludes something. Mixtures are one choice, flows ({doc}`5 <05_flows>`, {doc}`6 <06_deep_flows>`) another. And an image has a discrete value in each pixel, yet $2^{784}$ values in all if it is black and white and has 28x28 pixels: a softmax over these fits into no computer. Most of this book is about ways round these two walls.
+# **Discrete: softmax. Continuous: harder.** If $x$ takes one of $K$ values, a softmax over $K$ numbers is the most general distribution there is, and you need no other. For continuous $x$ no such universal output exists. A network that returns a positive number for each $x$ is not a density until it integrates to 1, and the integral is usually out of reach, so one has to *choose* a family that is normalised by construction, and each choice excludes something. Mixtures are one choice, flows ({doc}`5 <05_flows>`, {doc}`6 <06_deep_flows>`) another. And an image has a discrete value in each pixel, yet $2^{784}$ values in all if it is black and white and has 28x28 pixels: a softmax over these fits into no computer. Most of this book is about ways round these two walls.
 #
 # (sec-taxonomy)=
 # ### Which kinds are there?
