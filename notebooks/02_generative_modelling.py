@@ -1211,7 +1211,7 @@ found = sum(image.tobytes() in known for image in grey_test.x.numpy())
 print(f"{found} of the {len(grey_test):,} test images are among the training images")
 
 # %% [markdown]
-# So smooth it a little: sort the data into bins. This is the histogram, and it is no makeshift.
+# So smooth it a little: sort the data into bins. The result is the histogram, and it is more than a makeshift.
 #
 # :::{prf:theorem} The histogram is the maximum-likelihood estimate
 # :label: thm-histogram
@@ -1343,7 +1343,7 @@ plt.show()
 # $S$ counts the $n$ for which $X_n$ differs from all the others, so $\mathbb{E}[S] = \sum_{n=1}^N P(X_n \notin \{X_m : m \ne n\})$. The draws are independent and alike, so all $N$ terms are the same, and the last one is $P(X_N \notin \{X_1, \dots, X_{N-1}\})$.
 # :::
 #
-# Turing found it in wartime and {cite:t}`good1953` published it. (That $X_1, \dots, X_N$ may be exchanged for one another is all that the proof uses.) We check it against the sum $\sum_k p_k (1 - p_k)^{N-1}$ for a distribution that is known.
+# Turing found it during the war, and {cite:t}`good1953` published it. (That $X_1, \dots, X_N$ may be exchanged for one another is all that the proof uses.) We check it against the sum $\sum_k p_k (1 - p_k)^{N-1}$ for a distribution that is known.
 
 # %% tags=["check:thm-good-turing"]
 p = 0.97 ** np.arange(400) * 0.03
@@ -1457,7 +1457,7 @@ print(f"maximum spanning tree: {found:.4f} nats")
 assert found == values[0] and len(trees) == 125
 
 # %% [markdown]
-# Now for all 784 pixels, where there are $784^{782}$ trees. A spanning tree takes a fraction of a second.
+# Now for all 784 pixels. There are $784^{782}$ trees; the best one takes a fraction of a second.
 
 # %%
 x, x_test = binary.x.flatten(1), binary_test.x.flatten(1)  # float32 0/1, [N, 784]
@@ -1609,7 +1609,7 @@ with torch.no_grad():
         print(f"{name:>12}, all pixels before: {a:.2f} nats training, {b:.2f} test")
 
 # %% [markdown]
-# Two or three passes over the data have to do here; chapter 3 trains longer. (With few parents the gap is negative: MNIST's test digits are, on average, a little easier than its training digits.) `lvmlib`'s net with our weights gives our numbers:
+# Two or three passes over the data must suffice here; chapter 3 trains longer. (With few parents the gap is negative: MNIST's test digits are, on average, a little easier than its training digits.) `lvmlib`'s net with our weights gives our numbers:
 
 # %%
 fvsbn = FVSBN((784,))
@@ -1828,7 +1828,7 @@ for K in (1, 10, 100, 300):
     print(f"K = {K:3d}: {on_train:7.1f} nats training, {on_test:7.1f} test")
 
 # %% [markdown]
-# {numref}`fig-mixture` shows what the numbers hide. To sample is to choose a centre, then add to every pixel, independently, noise of the same width. The centres are averages of training images; all that varies from draw to draw is *which* of 300 pictures comes, and snow. Real images differ from the nearest centre in quite another way: a stroke leans, a
+# {numref}`fig-mixture` shows what the numbers hide. To sample is to choose a centre, then add to every pixel, independently, noise of the same width. The centres are averages of training images; all that varies from draw to draw is *which* of 300 pictures it is, and the snow on it. Real images differ from the nearest centre in quite another way: a stroke leans, a
 # loop is wider, and neighbouring pixels change together.
 
 # %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus noise. The rows below show what the noise should have looked like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which bright and dark strokes can be seen."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["rows 1-2"], "rtol": 0.1}
@@ -1874,7 +1874,7 @@ most = responsible.max(1).values.mean()
 print(f"the most responsible component has {most:.3f} of the posterior on average")
 
 # %% [markdown]
-# The last line shows the other failure. In 784 dimensions a squared distance is so large a number that one component nearly always takes all: the mixture has become a lookup in a list of pictures. Its gains come slowly, too: ten times the components, from 10 to 100, were worth 144 nats of test NLL, the next three times
+# The last line shows the other failure. In 784 dimensions squared distances differ by so much that one component nearly always takes all the responsibility: the mixture has become a lookup in a list of pictures. Its gains come slowly, too: ten times the components, from 10 to 100, were worth 144 nats of test NLL, the next three times
 # 49 (some more when trained longer), while the gap between training and test doubled.
 #
 # #### *Optional:* what the mixture scores in bits
@@ -2103,7 +2103,7 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 #   - `bits_per_dim`
 # :::
 #
-# What to take along:
+# What to remember:
 #
 # - a model owes a distribution for every $\theta$, a cheap $\log p_\theta(x)$ with its gradient, and cheap samples; every later chapter trades one of the three;
 # - in high dimension the question is never how to memorise the data but which unseen patterns to treat alike;
