@@ -174,11 +174,9 @@ with torch.no_grad():
     model_nll = -log_mixture(moons_test, **theta)
 drawn_moons = draw_mixture(10_000)
 entropy_d = -two_moons.log_prob(moons_test)  # its mean estimates the entropy of p_d
-print(
-    f"1. approximate: NLL {model_nll.mean():.3f}, entropy {entropy_d.mean():.3f},",
-    end=" ",
-)
-print(f"so KL(p_d || p_theta) = {(model_nll - entropy_d).mean():.3f} nats")
+excess = (model_nll - entropy_d).mean()
+print(f"1. approximate: NLL {model_nll.mean():.3f}", end=" = ")
+print(f"entropy {entropy_d.mean():.3f} + KL(p_d || p_theta) {excess:.3f} nats")
 rare = torch.quantile(entropy_d, 0.99)  # 1% of the data are less probable than that
 strays = (-two_moons.log_prob(drawn_moons) > rare).float().mean()
 print(f"2. draw: {strays:.0%} of draws lie where only 1% of the data do")
@@ -189,7 +187,7 @@ by_library.load_state_dict(state | {"log_scale": state["log_scale"][:, None]})
 with torch.no_grad():
     difference = (by_library.log_prob(moons_test) + model_nll).abs().max()
 print(f"lvmlib's mixture with our theta, the same log-densities: {difference < 1e-4}")
-assert difference < 1e-4 and (model_nll - entropy_d).mean() > 0
+assert difference < 1e-4 and excess > 0
 
 # %% [markdown]
 # The last lines hand our parameters to `lvmlib.distributions.MixtureOfGaussians`, whose training loop is called `fit`; from here on we use both.
