@@ -9,8 +9,6 @@ from book._tools.pairing import chapters, read_cells
 
 COLUMNS = 88
 WIDE = {  # written before the rule; each leaves this list with its second edition
-    "02_generative_modelling",
-    "03_autoregressive_models",
     "04_pixel_models",
 }
 
