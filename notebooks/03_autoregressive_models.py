@@ -106,7 +106,7 @@ plt.show()
 #
 # followed by drawing: $x_{o_1}$ first, then $x_{o_2}$ conditioned on it, and so on. In training the conditions are the *true* earlier values and not the model's own draws, so that all $D$ terms can be computed at once. This is called **teacher forcing**.
 #
-# Three kinds of data come up. *Sequences*, such as text and sound, bring their order with them. *Grids*, such as images, are usually read in **raster scan**: line by line, each from left to right. *Sets* have no order at all; one picks one, or averages over several ({numref}`sec-ar-orders`).
+# Three kinds of data come up. *Sequences*, such as text and sound, bring their order with them. *Grids*, from digits to natural images, are usually read in **raster scan**: line by line, each from left to right. *Sets* have no order at all; one picks one, or averages over several ({numref}`sec-ar-orders`).
 #
 # **What you will be able to do**
 #
@@ -910,7 +910,7 @@ if answer is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-ar-posterior
 # :class: dropdown
-# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. The cell below counts. Most of the digits get a confident answer. The errors among them are few, but several times as many as the confidence promises: $p(x \mid c)$ is a product of 196 factors, and each repeats what its neighbours have said.
+# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. The cell below counts. Most of the digits get a confident answer. The errors among them are few, but more than the confidence promises: in $\log p(x \mid c)$ the small errors of 196 conditionals add up, and a lead of five nats is already a confidence of 99%.
 # :::
 
 # %% tags=["hide-cell"] tolerance={"atol": 0.3, "rtol": 0.02}
@@ -1912,7 +1912,7 @@ if attend_at(0, *q_k_v) is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-ar-attend
 # :class: dropdown
-# The hidden cell has three lines: compare one query with the keys up to $t$, normalise, average the values. The mask was needed only to do this for all positions at once. Of the past it needs all keys and all values, and of the queries only the newest: this is the *KV cache* of {numref}`sec-ar-caching`.
+# See the hidden cell: compare one query with the keys up to $t$, normalise, average the values. The mask was needed only to do this for all positions at once. Of the past it needs all keys and all values, and of the queries only the newest: this is the *KV cache* of {numref}`sec-ar-caching`.
 # :::
 
 
