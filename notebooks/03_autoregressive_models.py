@@ -1537,7 +1537,7 @@ for name, order in small_orders.items():
 # - **Convolution**: $h_t = \phi\big(\sum_j W_j x_{t-j}\big)$ over a window of $k$ values. All positions at once; what lies beyond the window is invisible, unless layers are stacked.
 # - **Self-attention**: a weighted mean over *all* of the past, with weights computed from the contents. Every pair of positions meets directly, and every pair has to be paid for.
 #
-# In all three the number of parameters does not depend on the length of the sequence; for attention, which sees everything, this is remarkable.
+# In all three the number of parameters does not depend on the length $T$ of the sequence: it is $O(1)$ in $T$. For attention, which sees everything at once, this is remarkable.
 #
 # :::{list-table} One layer of width $C$ on a sequence of length $T$. Work in multiply-adds; depth is the longest chain of products that have to wait for each other; memory while drawing is what must be kept of the past.
 # :header-rows: 1
@@ -1701,7 +1701,7 @@ def equal_terms(names):
 equal_terms(list(equal["models"])[:9])  # the others belong to the next chapter
 
 # %% [markdown]
-# On equal terms the linear rule falls behind all models but one, the recurrent net that does not know where it is. Being told is worth six nats to it and three to WaveNet. WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind. The transformer that goes pixel by pixel ends between these two, and still falls by six nats in the last three quarters: it is the furthest from settled. Those that work on patches of 2 x 2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it. None of the deep models has converged, so more images would help them all. Two reservations: there is one seed of each, and most models ended with the lower of the two rates that they tried in full, so that a lower one still might do better. A difference of half a nat settles nothing here.
+# On equal terms the linear rule falls behind all models but one, the recurrent net that does not know where it is. Being told the position is worth six nats to it and three to WaveNet. WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind. The transformer that goes pixel by pixel ends between MADE and the recurrent net, and still falls by six nats in the last three quarters: it is the furthest from settled. Those that work on patches of 2 x 2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it. None of the deep models has converged, so more images would help them all. Two reservations: there is one seed of each, and most models ended with the lower of the two rates that they tried in full, so that a lower one still might do better. A difference of half a nat settles nothing here.
 #
 # At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which are larger and were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. The list goes on, with the models of the next chapters, on the page of {doc}`results <../book/results>`.
 
