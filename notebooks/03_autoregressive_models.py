@@ -374,7 +374,6 @@ with torch.no_grad():
     log_p_test = log_prob(fully_visible(test_bits, W, b), test_bits)
 beside_data(samples, log_p, test_bits, log_p_test)
 
-
 # %% [markdown]
 # **What it costs and when it fails.** $D(D-1)/2 + D = 307{,}720$ parameters, most of them for pairs of pixels that have little to say to each other, and a linear rule for each pixel. A linear rule cannot even represent *the third bit is 1 if exactly one of the first two is* ({ref}`ex-ar-xor`). There are two ways out: let the rule be deep (the rest of Part 1), or let the positions share it (Part 2).
 #
@@ -447,6 +446,7 @@ for ax, i in zip(axes[1:], (1, 0)):
     ax.set(xlabel="from degree $a$", ylabel="to degree $b$", title=f"type {name}")
     ax.grid(visible=False)
 plt.show()
+
 
 # %% [markdown]
 # :::{prf:theorem} When masks make a network autoregressive
@@ -692,6 +692,7 @@ for D, degrees, seed in itertools.product((5, 9, 12), ("even", "random"), (0, 1,
 print(f"18 models, all sums over all states within 1e-12 of 1: {worst < 1e-12}")
 assert worst < 1e-12
 
+
 # %% [markdown]
 # (sec-ar-context)=
 # ### Telling it which digit
@@ -774,7 +775,6 @@ with torch.no_grad():
 beside_data(drawn, told.gather(1, labels[:, None]), small_test[:2000], log_p_test)
 recognised = (told.argmax(1) == labels).float().mean()
 print(f"Bayes' rule finds the class that was told in {recognised:.1%} of the draws")
-
 
 # %% [markdown]
 # Summed over the classes, $\sum_c p(c)\, p(x \mid c)$ is again a model of pictures alone. Being told the class is worth two nats. It cannot be worth more than $\log 10 = 2.3$: $\sum_c p(c)\, p(x \mid c) \ge \frac{1}{10}\, p(x \mid c)$ for the true $c$.
@@ -918,6 +918,7 @@ sure, named = joint.softmax(1).max(1)
 wrong = named != test.y[:2000]
 print(f"at least 99% sure: {(sure >= 0.99).float().mean():.1%} of the digits, ", end="")
 print(f"of which {wrong[sure >= 0.99].float().mean():.1%} are wrong")
+
 
 # %% [markdown]
 # :::{exercise} ★★ What a linear rule cannot do
@@ -1112,6 +1113,7 @@ by_hand = model.output(torch.stack(states, 1))[..., 0]
 agree = torch.allclose(by_hand, model.predict(small_test[:4]).flatten(1), atol=1e-5)
 print(f"by hand and lvmlib agree: {agree}")
 assert agree
+
 
 # %% [markdown]
 # (sec-ar-wavenet)=
@@ -1362,6 +1364,7 @@ with torch.no_grad():
 print(f"layers agree: {agree}; receptive field {wavenet.receptive_field}")
 assert agree and wavenet.receptive_field == 1 + sum(dilations)
 
+
 # %% [markdown]
 # `lvmlib.autoregressive.WaveNet` is built from the same layer, as the hidden cell confirms, and ends in one hidden layer more.
 #
@@ -1526,7 +1529,6 @@ for name, order in small_orders.items():
     print(f"{name:13} agree: {agree}, leak {leak:.1f}, sum over states {total:.5f}")
     assert agree and leak == 0 and abs(total - 1) < 1e-5
 
-
 # %% [markdown]
 # (sec-ar-three-ways)=
 # ### Three ways to process a sequence
@@ -1619,6 +1621,7 @@ ax.set(
 _ = ax.legend()
 plt.show()
 
+
 # %% [markdown]
 # The reach of a *trained* recurrent net is longer, which is what the gates are for {cite:p}`hochreiter1997`; but its last state is all that it has, while attention can look anything up. What do these differences cost in practice? {numref}`fig-ar-ways` and {numref}`fig-ar-ways-time` show measurements from `benchmarks/three_ways.py`.
 
@@ -1673,7 +1676,6 @@ if layer_rows:
     _ = ax.legend(fontsize=8)
     plt.show()
 
-
 # %% [markdown]
 # At length 64 the recurrent layer and attention do the same number of multiply-adds, and still a step of the recurrent layer takes several times longer: its products are small and wait for each other, 64 in a row. From there on attention pays for its square. At length 1,024 it does six times the work, and, written out as in our block, keeps 18 megabytes for four short sequences. The fused kernel (`scaled_dot_product_attention`, which `lvmlib` uses) computes the same numbers block by block and keeps 1.3. The dilated stack does more work than attention at short lengths, since it needs $\log_2 T$ layers to see as far, and less at long ones.
 #
@@ -1718,7 +1720,6 @@ for key, name in names.items():
     if ours or name in elsewhere:
         print(f"{name:18} {ours:38} {elsewhere.get(name, '-'):>10}")
 
-
 # %% mystnb={"figure": {"caption": "Ten draws from each model of the table, in the first row ten test images for comparison. The belief net is the one trained above by hand; the others are the checkpoints of the table. All binary pictures have some ragged edges, the data included.", "name": "fig-ar-models"}, "image": {"alt": "Seven rows of ten binary digits. Data; scattered strokes from the belief net; about half legible digits from MADE; clearer ones from the RNN and WaveNet; broken strokes from the causal transformer; smooth, legible digits from the patch transformer."}} tags=["hide-input"] tolerance={"draws": ["rows 2-7"]}
 rows_of_draws = {"data": test_bits[:10], "belief net": samples[:10]}
 for key in ("made", "rnn", "wavenet", "transformer", "patch_transformer"):
@@ -1730,6 +1731,7 @@ for key in ("made", "rnn", "wavenet", "transformer", "patch_transformer"):
 grid = torch.cat([row.reshape(10, 1, 28, 28) for row in rows_of_draws.values()])
 image_grid(grid, columns=10, row_labels=list(rows_of_draws))
 plt.show()
+
 
 # %% [markdown]
 # WaveNet and the patch transformer are ahead of MADE by six nats after a handful of passes, with a fraction of its weights, and the recurrent net by four; {numref}`fig-ar-models` shows that the eye agrees. The causal transformer has seen less than half of the images once, since a pass takes it half an hour of one core, and its row says only what that is worth: *not converged*. Neither are the others; a pass more would help each of them. (Parameters are counted as stored, those behind a mask included.) The next chapter has the models that are made for pictures.
@@ -1909,6 +1911,7 @@ if attend_at(0, *q_k_v) is not ...:  # a test of your code
     assert torch.allclose(answers, fused, atol=1e-5)
     print("right")
 
+
 # %% [markdown]
 # :::{solution} ex-ar-attend
 # :class: dropdown
@@ -1927,6 +1930,7 @@ solved = torch.stack([attend_at_solved(t, *q_k_v) for t in range(7)], 1)
 fused = F.scaled_dot_product_attention(*q_k_v, is_causal=True)
 print(f"as by the fused kernel: {torch.allclose(solved, fused, atol=1e-5)}")
 assert torch.allclose(solved, fused, atol=1e-5)
+
 
 # %% [markdown]
 # :::{exercise} ★ Kernel 2 or 3?
@@ -2311,6 +2315,7 @@ for name, values in orders_record["test_nll_nats"].items():
     row = "".join(f"{value:7.2f}" for value in values)
     print(f"{name:13}{row}   mean {np.mean(values):.2f}")
 
+
 # %% [markdown]
 # It is not. Line by line stays a third of a nat behind, three times as much as runs of one kind differ among themselves: for this network random orders are the easier ones. One explanation, which we have not tested: in a random order most pixels are asked for when others on all sides of them are known, and filling in takes a simpler function than reading on.
 #
@@ -2347,6 +2352,7 @@ if window_steps(w_window, b_window, 4) is not ...:  # a test of your code
     mine = draw(window_steps(w_window, b_window, 4), 4, 64)
     assert torch.equal(mine, draw(window_anew(w_window, b_window), 4, 64))
     print("right")
+
 
 # %% [markdown]
 # :::{solution} ex-ar-window
