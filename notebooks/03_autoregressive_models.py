@@ -910,7 +910,7 @@ if answer is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-ar-posterior
 # :class: dropdown
-# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. The cell below counts. Most of the digits get a confident answer. The errors among them are few, but more than the confidence promises: in $\log p(x \mid c)$ the small errors of 196 conditionals add up, and a lead of five nats is already a confidence of 99%.
+# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. The cell below counts: two thirds of the digits get so confident an answer, and fewer than one in a hundred of these answers is wrong. Here the confidence can be believed.
 # :::
 
 # %% tags=["hide-cell"] tolerance={"atol": 0.3, "rtol": 0.02}
@@ -2721,8 +2721,8 @@ for name in mine:
     print(f"{name:14}" + "".join(f"{value:8.1%}" for value in accuracy))
 
 # %% [markdown]
-# With few labels the hidden units do as well as the pixels from which they were computed, and with 1,000 better, although no label was used in making them. The score does worse than either. That is no accident. For the simplest model of all, a bag of independent coins with the log-odds as parameters, the score is $x - \mathbb{E}[x]$: the centred picture itself, which is as good a description as the pixels. For a better model it is made of the residuals $x_t - p(x_t = 1 \mid x_{<t})$, of what
-# the model did *not* foresee, and the better the model the more these resemble noise: under the true distribution each of them has mean zero whatever came before, and the score as a whole has mean zero, too. What all digits of a class have in common is just what a good model foresees. The gradient by the weights, a hundred and more numbers for each one of the biases', does hardly better.
+# The hidden units do some points better than the pixels from which they were computed, although no label was used in making them. The score does worse than either. That is no accident. For the simplest model of all, a bag of independent coins with the log-odds as parameters, the score is $x - \mathbb{E}[x]$: the centred picture itself, which is as good a description as the pixels. For a better model it is made of the residuals $x_t - p(x_t = 1 \mid x_{<t})$, of what
+# the model did *not* foresee, and the better the model the more these resemble noise: under the true distribution each of them has mean zero whatever came before, and the score as a whole has mean zero, too. What all digits of a class have in common is just what a good model foresees. The gradient by the weights, a hundred and more numbers for each one of the biases', does no better.
 #
 # (sec-ar-text)=
 # ### Text
