@@ -23,7 +23,7 @@ SHAPE = (1, 28, 28)
 
 def pixelcnnpp() -> PixelCNNpp:
     """The network, built as it is before `load_checkpoint(model, "grey_digits")`."""
-    return PixelCNNpp(SHAPE, channels=24, layers=1, logistics=5)
+    return PixelCNNpp(SHAPE, channels=16, layers=1, logistics=5)
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def metrics(model: PixelCNNpp, x: torch.Tensor) -> dict[str, Any]:
 
 def main() -> None:
     """Train, evaluate and save."""
-    args = options(__doc__, passes=0.8, batch_size=16, lr=2e-3, average=0.998).parse_args()
+    args = options(__doc__, passes=0.75, batch_size=16, lr=3e-3, average=0.998).parse_args()
     begin(args)
     train, _, test = load("mnist", valid=0)
     train_and_ship(
