@@ -12,7 +12,6 @@ WIDE = {  # written before the rule; each leaves this list with its second editi
     "01_information_theory",
     "02_generative_modelling",
     "03_autoregressive_models",
-    "04_pixel_models",
 }
 
 
