@@ -755,7 +755,7 @@ before = place[0] * size + place[1]
 print(f"in the titles: how many of {before} earlier pixels are seen")
 
 # %% [markdown]
-# How far a network reaches is one thing, how much it takes from there another. But a reach that ends is a limit which no training moves: what lies outside cannot be used by any weights.
+# How far a network reaches is one thing, how much it takes from there another; but what lies outside no weights can use.
 # {numref}`fig-pix-growth` measures how it grows.
 
 # %% mystnb={"figure": {"caption": "Pixels that the output at the centre of a 33x33 picture depends on, measured by gradients, against the number of layers. Crosses: what the proposition on the blind spot and the theorem on two stacks give. Both grow with the square of the depth until the picture ends; PixelCNN falls behind by nearly a quarter.", "name": "fig-pix-growth"}, "image": {"alt": "Two rising curves against the number of layers from 1 to 16. The gated network's curve lies above the PixelCNN's, with crosses from the formulas on both, and a dashed horizontal line at 544 earlier pixels."}}
@@ -1046,7 +1046,7 @@ plt.show()
 # %% [markdown]
 # In this sense sampling is as cheap as one forward pass: the sums over all steps are about what one pass takes (and less where a pass multiplies masked zeros). But the steps wait for one another, so the time is that of hundreds of short steps and not of one long one.
 #
-# {cite:t}`ramachandran2017` report factors of up to 183 for PixelCNN++ on a graphics processor, where many small steps waste even more than here. Other models and other libraries stand on the page of results.
+# {cite:t}`ramachandran2017` report factors of up to 183 for PixelCNN++ on a graphics processor, where many small steps waste even more than here.
 #
 # :::{admonition} Watch out: "PixelCNN trains in parallel, so it also samples in parallel"
 # :class: pitfall
@@ -1145,8 +1145,6 @@ for label, facts in zoo.items():
 # Each row is one seed. *Training and test digits cost nearly the same*, so nothing has been learned by heart. What is missing to the published figures is training and size: the other library's Gated PixelCNN is 128 channels wide and was trained for 457 passes, ours has 24 channels and saw the data three and a half times. Nothing here has converged, and the distance from a published figure says little about a kind of model.
 #
 # *Those that reach everything come out ahead:* PixelCNN++ by halving, then PixelSNAIL by attention. They also have the most parameters of the pixel models.
-#
-# *Reach is cheap to have by recurrence.* The Row LSTM is half a nat behind the PixelCNN, with two fifths of its parameters and a third of the passes.
 #
 # *It helps to know where one is.* PixelCNN, Gated PixelCNN and Row LSTM are told by two planes of coordinates that every layer reads (`positions=True`). A convolution treats all places alike, but MNIST's digits are centred, and how far away the top of the digit is cannot be seen from ten rows below it.
 
@@ -1893,7 +1891,7 @@ print(
 )
 
 # %% [markdown]
-# Test and training pictures cost nearly the same, so the model has not learned its 905 pictures by heart. (For comparison with another set of pictures and a much larger network: PixelCNN++ reports 2.92 bits/dim on the natural photographs of CIFAR-10 {cite:p}`salimans2017`. Emoji on white are easier for each pixel, and fewer.)
+# Test and training pictures cost nearly the same, so the model has not learned its 905 pictures by heart.
 
 # %% mystnb={"figure": {"caption": "Emoji from the test set; the same with the lower half drawn by PixelCNN++ given the upper half; and draws from nothing. None selected. Edges and colours are carried on below the middle for a few rows; there are no whole objects, and without a beginning there are only patches.", "name": "fig-pix-emoji"}, "image": {"alt": "Three rows of eight small colour pictures on white. Above, real emoji: animals, food and objects. In the middle the same upper halves, continued downwards by coloured patches that match at the seam and soon dissolve. Below, scattered coloured patches, none of them identifiable."}} tags=["photo"] tolerance={"draws": ["rows 2-3"], "rtol": 0.2}
 torch.manual_seed(0)
@@ -2080,8 +2078,6 @@ for name, (x, y) in pairs.items():
 print(f"test NLL given the class: {facts['test_nll_nats']:.2f} nats")
 
 # %% [markdown]
-# (Do not read the worth of a label from the table: 81.93 nats without, 79.12 with are 2.81 apart, more than the $\log 10 = 2.30$ nats that a label can tell. This model began with the weights of the other and was trained on.)
-#
 # A model of $p(x \mid y)$ is also a classifier. Nobody trained it to be one: Bayes' rule turns ten likelihoods into ten posterior probabilities, $p(y \mid x) \propto p(x \mid y)\, p(y)$.
 
 # %% tolerance={"atol": 1.0}
@@ -2100,7 +2096,7 @@ print(f"the class is worth {worth:.2f} of at most log 10 = {math.log(10):.2f} na
 # (sec-pix-super)=
 # ### Super-resolution
 #
-# A small picture $y$ of 7x7 grey levels, each the mean of 4x4 binary pixels, and the question: which 28x28 pictures belong to it? Not *which is the best*, because the mean of all of them would be a blurred $y$ again; a draw from $p(x \mid y)$ decides for one. (How well the draws fit what was told is printed below the figure: nothing forces them.) The network is told of $y$ through a map: enlarge $y$, pass it through ordinary convolutions, which may look everywhere since $y$ is given and not predicted, and add the result to the
+# A small picture $y$ of 7x7 grey levels, each the mean of 4x4 binary pixels, and the question: which 28x28 pictures belong to it? Not *which is the best*, because the mean of all of them would be a blurred $y$ again; a draw from $p(x \mid y)$ decides for one. The network is told of $y$ through a map: enlarge $y$, pass it through ordinary convolutions, which may look everywhere since $y$ is given and not predicted, and add the result to the
 # gates. {cite:t}`dahl2017` join the two at the other end: a conditioning network that sees only $y$ and a PixelCNN that sees only the pixels before each compute logits of their own, and the logits are added. Lest the sum be left to the PixelCNN, the conditioning network's logits are trained to predict the pixels by themselves as well, by a second cross-entropy.
 
 # %% mystnb={"figure": {"caption": "Super-resolution. Left: the 7x7 picture that the model is told. Then five draws of 28x28 pixels given it. Right: the original. The draws agree where the small picture decides and differ where it does not.", "name": "fig-pix-super"}, "image": {"alt": "Five rows of seven pictures: a coarse grey digit, five sharp binary digits that fit it and differ in details, and the original."}} tolerance={"draws": ["columns 2-6"], "rtol": 0.2}
