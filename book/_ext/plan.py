@@ -55,7 +55,7 @@ CHAPTERS = {
         "images by convolution",
         2,
         3,
-        6,
+        7,
         "PixelRNN and PixelCNN, the blind spot and its cure; mixtures of discretized logistics; attention; "
         "colour; super-resolution and completion.",
     ),
