@@ -1113,12 +1113,10 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # %% tags=["check:thm-gap"]
 D, N = 20, 50
 g = torch.Generator().manual_seed(0)
-x, new = (
-    torch.randn(20_000, N, D, generator=g),
-    torch.randn(20_000, D, generator=g),
-)  # 20,000 training sets
-best = x.mean(1, keepdim=True)  # maximum likelihood
-train_nll = (x - best).square().sum(2).mean(1) / 2 + D / 2 * math.log(2 * math.pi)
+sets = torch.randn(20_000, N, D, generator=g)  # 20,000 training sets
+new = torch.randn(20_000, D, generator=g)
+best = sets.mean(1, keepdim=True)  # maximum likelihood
+train_nll = (sets - best).square().sum(2).mean(1) / 2 + D / 2 * math.log(2 * math.pi)
 test_nll = (new - best[:, 0]).square().sum(1) / 2 + D / 2 * math.log(2 * math.pi)
 entropy = D / 2 * math.log(2 * math.pi * math.e)
 print(f"entropy {entropy:.3f} nats, D / (2N) = {D / (2 * N)}")
