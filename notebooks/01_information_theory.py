@@ -160,6 +160,7 @@ print("expected:  0, 1, 2.585, 13.288, inf")
 heads_in_nats = info.self_information(0.5, base=math.e)
 print(f"heads, in nats: {heads_in_nats:.4f} (expected ln 2 = {math.log(2):.4f})")
 
+
 # %% [markdown]
 # (sec-entropy)=
 # ### Entropy: the mean surprise
@@ -271,6 +272,7 @@ ax.legend(loc=(0.2, 0.55), ncols=2, fontsize=9)
 plt.show()
 for name, x in flips.items():
     print(f"{name}: estimated {info.entropy_from_counts(np.bincount(x)):.4f} bits")
+
 
 # %% [markdown]
 # That both end so close to the truth is luck: over all sequences, the estimate for the biased coin has a standard deviation of 0.048 bits. That both start from below is not. Entropy is concave ({numref}`fig-bernoulli`), and the mean of a concave function is at most the function of the mean (Jensen's inequality). Since $\mathbb{E}[\hat p] = p$, we get $\mathbb{E}[H(\hat p)] \le H(\mathbb{E}[\hat p]) = H(p)$: *on average the plug-in estimate is too low*. By how much? For a coin we can sum over all possible counts.
@@ -898,6 +900,7 @@ ax.set(ylabel="size (% of uncompressed)")
 ax.legend(ncols=4, loc="upper left")
 plt.show()
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
 # Slightly more. Where the neighbours say nothing, no coder beats the histogram, and each adds a little overhead of its own: 23.5 to 23.7 bits against 22.99. Between the shuffled photograph and the real one, every bit is saved by *guessing a pixel from the others*.
@@ -963,6 +966,7 @@ built_length = sum(p * len(word) for p, word in zip(letter_p.values(), built))
 assert is_prefix_code(set(built)) and math.isclose(built_length, mean_length(ours))
 print(f"26 words, from {built[0]} to {built[-1]}, mean length {built_length:.4f} bits")
 
+
 # %% [markdown]
 # :::{exercise} ★★ A model that learns while it compresses
 # :label: ex-adaptive
@@ -988,6 +992,7 @@ if 8 * len(trial) < 58_000:  # a test of your code: without learning it is 58,60
     assert 8 * len(trial) == 44_792
     print(8 * len(trial) / len(unseen), "bits per character")
 
+
 # %% [markdown]
 # :::{solution} ex-adaptive
 # :class: dropdown
@@ -1012,6 +1017,7 @@ for a in (1.0, 0.05):
     assert arithmetic_decode(learning(a), data, length=len(unseen)).tolist() == unseen
     n_bits = 8 * len(data)
     print(f"a = {a}: {n_bits} bits, {n_bits / len(unseen):.3f} per character")
+
 
 # %% [markdown]
 # (sec-it-compare)=
@@ -1171,6 +1177,7 @@ axes[0, 0].set_ylabel("density")
 axes[1, 0].set_ylabel("width of q")
 plt.show()
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
 # Forward: one minimum, between the humps. Wherever $p$ has mass, $q$ must have some too. It **covers all modes**, and fills the gap between them with mass that belongs nowhere. For a Gaussian, covering means matching moments: mean and variance are those of $p$, up to the spacing of the grid. Reverse: two minima, one on each hump. Wherever $p$ has nothing, $q$ must have nothing. It **seeks one mode** and forgets the other, at a small price: where $q$ sits, $p$ is nearly $0.6\, q$ or $0.4\, q$, so a forgotten hump costs about $-\log_2 0.6 = 0.74$ or $-\log_2 0.4 = 1.32$ bits.
@@ -1269,7 +1276,6 @@ for d in (0.1, 1.0, 2.0):  # q = N(d, 1), so KL = d^2 / 2
         assert name == "k2" or abs(k.mean() - exact) < 4 * error
         assert name != "k2" or d < 1 or abs(k.mean() - exact) > 40 * error
         assert name != "k3" or k.min() >= 0
-
 
 # %% [markdown]
 # Close together ($d = 0.1$), a draw of $k_1$ spreads over 20 times the divergence, so it takes 400 draws until the error is as small as the quantity itself; $k_3$ takes two. The bias of $k_2$ is there but cannot be seen; at $d = 1$ it is 25 per cent, at $d = 2$ the estimate is twice the truth. And there $k_3$ spreads three times as much as $k_1$: it pays for the heavy tail of the ratio $r$. This control variate helps where the two distributions are close.
@@ -1411,6 +1417,7 @@ for N in (5, 20, 50):
     print(f"{-3 / (2 * N):.4f}   {corrected - H_four:.4f}")
     assert math.isclose(bias, -mean_kl) and -math.log1p(3 / N) <= bias <= 0
 
+
 # %% [markdown]
 # ### Exercises of Part 2
 #
@@ -1436,6 +1443,7 @@ def bits_at(order, T, temper):
 if tempered(even[None], 2.0) is not ...:  # a test of your code
     assert np.allclose(tempered(np.array([[0.9, 0.1]]), 2.0), [[0.75, 0.25]])
     print([round(bits_at(4, T, tempered), 3) for T in (0.8, 0.9, 1.0, 1.1)])
+
 
 # %% [markdown]
 # :::{solution} ex-tempered
@@ -1701,6 +1709,7 @@ for n in (1, 10, 1000):
 entropy_of_cauchy = scipy.stats.cauchy.entropy() / math.log(2)
 print(f"entropy of a Cauchy variable {entropy_of_cauchy:.3f} bits,", end=" ")
 print(f"log2 4π = {math.log2(4 * pi):.3f}")
+
 
 # %% [markdown]
 # (sec-joint)=
@@ -2100,6 +2109,7 @@ ax.set(xlim=(1.9, 270), ylim=(-0.03, 1.75))
 ax.set_xticks(classes, classes)
 ax.legend(loc="upper left")
 plt.show()
+
 
 # %% [markdown]
 # :::{dropdown} What to expect

@@ -95,6 +95,7 @@ for ax, title in zip(axes, titles):
 axes[0].set_ylabel("$x_2$")
 plt.show()
 
+
 # %% [markdown]
 # In symbols, the first objective usually becomes {term}`maximum likelihood`,
 #
@@ -242,6 +243,7 @@ ax.set(xlim=(-0.35, 4.1), ylim=(10.6, -0.6))
 ax.axis("off")
 plt.show()
 
+
 # %% [markdown]
 # (sec-implicit)=
 # ### What can a sampler not do?
@@ -348,6 +350,7 @@ for name, (f, z) in noises.items():
     last = areas[-2] / areas[-1]
     assert 1.8 < last < 2.2 if name == "1 number" else 1 <= last < 1.15
 
+
 # %% [markdown]
 # :::{dropdown} What to expect
 # For two numbers of noise the area settles down (far above the area of the moons, since a few extreme draws of noise land far out). For one number it halves with $\epsilon$: it tends to 0 as $m^{k - D} = m^{-1}$, as in the proof.
@@ -379,6 +382,7 @@ print("nats per test digit, h =" + "".join(f"{h:8}" for h in widths))
 for name, heap in (("10,000 draws", draws), ("training digits", digits)):
     by_width = [parzen(digits_test, heap, h) for h in widths]
     print(f"{name:>24}" + "".join(f"{nats:8.1f}" for nats in by_width))
+
 
 # %% [markdown]
 # ### Exercises of Part 1
@@ -414,6 +418,7 @@ if estimate is not ...:  # a test of your code
 
 # %% tags=["hide-cell"] tolerance={"atol": 0.03}
 print(f"KL(p_theta || p_d) = {(of_draws[0] - of_draws[1]).mean():.3f} nats")
+
 
 # %% [markdown]
 # :::{exercise} ★★ The energy distance in one dimension
@@ -605,6 +610,7 @@ with torch.no_grad():
 print("-log p(answer | x) on 2,000 test scenes, nats")
 for name, a, b in zip(("class", "slant", "box", "mask", "sentence"), before, after):
     print(f"{name:>10}: {a:6.1f} before training, {b:5.2f} after")
+
 
 # %% [markdown]
 # The five numbers share a unit, nats, and may be added: together they are the negative log-probability of all five answers, taken as independent given $x$. That is why one loss, without hand-tuned weights, could train all heads. (For box and slant it is a *density* in units of pixels, which may exceed 1; so the slant's $-\log$ may be negative, and another unit of length would add a constant.) To answer, take the most probable class, the means of slant, box and mask, and a sentence word by word. The customary scores:
@@ -886,6 +892,7 @@ usual, unusual = (log_joint(part, half).logsumexp(1) for part in (halves, strang
 higher = (usual > unusual).double().mean()
 print(f"a left half is more probable than its mirror image: {higher:.1%}")
 
+
 # %% [markdown]
 # That is the bargain of this book: a harder problem to learn, and in return a model that need not know the question in advance. A joint model answers every question as well as it knows the joint distribution, no better; so most chapters are about knowing it better than ten Gaussians do.
 #
@@ -1129,6 +1136,7 @@ for name, (nll, expected) in expected_nll.items():
     print(f"{name:>8}: {nll.mean():.3f} +- {error:.3f} nats (expected {expected:.3f})")
     assert abs(nll.mean() - expected) < 4 * error
 
+
 # %% [markdown]
 # ### Exercises of Part 3
 #
@@ -1353,6 +1361,7 @@ for N in (10, 100, 1000):
     print(f"{np.mean(once):.4f} +- {error:.4f} by values seen once")
     assert abs(np.mean(once) - exact) < 4 * error
 
+
 # %% [markdown]
 # (sec-bayes-nets)=
 # ### Which independence is worth assuming?
@@ -1494,6 +1503,7 @@ ax.set(xlim=(-0.5, 27.5), ylim=(27.5, -0.5), aspect="equal")
 ax.set(xlabel="column", ylabel="row")
 ax.grid(visible=False)
 plt.show()
+
 
 # %% [markdown]
 # #### More parents: tables against networks
@@ -1649,6 +1659,7 @@ ax.axhline(
 ax.set(xlabel="parents of each pixel", ylabel="NLL (nats per image)", ylim=(82, 150))
 ax.legend()
 plt.show()
+
 
 # %% [markdown]
 # What do they draw? A Bayes net is sampled parents first. For the network that means 784 steps, and each needs only what the newest pixel adds to the hidden units, not a pass through everything; chapter 3 makes much of this.
@@ -1869,6 +1880,7 @@ print("around the centre")
 most = responsible.max(1).values.mean()
 print(f"the most responsible component has {most:.3f} of the posterior on average")
 
+
 # %% [markdown]
 # The last line shows the other failure. In 784 dimensions squared distances differ by so much that one component nearly always takes all the responsibility: the mixture has become a lookup in a list of pictures. Its gains come slowly, too: ten times the components, from 10 to 100, were worth 144 nats of test NLL, the next three times
 # 49 (some more when trained longer), while the gap between training and test doubled.
@@ -1906,6 +1918,7 @@ print(f"density on [0, 255]:        {on_levels:6.3f} 'bits/dim'")
 print(f"mass of the grey levels:    {mass:6.3f} bits/dim")
 table = bits_per_dim(scores["given the pixel before"][::50], (784,)).mean()
 print(f"given the pixel before:     {table:6.3f} bits/dim, on the same 200 images")
+
 
 # %% [markdown]
 # (sec-desiderata)=
