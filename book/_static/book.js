@@ -1,23 +1,28 @@
-// Inline formulas cannot break over lines: one that is wider than its paragraph scrolls within itself.
+// A formula that is wider than what surrounds it scrolls within itself, and only then can the Tab key reach it.
 (function () {
   "use strict";
   function measure() {
-    for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
-      formula.classList.remove("scrolls");
+    for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
       const block = formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
-      if (block && formula.getBoundingClientRect().width > block.getBoundingClientRect().width) {
-        formula.classList.add("scrolls");
+      if (!formula.hasAttribute("display") && block) {
+        formula.classList.remove("scrolls");
+        const wide = formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
+        if (wide) formula.classList.add("scrolls");
       }
+      if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
+      else formula.removeAttribute("tabindex");
     }
+  }
+  let waiting;
+  function soon() {
+    clearTimeout(waiting);
+    waiting = setTimeout(measure, 150);
   }
   window.addEventListener("load", function () {
     if (!window.MathJax || !MathJax.startup || !MathJax.startup.promise) return;
     MathJax.startup.promise.then(measure);
-    let waiting;
-    window.addEventListener("resize", function () {
-      clearTimeout(waiting);
-      waiting = setTimeout(measure, 150);
-    });
+    window.addEventListener("resize", soon);
+    window.addEventListener("scroll", soon, { passive: true }); // formulas are set as they come near
   });
 })();
 
@@ -105,3 +110,9 @@
     for (const cell of document.querySelectorAll('.cell[class*="tag_film-"]')) film(cell);
   });
 })();
+
+// A reader who moves by the Tab key goes from link to link; the buttons that copy a cell are for the mouse.
+window.addEventListener("load", function () {
+  "use strict";
+  for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
+});
