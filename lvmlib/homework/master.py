@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 BEGIN, END = "# BEGIN ", "# END "
-CONFIG = re.compile(r'""" # BEGIN TEST CONFIG\n(.*?)""" # END TEST CONFIG\n', re.DOTALL)
+CONFIG = re.compile(r'""" # BEGIN TEST CONFIG\n(.*?)""" +# END TEST CONFIG\n', re.DOTALL)
 NAME = re.compile(r"(\d\d)_\w+\.py")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import http.server
 import os
 import re
@@ -25,6 +26,7 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 import nbformat  # noqa: E402
 from markdown_it import MarkdownIt  # noqa: E402
 
+from lvmlib.homework.master import find_masters, read_master  # noqa: E402
 from tests.book.tiny_site import duplicate_ids  # noqa: E402
 
 CHROMIUM = next(
@@ -169,6 +171,29 @@ def test_all_editions_come_in_one_archive_and_no_sources(site: Path) -> None:
 def test_the_wheel_is_offered_and_small(site: Path) -> None:
     (wheel,) = (site / "wheels").glob("*.whl")
     assert wheel.name.startswith("lvmlib-") and wheel.stat().st_size < 40_000_000
+
+
+def texts(site: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of every file of the site, of those in its archives and its wheel too."""
+    for path in site.rglob("*"):
+        if path.suffix in (".zip", ".whl"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    yield f"{path.name}: {name}", archive.read(name).decode("utf-8", "replace")
+        elif path.is_file():
+            yield str(path.relative_to(site)), html.unescape(path.read_text("utf-8", "replace"))
+
+
+@pytest.mark.slow
+def test_no_homework_is_on_the_site(site: Path) -> None:
+    """Neither its files nor the name of one hidden test, on pages, in the search index, in what can be downloaded."""
+    masters = find_masters(ROOT / "notebooks" / "homework")
+    assert masters
+    parts = [part for path in masters for question in read_master(path).questions for part in question.parts]
+    hidden = [part.name for part in parts if part.hidden]
+    for name, text in texts(site):
+        assert "notebooks/homework" not in name and "tests/homework" not in name, name
+        assert [test for test in hidden if test in text] == [], name
 
 
 @pytest.mark.slow

@@ -17,12 +17,12 @@ MASTERS = find_masters(ROOT / "notebooks" / "homework")
 WRONG = Path(__file__).parent / "wrong"
 
 
-def together(path: Path, *values: object) -> object:
+def together(path: Path, *values: str) -> object:
     """Return arguments of a test that one worker runs with all others of a master: its solution takes seconds."""
-    return pytest.param(path, *values, marks=pytest.mark.xdist_group(path.stem))
+    return pytest.param(path, *values, marks=pytest.mark.xdist_group(path.stem), id="-".join([path.stem, *values[:2]]))
 
 
-every = pytest.mark.parametrize("path", [together(path) for path in MASTERS], ids=[path.stem for path in MASTERS])
+every = pytest.mark.parametrize("path", [together(path) for path in MASTERS])
 
 
 @functools.cache
