@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -38,7 +38,7 @@ SMALL = 20_000  # bytes: a picture with less is no card
 FONTS = ("source-serif-4-latin-wght-normal.woff2", "source-sans-3-latin-wght-normal.woff2")
 
 
-@lru_cache(maxsize=None)
+@cache
 def size_of(picture: Path) -> tuple[int, int]:
     """Return width and height of a PNG, in pixels."""
     with picture.open("rb") as file:

@@ -1,7 +1,7 @@
 """Two small tables that scripts of the page read: where each numbered thing stands, and what each symbol means.
 
-`_static/numbers.json` maps "theorem 1.13" to its address and title, for the search; `_static/symbols.json` holds the rows
-of the page of notation, for the pop-ups over formulas. Both are read off the pages as they were written.
+`_static/numbers.json` maps "theorem 1.13" to its address and title, for the search; `_static/symbols.json` holds the
+rows of the page of notation, for the pop-ups over formulas. Both are read off the pages as they were written.
 """
 
 from __future__ import annotations

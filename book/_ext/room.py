@@ -8,10 +8,44 @@ from html import unescape
 INLINE = re.compile(r'<span class="math notranslate nohighlight">\\\((.*?)\\\)</span>', re.DOTALL)
 DISPLAY = re.compile(r'<div class="math notranslate nohighlight"((?: id="[^"]*")?)>(?=(.*?)</div>)', re.DOTALL)
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[_^{}]|[^\s]")
-WIDE = set("=<>+-") | set(r"\le \ge \approx \sim \to \in \mid \propto \ll \gg \ne \equiv \cdot \times \pm".split())
-NOTHING = set(r"\left \right \mathbb \mathcal \mathrm \mathbf \operatorname \text \, \! \bigl \bigr \big \Big \limits".split())
-NOTHING |= set(r"\boldsymbol \mathbf \hat \tilde \bar \displaystyle \begin \end &".split())
-BIG = set(r"\sum \int \prod \iint \log \exp \max \min \det \lim \sup \inf".split())
+WIDE = set("=<>+-") | {
+    r"\le",
+    r"\ge",
+    r"\approx",
+    r"\sim",
+    r"\to",
+    r"\in",
+    r"\mid",
+    r"\propto",
+    r"\ll",
+    r"\gg",
+    r"\ne",
+    r"\equiv",
+    r"\cdot",
+    r"\times",
+    r"\pm",
+}
+NOTHING = {
+    r"\left",
+    r"\right",
+    r"\mathbb",
+    r"\mathcal",
+    r"\mathrm",
+    r"\mathbf",
+    r"\operatorname",
+    r"\text",
+    r"\,",
+    r"\!",
+    r"\bigl",
+    r"\bigr",
+    r"\big",
+    r"\Big",
+    r"\limits",
+}
+NOTHING |= {r"\boldsymbol", r"\mathbf", r"\hat", r"\tilde", r"\bar", r"\displaystyle", r"\begin", r"\end", r"&"}
+LIMITS = re.compile(r"\\(sum|prod|underbrace|[bB]igg|bigcup|left)\b")
+TALL = re.compile(r"\\([dt]?frac|int|[bp]matrix|big[lr]?|lim|max|min)\b")
+BIG = {r"\sum", r"\int", r"\prod", r"\iint", r"\log", r"\exp", r"\max", r"\min", r"\det", r"\lim", r"\sup", r"\inf"}
 
 
 def width(tex: str) -> float:
@@ -49,14 +83,14 @@ def height(tex: str) -> float:
     True
     """
     rows = re.split(r"\\\\", unescape(tex))
-    tall = re.compile(r"\\[dt]?frac|\\sum|\\int|\\prod|\\bigl|pmatrix|bmatrix|\\underbrace")
-    return sum(2.6 if tall.search(row) else 1.55 for row in rows)
+    return sum(3.6 if LIMITS.search(row) else 3.1 if TALL.search(row) else 1.6 for row in rows) + 0.3 * (len(rows) - 1)
 
 
 def keep_room(html: str) -> str:
     """Return a page whose formulas say how much room to keep for them."""
     html = INLINE.sub(
-        lambda m: f'<span class="math notranslate nohighlight" style="--w:{width(m[1]):.1f}em">\\({m[1]}\\)</span>', html
+        lambda m: f'<span class="math notranslate nohighlight" style="--w:{width(m[1]):.1f}em">\\({m[1]}\\)</span>',
+        html,
     )
     return DISPLAY.sub(
         lambda m: f'<div class="math notranslate nohighlight"{m[1]} style="--h:{height(m[2]):.1f}em">', html

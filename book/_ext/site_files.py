@@ -1,4 +1,4 @@
-"""What a server and a search engine look for beside the pages: a root, a page for what is not found, a map, robots.txt."""
+"""What servers and search engines look for beside the pages: a root, a page for the lost, a map, robots.txt."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """`make site-check` measures every page of the built site as a reader's browser has it, and prints the table.
 
-Each page is opened in headless Chromium in both themes, on a phone (390 px) and on a desktop (1440 px). What is counted
-must be zero: requests to other servers, errors in the console, violations of WCAG 2.1 AA that axe-core finds, and formulas
-that scroll at 1280 px. What is measured has a limit: bytes (compressed) before the reader scrolls, seconds until the
-mathematics of the first screen and of the whole page stands on a processor four times slower than this one, the layout's
-shift, and how often one presses Tab before the end of the text.
+Each page is opened in headless Chromium in both themes, on a phone (390 px) and on a desktop (1440 px). What is
+counted must be zero: requests to other servers, errors in the console, violations of WCAG 2.1 AA that axe-core finds,
+and formulas that scroll at 1280 px. What is measured has a limit: bytes (compressed) before the reader scrolls, seconds
+until the mathematics of the first screen and of the whole page stands on a processor four times slower than this one,
+the layout's shift, and how often one presses Tab before the end of the text.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ SCROLLING = """() => {
     (e) => e.scrollWidth > e.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)).length;
 }"""
 TABS = """() => {
-  const article = document.querySelector("article"), all = "a[href], button, input, select, textarea, summary, [tabindex]";
+  const article = document.querySelector("article");
+  const all = "a[href], button, input, select, textarea, summary, [tabindex]";
   if (!article) return 0;
   const stops = [...document.querySelectorAll(all)].filter((e) => e.tabIndex >= 0 && e.checkVisibility());
   return stops.filter((e) => article.contains(e) || e.compareDocumentPosition(article) & 4).length;
@@ -125,7 +126,7 @@ def check(browser: Any, address: str, site: Path, name: str, theme: str, width: 
 
 
 def settle(browser: Any, address: str, name: str) -> dict[str, float]:
-    """Return the seconds until formulas stand, on a phone with a quarter of this processor: in sight, and all of them."""
+    """Return the seconds until formulas stand on a phone with a quarter of this processor: those in sight, and all."""
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
@@ -167,8 +168,8 @@ def show(rows: list[dict[str, Any]]) -> None:
         bad = sorted({fault for row in own for fault in faults(row)})
         print(
             f"{name[:44]:44} {worst['outside']:7} {worst['errors']:6} {worst['axe']:4} {worst['scrolling']:6} "
-            f"{worst['bytes'] / 1e6:8.2f} {worst['shift']:6.3f} {worst['tabs']:5} {worst['first']:8.2f} {worst['all']:7.2f}"
-            + (f"   <- {', '.join(bad[:4])}" if bad else "")
+            f"{worst['bytes'] / 1e6:8.2f} {worst['shift']:6.3f} {worst['tabs']:5} {worst['first']:8.2f} "
+            f"{worst['all']:7.2f}" + (f"   <- {', '.join(bad[:4])}" if bad else "")
         )
 
 
