@@ -1,4 +1,4 @@
-"""What makes pages quick to load and easy to move in: tables for scripts, room for formulas, quotes, a server's files."""
+"""What makes pages quick to load and easy to move in: tables, room for formulas, quotes, a server's files."""
 
 from __future__ import annotations
 
