@@ -77,7 +77,7 @@ test-homework: setup ## all homework, its solutions and every wrong answer, at S
 	@$(RUN) pytest -n 2 --dist loadgroup -q tests/homework/test_masters.py tests/homework/test_wrong_answers.py \
 	    --seeds $(or $(SEEDS),20)
 
-test-all: test test-slow test-homework test-kernels ## make test and all that takes longer: what the build server runs
+test-all: test test-slow test-homework test-kernels ## make test and all that takes longer
 
 test-matrix: setup ## all chapters on all kernels, into book/matrix.json; by hand, before a release
 	@$(RUN) book._tools.matrix
