@@ -29,7 +29,7 @@ CHOOSE = """const data = document.documentElement.dataset;
     document.documentElement.classList.add("scripts");"""
 BODY = '<body data-default-mode="">'
 PICTURE = re.compile(r'<img ((?:(?!loading=)[^>])*?)src="([^"]*_images/[^"]*\.png)"([^>]*)>')
-HEADING = re.compile(r'<a class="headerlink" href=')
+PASSED_BY = re.compile(r'<a class="(headerlink|reference internal image-reference)" href=')  # by the Tab key
 CARD = re.compile(r'(<meta property="og:image" content=")[^"]*(")')
 CARD_TEXT = re.compile(r'(<meta property="og:image:alt" content=")[^"]*(")')
 TOGGLE = '<summary><span class="toctree-toggle"'
@@ -79,7 +79,7 @@ def lean(html: str, page: Path, out: Path, site: str) -> str:
         html = CARD_TEXT.sub(lambda m: m[1] + (text[1] if text else "") + m[2], html)
     html = PICTURE.sub(sized, html)
     html = keep_room(html).replace(TOGGLE, NAMED_TOGGLE)
-    html = HEADING.sub('<a tabindex="-1" class="headerlink" href=', html)
+    html = PASSED_BY.sub(r'<a tabindex="-1" class="\1" href=', html)
     up = "../" * len(page.relative_to(out).parts[:-1])
     preload = "".join(
         f'<link rel="preload" as="font" type="font/woff2" crossorigin href="{up}_static/fonts/{name}">\n'

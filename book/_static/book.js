@@ -2,6 +2,8 @@
 (function () {
   "use strict";
   function measure() {
+    // Who moves by the Tab key goes from link to link: what copies a cell is for the mouse.
+    for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
     for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
       const block = formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
       if (!formula.hasAttribute("display") && block) {
@@ -16,13 +18,13 @@
   let waiting;
   function soon() {
     clearTimeout(waiting);
-    waiting = setTimeout(measure, 150);
+    waiting = setTimeout(measure, 250);
   }
   window.addEventListener("load", function () {
-    if (!window.MathJax || !MathJax.startup || !MathJax.startup.promise) return;
-    MathJax.startup.promise.then(measure);
+    if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
     window.addEventListener("resize", soon);
-    window.addEventListener("scroll", soon, { passive: true }); // formulas are set as they come near
+    const article = document.querySelector(".bd-article");
+    new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // formulas come as they are needed
   });
 })();
 
@@ -110,9 +112,3 @@
     for (const cell of document.querySelectorAll('.cell[class*="tag_film-"]')) film(cell);
   });
 })();
-
-// A reader who moves by the Tab key goes from link to link; the buttons that copy a cell are for the mouse.
-window.addEventListener("load", function () {
-  "use strict";
-  for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
-});

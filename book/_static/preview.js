@@ -92,10 +92,11 @@
 
   // ------------------------------------------------------------------ symbols
   let symbols = null;
-  const tokens = (tex) => tex.match(/\\[a-zA-Z]+|\\.|[^\s{}]/g) || [];
+  const words = /\\(?:text|operatorname|mathrm|label|begin|end)\s*\{[^{}]*\}/g; // no symbols in these
+  const tokens = (tex) => tex.replace(words, " ").match(/\\[a-zA-Z]+|\\.|[^\s{}]/g) || [];
 
   function within(part, all) {
-    return all.some((_, start) => part.every((token, n) => all[start + n] === token));
+    return part.length > 0 && all.some((_, start) => part.every((token, n) => all[start + n] === token));
   }
 
   function explain(formula) {
@@ -105,7 +106,8 @@
     const load = symbols || fetch(`${root}_static/symbols.json`).then((answer) => answer.json());
     symbols = load;
     Promise.resolve(load).then(function (known) {
-      const rows = known.filter((row) => row.symbols.some((symbol) => within(tokens(symbol), all)));
+      const found = (row) => row.symbols.filter((symbol) => within(tokens(symbol), all));
+      const rows = known.map((row) => ({ ...row, symbols: found(row) })).filter((row) => row.symbols.length);
       if (!rows.length || !formula.matches(":hover")) return;
       const list = document.createElement("dl");
       list.className = "symbols";

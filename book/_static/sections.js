@@ -15,7 +15,9 @@
       const own = section.cloneNode(true);
       own.querySelectorAll("section, script, .headerlink").forEach((part) => part.remove());
       const text = own.textContent.toLowerCase();
-      const heading = (own.querySelector("h1, h2, h3, h4") || own).textContent;
+      const title = section.querySelector(":scope > h1, :scope > h2, :scope > h3, :scope > h4");
+      if (!title) continue;
+      const heading = title.textContent.replace(/\\[()]/g, "").trim();
       const has = words.filter((word) => text.includes(word));
       const often = has.reduce((sum, word) => sum + Math.min(text.split(word).length - 1, 20), 0);
       const named = words.filter((word) => heading.toLowerCase().includes(word)).length;
