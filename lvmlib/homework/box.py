@@ -19,7 +19,7 @@ from typing import Any
 
 from lvmlib.homework import sandbox as sandboxes
 from lvmlib.homework.plain import from_plain, parse, to_plain
-from lvmlib.homework.watchdog import Watchdog, tasks_of
+from lvmlib.homework.watchdog import NO_MEMORY, UNWATCHED, Watchdog, tasks_of
 
 GRACE = 3.0  # seconds between the interrupt and the kill
 FORGED = "Something in the notebook wrote into the grader's own channel."
@@ -69,6 +69,7 @@ class Box:
 
     Attributes:
         reason: why the sandbox is gone, if it is; one sentence.
+        ours: whether that is the machine's fault, and not the notebook's: it deserves another run.
 
     Raises:
         SandboxMissing: if there is no sandbox here, or it does not start.
@@ -77,6 +78,7 @@ class Box:
     def __init__(self, limits: Limits, library: bool, sandbox: str = "auto") -> None:
         self.limits, self.library, self.kind = limits, library, sandboxes.find_sandbox(sandbox)
         self.reason: str | None = None
+        self.closed = False
         self.left = limits.wall  # of the time for calls
         self.received = b""
         self.folder = tempfile.TemporaryDirectory(prefix="lvm-box-")
@@ -91,7 +93,7 @@ class Box:
         for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
             assert pipe
             os.set_blocking(pipe.fileno(), False)
-        self.watchdog = Watchdog(self.process, limits, self._break, clean)
+        self.watchdog = Watchdog(self.process, limits, self._break, clean, look=self.kind in ("bubblewrap", "none"))
         self.watchdog.start()
         try:
             self._ask("hello", START)
@@ -100,6 +102,9 @@ class Box:
             self.close()
             why = said[-1] if said else str(broken)
             raise sandboxes.SandboxMissing(f"The sandbox ({self.kind}) did not start: {why}") from None
+        except BaseException:
+            self.close()
+            raise
 
     def _kernel_limits(self) -> dict[str, int]:
         """Return the limits that the kernel keeps for each process."""
@@ -143,7 +148,8 @@ class Box:
         Raises:
             BoxBroken: if the sandbox did not survive.
         """
-        found = self._ask("values", self.limits.call + GRACE, names=names, most=self.limits.reply * 9 // 10)
+        options = {"names": names, "most": self.limits.reply * 9 // 10, "seconds": self.limits.call}
+        found = self._ask("values", self.limits.call + GRACE, **options)
         if not isinstance(found, dict):
             raise self._break(FORGED)
         values = {}
@@ -174,8 +180,8 @@ class Box:
 
     def _ask(self, what: str, wait: float, /, **options: Any) -> Any:
         """Send a request and return what the reply to it holds."""
-        if self.reason:
-            raise BoxBroken(self.reason)
+        if self.reason or self.closed:
+            raise BoxBroken(self.reason or "The sandbox is closed.")
         mine = secrets.token_hex(16)
         line = json.dumps({"id": mine, "do": what, "with": options}).encode() + b"\n"
         late = f"It took longer than {max(0, wait - GRACE):.3g} seconds, and did not stop when it was interrupted."
@@ -223,10 +229,19 @@ class Box:
         self.watchdog.kill()
         return BoxBroken(self.reason)
 
+    @property
+    def ours(self) -> bool:
+        """Whether the machine is to blame for the end of the sandbox."""
+        return bool(self.reason and self.reason.startswith((NO_MEMORY, UNWATCHED)))
+
     def close(self) -> None:
         """End the sandbox."""
+        self.closed = True
         self.watchdog.kill()
         self.watchdog.join()
+        for pipe in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if pipe:
+                pipe.close()
         self.folder.cleanup()
 
     def __enter__(self) -> Box:

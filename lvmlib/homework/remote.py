@@ -41,6 +41,7 @@ def grade_one(
 
     Raises:
         SandboxMissing: if no sandbox can be started.
+        RuntimeError: if one was ended for the machine's sake.
     """
     limits = limits or Limits()
     cells = sources(notebook)
@@ -50,11 +51,19 @@ def grade_one(
     if values:
         with Box(limits, library=True, sandbox=sandbox) as box:
             answers.run(box, values)
+        _survived(box)
     with Box(limits, library=False, sandbox=sandbox) as box:
         answers.define(box, functions)
         marks = [*_mark(master, answers, seed, hidden=False), *_mark(master, answers, seed, hidden=True)]
+    _survived(box)
     order = {(question.name, part.name): n for n, (question, part) in enumerate(_parts(master))}
     return Result(tuple(sorted(marks, key=lambda one: order[one.question, one.part])), note=answers.note)
+
+
+def _survived(box: Box) -> None:
+    """Raise if the machine ended a sandbox: no result is better than a bad one that is not the student's fault."""
+    if box.ours:
+        raise RuntimeError(box.reason)
 
 
 def _parts(master: Master) -> Iterator[tuple[Any, Any]]:

@@ -160,8 +160,17 @@ def identity() -> int | None:
     """Return a user that owns nothing, for a sandbox that root starts; None where an ordinary user does.
 
     Limits on processes do not bind root, and two sandboxes must not count each other's: so each gets a user of its own.
+
+    Raises:
+        SandboxMissing: if there is no such user.
     """
-    return random.SystemRandom().randrange(1 << 20, 1 << 30) if os.geteuid() == 0 else None
+    if os.geteuid() != 0:
+        return None
+    first, _, count = map(int, Path("/proc/self/uid_map").read_text().split()[:3])  # fewer than all in a container
+    end = min(first + count, 1 << 30)
+    if count < 1000:
+        raise SandboxMissing("Root cannot become another user here: start the grader as an ordinary user.")
+    return random.SystemRandom().randrange(min(1 << 20, end // 2), end)
 
 
 def packages() -> list[str]:
@@ -189,14 +198,15 @@ def places(kind: str, library: bool) -> list[str]:
 def bubblewrap(room: Room, worker: list[str], user: int | None) -> tuple[list[str], list[str]]:
     """Return bubblewrap's options, and the command to run in it: Python with the arguments `worker`."""
     line = ["--die-with-parent", "--new-session", "--hostname", "box", "--clearenv"]
-    if user is None:
-        line += ["--unshare-all"]
+    if user is None:  # the worker is process 1: bubblewrap's own would be the same user, and open to being rewritten
+        line += ["--unshare-all", "--as-pid-1"]
     else:  # without a user namespace, so that `user` is one to the kernel too
         line += [f"--unshare-{what}" for what in ("ipc", "pid", "net", "uts", "cgroup-try")]
         line += ["--cap-drop", "ALL", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
     for name, value in environment().items():
         line += ["--setenv", name, value]
-    line += ["--proc", "/proc", "--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
+    line += ["--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys"]
+    line += ["--dev", "/dev", "--dev-bind", "/dev/null", "/dev/zero"]  # which is memory when mapped
     for path in (SCRATCH, "/tmp", "/dev/shm"):
         line += ["--perms", "1777", "--size", str(room.files), "--tmpfs", path]
     for path in SYSTEM:

@@ -17,6 +17,7 @@ PAUSE = 0.05  # seconds between two looks
 PATIENCE = 0.25  # seconds to look closer at memory
 KEPT = 10_000  # bytes of what was printed that are kept, for messages
 FLOOR = 0.03  # of the machine's memory: when less is left, the sandbox goes before the machine does
+NO_MEMORY, UNWATCHED = "The machine that marks had no memory left.", "The sandbox could not be watched"
 TICK, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
@@ -26,8 +27,9 @@ class Watchdog(threading.Thread):
     Args:
         process: that was started; all others descend from it.
         limits: a `Limits`.
-        stop: called once with a sentence, when there is a reason to end the sandbox.
+        stop: called with a sentence, when there is a reason to end the sandbox.
         cleanup: called when it has been ended, for what is no descendant.
+        look: whether to watch the descendants, or only what is printed: Docker's are none, and it counts for itself.
     """
 
     def __init__(
@@ -35,10 +37,12 @@ class Watchdog(threading.Thread):
         process: subprocess.Popen[bytes],
         limits: Any,
         stop: Callable[[str], Any],
-        cleanup: Callable[[], Any] = lambda: None,
+        cleanup: Callable[[], Any],
+        look: bool,
     ) -> None:
         super().__init__(daemon=True)
         self.process, self.limits, self.stop, self.cleanup = process, limits, stop, cleanup
+        self.look = look
         self.said, self.printed = bytearray(), 0
         self.lock = threading.Lock()
 
@@ -52,7 +56,7 @@ class Watchdog(threading.Thread):
             try:
                 reason = self._reason()
             except Exception as error:  # what cannot be watched must not run
-                reason = f"The sandbox could not be watched: {error}"
+                reason = f"{UNWATCHED} ({error})."
             if reason:
                 self.stop(reason)
             look = time.monotonic() + PAUSE
@@ -75,6 +79,8 @@ class Watchdog(threading.Thread):
         limits = self.limits
         if self.printed > limits.output:
             return f"It printed more than {limits.output / 1e6:g} MB."
+        if not self.look:
+            return None
         tree = descendants(self.process.pid, limits.processes)
         tasks, seconds, memory = usage(tree)
         if tasks >= limits.processes:
@@ -85,7 +91,7 @@ class Watchdog(threading.Thread):
             return f"It used more than {limits.memory / 1e9:g} GB of memory."
         free, total = machine_memory()
         if free < FLOOR * total:
-            return "The machine that marks had no memory left."
+            return NO_MEMORY
         return None
 
     def ended(self) -> str:

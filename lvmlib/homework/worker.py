@@ -89,21 +89,22 @@ class Notebook:
             if not isinstance(node, DEFINITIONS) or uses_magic(node):
                 continue
             try:
-                with limited(seconds):
-                    exec(compile(ast.Module([node], []), "<notebook>", "exec"), self.shell.user_ns)
+                with limited(seconds):  # the shell's compiler remembers `from __future__ import ...`
+                    exec(self.shell.compile(ast.Module([node], []), "<notebook>", "exec"), self.shell.user_ns)
             except (Exception, Overtime, SystemExit) as error:
                 errors.append(sentence(error))
         return "; ".join(errors)[:SENTENCE] or None
 
-    def values(self, names: list[str], most: int) -> dict[str, Any]:
+    def values(self, names: list[str], most: int, seconds: float) -> dict[str, Any]:
         """Return what is plain among these names, as long as it fits in a reply."""
         found = {}
-        for name in names:
-            with contextlib.suppress(Exception):
-                described = plain.to_plain(self.shell.user_ns[name])
-                most -= len(json.dumps(described))
-                if most > 0:
-                    found[name] = described
+        with contextlib.suppress(Overtime), limited(seconds):
+            for name in names:
+                with contextlib.suppress(Exception):
+                    described = plain.to_plain(self.shell.user_ns[name])
+                    most -= len(json.dumps(described))
+                    if most > 0:
+                        found[name] = described
         return found
 
     def call(self, name: str, args: Any, kwargs: Any, seconds: float) -> Any:
@@ -114,10 +115,10 @@ class Notebook:
         args, kwargs = plain.from_plain(args), plain.from_plain(kwargs)
         with limited(seconds):
             result = function(*args, **kwargs)
-        try:
-            return plain.to_plain(result)
-        except TypeError as error:
-            raise TypeError(f"`{name}` returned {error}") from None
+            try:
+                return plain.to_plain(result)
+            except TypeError as error:
+                raise TypeError(f"`{name}` returned {error}") from None
 
 
 def uses_magic(node: ast.AST) -> bool:
@@ -155,7 +156,8 @@ def sentence(error: BaseException) -> str:
 def restrict(limits: dict[str, int]) -> None:
     """Set the limits that the kernel keeps for each process."""
     for name, most in limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (most, most))
+        if (number := getattr(resource, f"RLIMIT_{name}", None)) is not None:  # some are Linux's own
+            resource.setrlimit(number, (most, most))
     os.nice(5)  # whoever watches goes first
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # and is not the one to go when memory ends
@@ -176,9 +178,9 @@ def serve(requests: BinaryIO, replies: int, most: int) -> None:
             sys.stdout.flush()
         answer = json.dumps({"id": request["id"], **done}).encode() + b"\n"
         if len(answer) > most or plain.items(answer) > plain.ITEMS:
-            large = f"returned {len(answer) / 1e6:.3g} MB of {plain.items(answer):,} items, which is too much"
-            large = f"TypeError: `{request['with'].get('name', 'the notebook')}` {large}"
-            answer = json.dumps({"id": request["id"], "error": large}).encode() + b"\n"
+            who = request["with"].get("name", "the notebook")
+            large = f"`{who}` returned {len(answer) / 1e6:.3g} MB of {plain.items(answer):,} items, which is too much"
+            answer = json.dumps({"id": request["id"], "error": f"TypeError: {large}"}).encode() + b"\n"
         while answer:
             answer = answer[os.write(replies, answer) :]
 

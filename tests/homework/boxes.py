@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +16,9 @@ import numpy as np
 import pytest
 
 from lvmlib.homework.box import Box, BoxBroken, Limits, RemoteError
+from lvmlib.homework.master import Master, read_master
+from lvmlib.homework.remote import Result, grade_one
+from tests.homework import tiny
 
 # A build server has bubblewrap, or something is wrong with it.
 needs_sandbox = pytest.mark.skipif(not shutil.which("bwrap") and not os.environ.get("CI"), reason="needs bubblewrap")
@@ -55,6 +61,24 @@ def marks(*cells: str, limits: Limits = QUICK) -> dict[str, str]:
 
 
 FULL = {"answer": "", "rest": "", "double": ""}
+
+
+@functools.cache
+def tiny_master() -> Master:
+    """Return the master of the tiny homework."""
+    with tempfile.TemporaryDirectory() as folder:
+        return read_master(tiny.course(Path(folder)) / "master" / "09_tiny.py")
+
+
+def grade(*cells: str) -> Result:
+    """Grade a notebook that answers the tiny homework, all of it."""
+    return grade_one(tiny_master(), json.loads(tiny.notebook(*cells)), 3, "bubblewrap", QUICK)
+
+
+def graded_in_full() -> bool:
+    """Whether an honest notebook gets all its points."""
+    result = grade("import numpy as np", tiny.COIN, tiny.MEAN)
+    return sum(mark.points for mark in result.marks) == 5 and not result.note
 
 
 def attacks(file: str) -> dict[str, tuple[str, str]]:

@@ -16,7 +16,8 @@ import pytest
 
 from lvmlib.homework import watchdog
 from lvmlib.homework.box import Box, BoxBroken, RemoteError
-from tests.homework.boxes import FULL, HONEST, QUICK, attacks, marks, needs_sandbox, opened
+from tests.homework import tiny
+from tests.homework.boxes import HONEST, QUICK, attacks, grade, graded_in_full, needs_sandbox, opened
 
 pytestmark = [pytest.mark.slow, needs_sandbox, pytest.mark.xdist_group("attacks")]
 
@@ -42,7 +43,7 @@ def the_next_one_is_graded_in_full() -> Iterator[None]:
     """After every attack an honest notebook gets all its points, and no process is left."""
     before = watchdog.descendants(os.getpid(), 1000)
     yield
-    assert marks(*HONEST) == FULL
+    assert graded_in_full()
     assert len(watchdog.descendants(os.getpid(), 1000)) <= len(before)
 
 
@@ -98,6 +99,10 @@ def test_a_machine_that_runs_out_of_memory_loses_the_sandbox_first(monkeypatch):
         monkeypatch.setattr(watchdog, "machine_memory", lambda: (1, 100))
         with pytest.raises(BoxBroken, match="The machine that marks had no memory left"):
             box.run(["import time; time.sleep(5)"])
+        assert box.ours
+        with pytest.raises(RuntimeError, match="had no memory left"):
+            grade("import time; time.sleep(1)")
+        monkeypatch.undo()
 
 
 def test_what_cannot_be_watched_does_not_run(monkeypatch):
@@ -105,6 +110,7 @@ def test_what_cannot_be_watched_does_not_run(monkeypatch):
         monkeypatch.setattr(watchdog, "usage", lambda tree: 1 / 0)
         with pytest.raises(BoxBroken, match="could not be watched"):
             box.run(["import time; time.sleep(5)"])
+        assert box.ours
 
 
 def test_a_thread_that_goes_on_after_its_cell_is_watched_between_calls():
@@ -117,3 +123,13 @@ def test_a_thread_that_goes_on_after_its_cell_is_watched_between_calls():
         assert box.reason == "It used more than 4 seconds of processor time."
         with pytest.raises(BoxBroken, match="processor time"):
             box.call("double", 3)
+        assert not box.ours
+
+
+@pytest.mark.parametrize("name", ["os._exit", "stubborn fork bomb", "prints 10 GB", "crashes"])
+def test_the_grader_takes_off_what_an_attack_broke_and_nothing_else(name):
+    """The run of the whole notebook is gone, and its value with it; the function is marked from its definition."""
+    result = grade("import numpy as np", tiny.COIN, ATTACKS[name][0], tiny.MEAN)
+    assert {mark.question: mark.passed for mark in result.marks} == {"q1": True, "q2": False}
+    assert result.note.startswith("The run of the whole notebook ended early. ")
+    assert all(mark.reason.endswith(".") and "\n" not in mark.reason for mark in result.marks if not mark.passed)

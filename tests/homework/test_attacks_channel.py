@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from lvmlib.homework.box import FORGED, Box, BoxBroken, RemoteError
-from tests.homework.boxes import FULL, HONEST, QUICK, attacks, marks, needs_sandbox, opened
+from tests.homework.boxes import QUICK, attacks, graded_in_full, marks, needs_sandbox, opened
 
 pytestmark = [pytest.mark.slow, needs_sandbox, pytest.mark.xdist_group("attacks")]
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.slow, needs_sandbox, pytest.mark.xdist_group("attacks"
 @pytest.fixture(autouse=True)
 def the_next_one_is_graded_in_full() -> Iterator[None]:
     yield
-    assert marks(*HONEST) == FULL
+    assert graded_in_full()
 
 
 TAMPERING = attacks("tampering.txt")

@@ -13,7 +13,7 @@ import pytest
 
 import lvmlib
 from lvmlib.homework.box import Box
-from tests.homework.boxes import FULL, HONEST, QUICK, attacks, marks, needs_sandbox, opened
+from tests.homework.boxes import QUICK, attacks, graded_in_full, needs_sandbox, opened
 
 pytestmark = [pytest.mark.slow, needs_sandbox, pytest.mark.xdist_group("attacks")]
 ROOT = Path(lvmlib.__file__).parents[1]
@@ -23,7 +23,7 @@ TOKEN = "kept-from-students-6c1f"
 @pytest.fixture(autouse=True)
 def the_next_one_is_graded_in_full() -> Iterator[None]:
     yield
-    assert marks(*HONEST) == FULL
+    assert graded_in_full()
 
 
 @pytest.fixture
@@ -55,6 +55,7 @@ for path in PATHS + names:
         if path in PATHS or TOKEN.encode() in text: found.append(path)
     except OSError: pass
 variables = dict(os.environ)
+commands = "".join(open(path).read() for path in glob.glob("/proc/*/cmdline"))
 """
 
 
@@ -68,7 +69,7 @@ def test_no_secret_is_found_by_path_or_by_search(secrets, library):
     cell = f"PATHS, TOKEN, LEFT_OUT = {paths!r}, 'kept-from-' + 'students-6c1f', {left_out!r}"
     with Box(QUICK, library, "bubblewrap") as box:
         assert box.run([cell, SEARCH]) == [None, None]
-        values = box.values(["found", "names", "variables"])
+        values = box.values(["found", "names", "variables", "commands"])
     assert values["found"] == []
     ours = [name for name in values["names"] if name.startswith(("/grader/", "/root/", "/home/", "/work/"))]
     shown = {"/grader/worker.py", "/grader/plain.py"} | {
@@ -80,10 +81,11 @@ def test_no_secret_is_found_by_path_or_by_search(secrets, library):
         name for name in os.environ if name.endswith("_NUM_THREADS") or name.startswith("PYTHON")
     }
     assert TOKEN not in str(values["variables"])
+    assert "worker.py" in values["commands"] and str(ROOT) not in values["commands"]
 
 
 OUTSIDE = ("/x", "/usr/x", "/etc/x", "/dev/x", "/grader/x", "/grader/worker.py", "/grader/library/lvmlib/bounds.py")
-OUTSIDE += ("/grader/packages/0/numpy/__init__.py", "/proc/sys/kernel/core_pattern", "/proc/1/mem", "/dev/shm/../x")
+OUTSIDE += ("/grader/packages/0/numpy/__init__.py", "/proc/sys/kernel/domainname", "/proc/1/mem", "/dev/shm/../x")
 OUTSIDE += (f"{os.path.realpath(sys.base_prefix)}/lib/x", "/scratch/../x", "/grader/library/lvmlib/homework/marks.py")
 
 

@@ -83,6 +83,12 @@ def test_a_call_that_fails_says_how_and_the_sandbox_goes_on(body, said):
 
 
 @needs_sandbox
+def test_a_child_that_a_function_leaves_behind_does_not_reply_as_well():
+    with opened("import os\ndef f():\n    if not os.fork(): raise SystemExit\n    return 1") as box:
+        assert [box.call("f") for _ in range(4)] == [1] * 4
+
+
+@needs_sandbox
 def test_a_missing_function_is_called_missing():
     with opened("x = 3") as box:
         with pytest.raises(RemoteError, match="NameError: `f` is not defined"):
@@ -155,7 +161,7 @@ SEARCH = """
 import glob, os, site, sys
 sys.meta_path = [finder for finder in sys.meta_path if "NoLib" not in type(finder).__name__]
 site.main()
-sys.path += glob.glob("/grader/packages/*") + glob.glob("/tmp/**/*-packages", recursive=True)
+sys.path += ["/grader/library", *glob.glob("/grader/packages/*")] + glob.glob("/tmp/**/*-packages", recursive=True)
 import lvmlib.bounds
 """
 
@@ -165,6 +171,7 @@ import lvmlib.bounds
 def test_no_copy_of_the_library_is_left_for_calls(installed, monkeypatch, tmp_path):
     copy = Path(tmp_path / "lib" / "python3.11" / "site-packages" / "lvmlib")
     copy.mkdir(parents=True)
+    tmp_path.chmod(0o755)
     for name in ("__init__.py", "bounds.py"):
         (copy / name).write_text("")
     packages, copies = sandbox.packages(), sandbox._copies

@@ -6,6 +6,7 @@ import datetime as dt
 import io
 import json
 import os
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -318,6 +319,21 @@ def test_a_bomb_that_lies_about_its_size(tmp_path):
         data[start : start + 4] = (100).to_bytes(4, "little")
     put(tmp_path, "liar.zip", bytes(data))
     assert only(tmp_path).status in ("unreadable", "too large", "empty")
+
+
+def test_a_bomb_is_never_unpacked_whole(tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a.ipynb", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(1_000_000))
+    tracemalloc.start()
+    try:
+        assert only(tmp_path).status == "too large"
+        assert tracemalloc.get_traced_memory()[1] < 8 * notebooks.LARGEST  # of the 300 MB that it would be
+    finally:
+        tracemalloc.stop()
 
 
 def test_encrypted_and_linked_members(tmp_path):
