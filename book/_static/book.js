@@ -24,7 +24,7 @@
     if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
     window.addEventListener("resize", soon);
     const article = document.querySelector(".bd-article");
-    new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // formulas come as they are needed
+    if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // set when needed
   });
 })();
 

@@ -377,7 +377,7 @@ def test_the_tab_key_shows_where_it_is(address: str, browser: Any) -> None:
 
 @pytest.mark.slow
 def test_lists_say_what_they_list(site: Path) -> None:
-    for name, count in (("theorems", 100), ("pitfalls", 60)):
+    for name, count in (("theorems", 80), ("pitfalls", 50)):
         html = (site / "book" / f"{name}.html").read_text("utf-8")
         quotes = re.findall(r'<div class="quote" data-page="[^"]*">(.{20})', html, re.DOTALL)
         assert len(quotes) > count
