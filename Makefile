@@ -8,7 +8,7 @@
 #   BASE=main                what make test-kernels compares with; the last day's commits are a change when left out
 
 .DEFAULT_GOAL := help
-.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-slow test-homework test-all test-matrix test-pythons test-wheel test-colab mutants benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-slow test-homework test-all test-matrix test-pythons test-wheel test-colab site-check mutants benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -77,7 +77,7 @@ test-homework: setup ## all homework, its solutions and every wrong answer, at S
 	@$(RUN) pytest -n 2 --dist loadgroup -q tests/homework/test_masters.py tests/homework/test_wrong_answers.py \
 	    --seeds $(or $(SEEDS),20)
 
-test-all: test test-slow test-homework test-kernels ## make test and all that takes longer: what the build server runs
+test-all: test test-slow test-homework test-kernels ## make test and all that takes longer
 
 test-matrix: setup ## all chapters on all kernels, into book/matrix.json; by hand, before a release
 	@$(RUN) book._tools.matrix
@@ -90,6 +90,9 @@ test-wheel: wheel ## the chapters outside the repository, with the wheel alone; 
 	    $(RUN) pip install --quiet --no-deps --target "$$folder/wheel" dist/*.whl && \
 	    cp -r book conftest.py notebooks pyproject.toml tests "$$folder" && cd "$$folder" && \
 	    PYTHONPATH="$$folder/wheel" "$$here/.venv/bin/python" -m pytest --book notebooks -n 2 -q
+
+site-check: book ## every page in a browser: requests, errors, accessibility, weight, speed; a table [PAGES="notebooks/08"]
+	@$(RUN) book._tools.site_check $(PAGES)
 
 test-colab: book ## the Colab editions with Colab's own packages, kept in COLAB_CACHE: 5 GB; by hand, before a release [NB="08 09"]
 	@$(RUN) book._tools.colab --keep _build/colab $(NB)

@@ -16,8 +16,8 @@ floor  modules                                                      what for
        ``evaluation``, ``surgery``, ``compression``
 6      ``training``, ``runs``, ``schedules``, ``checkpoints``,      what is done with a model
        ``plotting``
-7      ``experiments``, ``homework``                                the runs behind the shipped weights;
-                                                                    homework and its grader
+7      ``experiments``, ``homework``, ``cli``                       the runs behind the shipped weights;
+                                                                    homework, its grader, its command
 ====== ============================================================ ====================================
 
 ``lvmlib.plotting`` needs matplotlib and is imported by name.

@@ -70,8 +70,11 @@ from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.surgery import active_units
 from lvmlib.training import cosine, fit
 
-SCALE = 1  # multiplies every training run below; stored outputs are those of 1
+DEVICE = "cuda" if torch.cuda.is_available() else None  # where networks are trained
+SCALE = 5 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
 use_style()
+if DEVICE:
+    print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
 black, blue, orange = (COLOURS[name] for name in ("black", "blue", "orange"))
 green, red, sky = (COLOURS[name] for name in ("green", "vermilion", "sky"))
 turn = torch.linspace(0, 2 * math.pi, 200)
@@ -183,7 +186,8 @@ for d in (2, 4, 8, 32, 1024):
     autoencoders[d] = Narrow(d) if d < 784 else wide()
     steps, peak = (700 * SCALE, 4e-3) if d < 784 else (250 * SCALE, 1e-3)
     schedule = cosine(peak, steps)
-    options = {"steps": steps, "batch_size": 100, "lr": schedule, "progress": False}
+    options = {"steps": steps, "batch_size": 100, "lr": schedule}
+    options |= {"device": DEVICE, "progress": False}
     fit(autoencoders[d], images, squared_error, **options)
 
 # %% tolerance={"rtol": 0.05}
@@ -528,12 +532,12 @@ def two_terms(encoder, decoder, x):
 def train_by_hand(steps, divide_by=1, networks=two_networks):
     """Adam on minus the ELBO, batches of 100; returns networks and history."""
     seed_everything(0)
-    encoder, decoder = networks()
+    encoder, decoder = (network.to(DEVICE) for network in networks())
     parameters = [*encoder.parameters(), *decoder.parameters()]
     optimizer, history = torch.optim.Adam(parameters, lr=5e-3), []
     decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(steps):
-        x = train.batch(torch.randint(len(train), (100,))).flatten(1)
+        x = train.batch(torch.randint(len(train), (100,))).flatten(1).to(DEVICE)
         reconstruction, rate = two_terms(encoder, decoder, x)
         loss = (rate - reconstruction / divide_by).mean()  # over the batch
         optimizer.zero_grad()
@@ -541,7 +545,7 @@ def train_by_hand(steps, divide_by=1, networks=two_networks):
         optimizer.step()
         decay.step()
         history.append((reconstruction.mean().item(), rate.mean().item()))
-    return encoder, decoder, torch.tensor(history)
+    return encoder.cpu(), decoder.cpu(), torch.tensor(history)
 
 
 # %%
@@ -629,7 +633,7 @@ for name, (enc, dec, _) in {"sum": summed, "mean": averaged}.items():
     with torch.no_grad():
         seed_everything(1)
         parts = two_terms(enc, dec, valid_fixed.x.flatten(1))
-    print(f"{name:>4} over pixels, 500 steps:", end=" ")
+    print(f"{name:>4} over pixels, {500 * SCALE} steps:", end=" ")
     bound = (parts[0] - parts[1]).mean()
     print(f"rate {abs(parts[1].mean()):.1f}, ELBO {bound:.0f} nats")
 ink = train.x.float().mean(0).flatten().div(255).clamp(1e-3, 1 - 1e-3)
@@ -715,7 +719,7 @@ q_ring = ConditionalNormal((1,), MLP(2, (40, 40), 2, nn.Tanh))
 p_ring = ConditionalNormal((2,), MLP(1, (40, 40), 2, nn.Tanh), scale="learned")
 nn.init.constant_(p_ring.log_scale, math.log(0.3))  # with 1 it collapses
 one_latent = VAE(q_ring, p_ring, StandardNormal((1,)))
-ring_steps = 1500 * SCALE
+ring_steps = 1500  # networks this small gain nothing from a GPU
 schedule = cosine(5e-3, ring_steps)
 options = {"batch_size": 200, "lr": schedule, "progress": False}
 fit(one_latent, ring, steps=ring_steps, **options)
@@ -952,7 +956,7 @@ for beta in (0.1, 0.3, 1.0, 3.0, 10.0):
     seed_everything(0)
     loss = lambda model, x, beta=beta: -elbo(model, x, beta=beta)
     schedule = cosine(3e-3, 200 * SCALE, warmup=50)
-    options = {"batch_size": 100, "lr": schedule, "progress": False}
+    options = {"batch_size": 100, "lr": schedule, "device": DEVICE, "progress": False}
     fit(copied, train, loss, steps=200 * SCALE, **options)
     torch.manual_seed(0)
     with torch.no_grad():
@@ -1029,10 +1033,10 @@ class Rescale(Transform):
     """x -> x / 256, which pays -D log 256."""
 
     def forward(self, x, context=None):
-        return x / 256, torch.full((len(x),), -x[0].numel() * math.log(256))
+        return x / 256, x.new_full((len(x),), -x[0].numel() * math.log(256))
 
     def inverse(self, z, context=None):
-        return z * 256, torch.full((len(z),), z[0].numel() * math.log(256))
+        return z * 256, z.new_full((len(z),), z[0].numel() * math.log(256))
 
 
 class Centre(nn.Module):
@@ -1065,7 +1069,7 @@ def discretized():
 
 
 # %%
-dequantize = lambda x: x + torch.rand(x.shape)
+dequantize = lambda x: x + torch.rand(x.shape, device=x.device)
 cases = {  # a new model, what is done to a uint8 batch
     "Gaussian, sigma = 1": (lambda: gaussian(scale=1.0), dequantize),
     "one sigma learned": (lambda: gaussian(scale="learned", start=0.2), dequantize),
@@ -1077,8 +1081,8 @@ for name, (build, prepare) in cases.items():
     with_decoder[name] = build()
     loss = lambda model, x, prepare=prepare: -elbo(model, prepare(x))
     schedule = cosine(3e-3, decoder_steps, warmup=50)
-    options = {"lr": schedule, "clip_norm": 300.0, "progress": False}
-    options |= {"steps": decoder_steps, "batch_size": 100}
+    options = {"steps": decoder_steps, "batch_size": 100, "lr": schedule}
+    options |= {"clip_norm": 300.0, "device": DEVICE, "progress": False}
     progress[name] = fit(with_decoder[name], grey, loss, **options).loss
 
 # %% tolerance={"atol": 0.005, "rtol": 0.05}
@@ -1277,7 +1281,8 @@ def with_charge(model, x):
 
 
 schedule = cosine(5e-3, 2000 * SCALE)
-options = {"steps": 2000 * SCALE, "batch_size": 100, "lr": schedule, "progress": False}
+options = {"steps": 2000 * SCALE, "batch_size": 100, "lr": schedule}
+options |= {"device": DEVICE, "progress": False}
 fit(plain, train, Autoencoder.loss, **options)
 fit(noisy, train, lambda model, x: -elbo(model, x, beta=0.0), **options)
 fit(charged, train, with_charge, **options)
@@ -1766,9 +1771,8 @@ linear = VAE(
     ConditionalNormal((64,), nn.Linear(8, 64), scale="learned"),
     StandardNormal((8,)),
 )
-schedule = cosine(1e-2, 1500 * SCALE)
-options = {"batch_size": 200, "lr": schedule, "progress": False}
-fit(linear, pixels8, steps=1500 * SCALE, **options)
+options = {"batch_size": 200, "lr": cosine(1e-2, 1500), "progress": False}
+fit(linear, pixels8, steps=1500, **options)
 with torch.no_grad():
     bound = elbo(linear, pixels8, k=20).mean().item()
 score = PCA(8).fit(pixels8.numpy()).score(pixels8.numpy())
@@ -1816,7 +1820,7 @@ for name, (enc, dec, _) in compared.items():
     with torch.no_grad():
         seed_everything(1)
         parts = two_terms(enc, dec, valid_fixed.x.flatten(1))
-    print(f"{name:>15}: {size:7,} parameters, 500 steps", end=", ")
+    print(f"{name:>15}: {size:7,} parameters, {500 * SCALE} steps", end=", ")
     print(f"validation ELBO {(parts[0] - parts[1]).mean():.1f} nats")
 library_encoder = ConvEncoder((1, 28, 28), (16, 32), 2 * 20)
 ours = convolutional[0].state_dict().values()
@@ -2006,20 +2010,20 @@ def train_in_turns(turn, minibatches):
 
 
 turns = {"together": None, "in turns of 20": 20, "in turns of 400": 400}
-climbs = {name: train_in_turns(n, 2000 * SCALE) for name, n in turns.items()}
+climbs = {name: train_in_turns(n, 2000) for name, n in turns.items()}
 
 # %% mystnb={"figure": {"caption": "Joint against alternating training of a small VAE on binary 8x8 digits. Short turns need about twice the minibatches. With turns of 400 (shaded: the encoder's) the first phase is a plateau, a posterior fitted to a decoder that has yet to learn anything, and every later phase flattens out halfway.", "name": "fig-alternating"}, "image": {"alt": "Three rising curves of the test ELBO against the number of minibatches. The joint curve rises fastest; short turns follow; long turns rise in stairs that line up with shaded bands, and end lowest."}} tags=["hide-input"] tolerance={"rtol": 0.01}
 fig, ax = plt.subplots(figsize=(5.6, 3))
 styles = zip(climbs.items(), (blue, green, red), ("-", "--", "-."))
 for (name, points), colour, style in styles:
     ax.plot(*zip(*points), style, color=colour, label=name)
-    half = dict(points)[1000 * SCALE]
+    half = dict(points)[1000]
     print(f"{name:>16}: test ELBO {half:.2f} nats after half", end=", ")
     print(f"{points[-1][1]:.2f} after all minibatches")
 for start in (0, 800, 1600):
-    ax.axvspan(start * SCALE, (start + 400) * SCALE, color="#eeeeee", lw=0)
+    ax.axvspan(start, start + 400, color="#eeeeee", lw=0)
 ax.set(xlabel="minibatches", ylabel="test ELBO (nats)", ylim=(-46, -20))
-ax.set(xlim=(0, 2000 * SCALE))
+ax.set(xlim=(0, 2000))
 ax.legend(fontsize=9)
 plt.show()
 

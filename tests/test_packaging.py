@@ -79,8 +79,9 @@ def test_wheel_metadata(wheel):
     assert set(plain) == models | {"pooch", "filelock", "requests", "urllib3"}  # and what downloads rest on
     # An upper bound would make pip replace what is there.
     assert all(bounds.startswith(">=") and "," not in bounds for bounds in plain.values())
-    assert set(metadata.get_all("Provides-Extra")) == {"book", "test"}
+    assert set(metadata.get_all("Provides-Extra")) == {"book", "homework", "test"}
     assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
+    assert archive.read(name.replace("METADATA", "entry_points.txt")).decode().split("\n")[1] == "lvm = lvmlib.cli:main"
 
 
 def test_installed_wheel_works_by_itself(wheel, tmp_path):

@@ -19,6 +19,7 @@ from sphinx.util.nodes import make_refnode
 from book._ext.figures import is_code_cell
 from book._ext.late import add_late_directive, add_notes, link_to_page, notes
 from book._ext.numbering import chapter_number
+from book._ext.quotes import quote
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def fill(app: Sphinx, here: str) -> list[nodes.Node]:
                 target = nodes.inline("", word)
                 line += [nodes.Text(" "), make_refnode(builder, here, docname, ident, target)]
                 line[-1]["classes"].append("check-link")
-            items += nodes.list_item("", line)
+            items += nodes.list_item("", line, quote(docname, label))
         result.append(items)
     return result
 

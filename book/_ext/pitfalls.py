@@ -1,6 +1,6 @@
 """`{pitfall-list}` gathers every 'Watch out' box of the book on one page.
 
-A pitfall is an admonition of class `pitfall`. The box itself stays where it is; the list repeats its title with a link.
+A pitfall is an admonition of class `pitfall`. The box itself stays where it is; the list repeats it, its title a link.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from sphinx.application import Sphinx
 from sphinx.util.nodes import make_id, make_refnode
 
 from book._ext.late import add_late_directive, add_notes, link_to_page, notes
+from book._ext.quotes import quote
 
 PREFIX = "Watch out: "
 
@@ -42,7 +43,7 @@ def fill(app: Sphinx, docname: str) -> list[nodes.Node]:
         for box in boxes:
             inner = nodes.inline("", "", *[child.deepcopy() for child in box["title"]])
             link = make_refnode(app.builder, docname, page, box["anchor"], inner)
-            items += nodes.list_item("", nodes.paragraph("", "", link))
+            items += nodes.list_item("", nodes.paragraph("", "", link), quote(page, box["anchor"]))
         result.append(items)
     return result
 

@@ -36,10 +36,10 @@ CHAPTERS = {
         "Generative modelling",
         "what a model of data owes us",
         1,
-        2,
-        10,
-        "What generative models are for; the taxonomy; the curse of dimensionality, measured; what a model owes; nats "
-        "and bits per dimension.",
+        3,
+        7,
+        "What a generative model is, its two objectives, the taxonomy; what joint models are good for; what a model "
+        "owes; nats and bits per dimension; why counting, Bayes nets and mixtures fail on images.",
     ),
     3: Chapter(
         "Autoregressive models",
@@ -55,7 +55,7 @@ CHAPTERS = {
         "images by convolution",
         2,
         3,
-        6,
+        7,
         "PixelRNN and PixelCNN, the blind spot and its cure; mixtures of discretized logistics; attention; "
         "colour; super-resolution and completion.",
     ),

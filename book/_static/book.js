@@ -1,23 +1,30 @@
-// Inline formulas cannot break over lines: one that is wider than its paragraph scrolls within itself.
+// A formula that is wider than what surrounds it scrolls within itself, and only then can the Tab key reach it.
 (function () {
   "use strict";
   function measure() {
-    for (const formula of document.querySelectorAll(".bd-article mjx-container:not([display])")) {
-      formula.classList.remove("scrolls");
+    // Who moves by the Tab key goes from link to link: what copies a cell is for the mouse.
+    for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
+    for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
       const block = formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
-      if (block && formula.getBoundingClientRect().width > block.getBoundingClientRect().width) {
-        formula.classList.add("scrolls");
+      if (!formula.hasAttribute("display") && block) {
+        formula.classList.remove("scrolls");
+        const wide = formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
+        if (wide) formula.classList.add("scrolls");
       }
+      if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
+      else formula.removeAttribute("tabindex");
     }
   }
+  let waiting;
+  function soon() {
+    clearTimeout(waiting);
+    waiting = setTimeout(measure, 250);
+  }
   window.addEventListener("load", function () {
-    if (!window.MathJax || !MathJax.startup || !MathJax.startup.promise) return;
-    MathJax.startup.promise.then(measure);
-    let waiting;
-    window.addEventListener("resize", function () {
-      clearTimeout(waiting);
-      waiting = setTimeout(measure, 150);
-    });
+    if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
+    window.addEventListener("resize", soon);
+    const article = document.querySelector(".bd-article");
+    if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // set when needed
   });
 })();
 

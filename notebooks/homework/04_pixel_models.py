@@ -107,9 +107,9 @@ def test_one_colour_and_the_centre_of_three(colour_mask):
 
     own(colour_mask)
     grey = colour_mask(1, 1, 3, "A", 1)
-    assert isinstance(grey, torch.Tensor), "return a tensor"
     want = np.array([[[[1, 1, 1], [1, 0, 0], [0, 0, 0]]]], np.float32)
     close(grey, want, "mask A of a grey picture")
+    assert isinstance(grey, torch.Tensor), "return a tensor"
     centre = colour_mask(3, 3, 3, "B")[:, :, 1, 1]
     want = np.array([[1, 0, 0], [1, 1, 0], [1, 1, 1]], np.float32)
     close(centre, want, "mask B at the centre: rows are outputs, columns inputs")
@@ -344,8 +344,8 @@ def test_dilated_stacks_by_gradient(seen):
 # as well, since you will train with it: mind that `torch.where` passes a gradient of
 # NaN on from the branch that is *not* taken. For $a > b$ you may use
 #
-# $$ \log\big(\sigma(a) - \sigma(b)\big)
-# = \log \sigma(a) + \log \sigma(-b) + \log(1 - e^{b - a}) . $$
+# $$ \log\big(\sigma(a) - \sigma(b)\big) =
+# \log \sigma(a) + \log \sigma(-b) + \log(1 - e^{b - a}) . $$
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -403,7 +403,7 @@ def test_mixtures_sum_to_one(mixture_log_prob):
     import numpy as np
     import torch
 
-    from lvmlib.homework.checking import close, rng
+    from lvmlib.homework.checking import as_array, close, rng
 
     draw = rng("mixtures")
     levels, M = int(draw.integers(5, 40)), 4
@@ -413,14 +413,16 @@ def test_mixtures_sum_to_one(mixture_log_prob):
     k = torch.arange(levels).float()
     many = [t.expand(levels, M) for t in (logits, loc, log_scale)]
     got = mixture_log_prob(k, *many, levels)
-    assert abs(got.double().exp().sum().item() - 1) < 1e-4, "sum of P over all levels"
+    total = np.exp(as_array(got, "log P").astype(float)).sum()
+    assert abs(total - 1) < 1e-4, "sum of P over all levels"
     edges = np.arange(levels + 1) - 0.5
     edges[[0, -1]] = -np.inf, np.inf
     t = (edges[:, None] - loc.numpy().astype(float)) / np.exp(log_scale.numpy())
     F = 1 / (1 + np.exp(-t.clip(-500, 500)))
     weights = logits.double().softmax(0).numpy()
     P = (np.diff(F, axis=0) * weights).sum(1)
-    close(np.exp(got.numpy()), P.astype(np.float32), "P(k) of a mixture of four")
+    got = np.exp(as_array(got, "log P"))
+    close(got, P.astype(np.float32), "P(k) of a mixture of four")
 
 
 # %%
@@ -703,12 +705,10 @@ def test_holes_by_enumeration(fill_hole, hole_gap):
 # %% [markdown]
 # ## Question 6: What do the pixels below tell? (3 points)
 #
-# Now on real pictures: scikit-learn's scanned digits, 8x8 pixels with the 17 levels 0
-# to
-# 16. The next two cells are given. They build a small PixelCNN from *your* masks and
-#     *your* likelihood, and train it for some seconds. (Four logistics for each pixel.
-#     The network sees all pixels before one except for the blind spot; it is told
-#     nothing else.)
+# Now on real pictures: scikit-learn's scanned digits, 8x8 pixels with 17 levels, from 0
+# to 16. The next two cells are given. They build a small PixelCNN from *your* masks and
+# *your* likelihood, and train it for some seconds. (Four logistics for each pixel.
+# The network reaches four rows up, less the blind spot, and is told nothing else.)
 
 # %%
 digits, _, digits_test = (split.x.float() for split in load("digits"))  # [n, 1, 8, 8]

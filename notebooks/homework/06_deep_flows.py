@@ -326,8 +326,8 @@ def test_three_scales_by_their_matrix(to_noise, to_data):
 # pictures is
 #
 # $$ \mathcal{L}(R) = \frac1B \sum_{n=1}^B
-# \sum_{ij} \tfrac12 \lVert R\, x_{n,:,ij} \rVert^2
-# - HW \log |\det R| + \text{const} . $$
+# \sum_{ij} \tfrac12 \lVert R\, x_{n,:,ij} \rVert^2 -
+# HW \log |\det R| + \text{const} . $$
 #
 # 1. Derive $\partial \mathcal{L} / \partial R$ and write it as `conv_gradient(R, x)`,
 #    for arrays `R` `[C, C]` and `x` `[B, C, H, W]`.
@@ -625,8 +625,8 @@ def test_way_back_with_straight_bins(spline_back):
 # invertible for any network $h$. Let $A$ be the Jacobian of $h$, so that
 # $\lVert A \rVert_2 \le L$. Then
 #
-# $$ \log \det(I + A)
-# = \sum_{k=1}^{\infty} \frac{(-1)^{k+1}}{k} \operatorname{tr} A^k . $$
+# $$ \log \det(I + A) =
+# \sum_{k=1}^{\infty} \frac{(-1)^{k+1}}{k} \operatorname{tr} A^k . $$
 #
 # 1. Write `log_det_series(A, n)`: the first $n$ terms of it.
 # 2. Whoever stops after $n$ terms has a biased likelihood. Write
@@ -641,7 +641,7 @@ def test_way_back_with_straight_bins(spline_back):
 #    powers. Write `roulette(A, v, n, p)`: `v` `[S, D]` holds $S$ vectors of signs, `n`
 #    `[S]` the lengths drawn for them (integers); it returns $S$ estimates.
 #
-# `A` is a float64 array `[D, D]`. Use matrix-vector products only in `roulette`: in a
+# `A` is a float64 array `[D, D]`. In `roulette`, use vector-matrix products only: in a
 # network, $v^\top A$ is one backward pass.
 
 # %% [raw]

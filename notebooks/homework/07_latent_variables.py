@@ -190,8 +190,8 @@ def test_an_estimate_and_its_error(estimate):
 # %% [markdown]
 # **Look.** $z \sim \mathcal{N}(0, 1)$, $x \mid z \sim \mathcal{N}(z, 1)$ and $x = 1$,
 # with a $q$ around the right place whose standard deviation is much too small. Each dot
-# is one estimate from 1,000 draws with its error. How many of the error bars should
-# reach the line, and on which side do they cheat?
+# is one estimate from 1,000 draws, with two standard errors to either side. How many of
+# the bars should reach the line? On which side do the others miss it?
 
 
 # %%
@@ -239,9 +239,9 @@ plt.show()
 # parameters, then an M-step. Return four things: the new `pi`, `mu` and `var`, and the
 # log-likelihood $\sum_n \log p(x_n)$ of the *given* parameters, a number.
 #
-# The variances are around the new means. You may assume that each feature was recorded
-# in many examples. An example of which nothing was recorded may occur. Far from all
-# means the densities underflow.
+# The variances are taken around the new means. You may assume that each feature was
+# recorded in many examples. There may be examples of which nothing was recorded, and
+# others so far from all means that the densities underflow.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -680,8 +680,8 @@ def test_a_sweep_climbs_in_turn(sweep):
 # ## Question 5: Can an encoder explain away? (3 points)
 #
 # If cause 1 has explained the ink in a corner, cause 2 is no longer needed for it. This
-# *explaining away* is why a sweep lets the causes wait for one another. An encoder must
-# do it in a single pass. How well can it?
+# *explaining away* is why a sweep updates the causes one after the other. An encoder
+# has to do it in a single pass. How well can it do that?
 #
 # The next cell is given. It learns eight causes from 500 digits by EM, with your
 # `exact_posterior` as E-step, and draws the columns of $W$. Then it trains two encoders

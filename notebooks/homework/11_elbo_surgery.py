@@ -58,8 +58,9 @@ use_style()
 # `surgery(encoder, prior, log_likelihood, weights)`: the tuple of the distortion, the
 # mutual information and the marginal KL, three numbers in nats, for the distribution
 # $w$ of the images. All arguments are NumPy arrays. Beware of zeros: an encoder may
-# give a code the probability 0, and a decoder may do so too ($\log p(x_n \mid z) =
-# -\infty$) where the encoder does. Such terms count nothing.
+# give a code the probability 0, and a decoder may do so too
+# ($\log p(x_n \mid z) = -\infty$) where the encoder does. Such terms contribute
+# nothing.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -157,8 +158,8 @@ def test_random_tables(surgery):
 # For Gaussian posteriors the cut needs $\log q(z_i \mid x_j)$ for all pairs.
 #
 # - `log_pairs(z, mean, log_scale)`: codes `z` of shape `[M, d]` against the posteriors
-#   of $N$ images, `mean` and `log_scale` of shape `[N, d]`. The result has shape `[M,
-#   N]`, its entry $(i, j)$ is $\log q(z_i \mid x_j)$.
+#   of $N$ images, `mean` and `log_scale` of shape `[N, d]`. The result has shape
+#   `[M, N]`, its entry $(i, j)$ is $\log q(z_i \mid x_j)$.
 # - `terms(pairs, z)`: the tuple of mutual information and marginal KL of $N$ images,
 #   two numbers, estimated with one code each. Here `pairs` is square, `[N, N]`, the
 #   code $z_i$ was drawn from $q(z \mid x_i)$, and the prior is $\mathcal{N}(0, I)$. It
@@ -283,8 +284,8 @@ def test_terms_near_and_far(terms):
 # %% [markdown]
 # ## Question 3: Information from both sides (3 points)
 #
-# $I_N$ is the information that codes carry about $N$ images, and chapter 11 showed that
-# it says too little about $I_q$, the mutual information for the distribution that the
+# $I_N$ is the information that codes carry about $N$ images. Chapter 11 showed that on
+# average it is at most $I_q$, the mutual information for the distribution that the
 # images come from: $\mathbb{E}[I_N] \le I_q$. For a bound from the other side leave
 # each image out of its own mixture,
 #
@@ -319,9 +320,9 @@ def sandwich(pairs):
 # # END SOLUTION
 
 # %% [markdown]
-# The picture tries it where the truth is known: $x \sim \mathcal{N}(0, I)$ in four
-# dimensions and the encoder $q(z \mid x) = \mathcal{N}(x, 0.35^2 I)$, so that $I_q = 2
-# \log(1 + 1 / 0.35^2)$ nats.
+# The picture tests both where the truth is known: $x \sim \mathcal{N}(0, I)$ in four
+# dimensions and the encoder $q(z \mid x) = \mathcal{N}(x, 0.35^2 I)$, so that
+# $I_q = 2 \log(1 + 1 / 0.35^2)$ nats.
 
 # %%
 sizes, both = (5, 10, 30, 100, 300, 1000), []
@@ -410,28 +411,28 @@ def test_random_pairs(sandwich):
 #
 # Where everything is Gaussian and linear the plane of rate and distortion can be
 # computed. The data are $x \in \mathbb{R}^d$ with mean 0 and a covariance whose
-# eigenvalues are $\lambda_1, \dots, \lambda_d$. The decoder is $p(x \mid z) =
-# \mathcal{N}(W z, v I)$ with a *fixed* noise $v$, there are $d$ latents with prior
-# $\mathcal{N}(0, I)$, and the encoder is Gaussian with a mean that is linear in $x$.
-# Encoder and $W$ minimise $\mathsf{D} + \beta\, \mathsf{R}$.
+# eigenvalues are $\lambda_1, \dots, \lambda_d$. The decoder is
+# $p(x \mid z) = \mathcal{N}(W z, v I)$ with a *fixed* noise $v$, there are $d$ latents
+# with prior $\mathcal{N}(0, I)$, and the encoder is Gaussian with a mean that is linear
+# in $x$. Encoder and $W$ minimise $\mathsf{D} + \beta\, \mathsf{R}$.
 #
 # At the optimum every eigendirection has a latent of its own, so solve the problem in
 # one dimension: data of variance $\lambda$, $p(x \mid z) = \mathcal{N}(w z, v)$.
 #
-# 1. For fixed $w$ the best encoder is $q(z \mid x) \propto p(z)\, p(x \mid
-#   z)^{1/\beta}$, which is the exact posterior of a model with another noise. Which
-#   noise $u$?
+# 1. For fixed $w$ the best encoder is
+#    $q(z \mid x) \propto p(z)\, p(x \mid z)^{1/\beta}$, which is the exact posterior of
+#    a model with another noise. Which noise $u$?
 # 2. So up to constants $\mathsf{D} + \beta\, \mathsf{R}$ is $\beta$ times the negative
-#   log-likelihood of that other model, whose variance of $x$ is $w^2 + u$. Which $w^2$
-#   is best? (It cannot be negative. Where it is 0 the latent has collapsed.)
+#    log-likelihood of that other model, whose variance of $x$ is $w^2 + u$. Which $w^2$
+#    is best? (It cannot be negative. Where it is 0 the latent has collapsed.)
 # 3. Compute rate and distortion there. The rate is a mean KL; its marginal KL is 0 at
-#   the optimum, so it is a mutual information. The squared error $\mathbb{E}(x - wz)^2$
-#   has a simple value, too.
+#    the optimum, so it is a mutual information. The squared error
+#    $\mathbb{E}(x - wz)^2$ has a simple value, too.
 #
 # `linear_vae(eigenvalues, noise, beta)`: the tuple of $\mathsf{D}$ and $\mathsf{R}$ in
 # nats, numbers, and the number of latents that are active (not collapsed).
-# `eigenvalues` is a NumPy array. The distortion is the whole $-\mathbb{E} \log p(x \mid
-# z)$, with the constant of the density.
+# `eigenvalues` is a NumPy array. The distortion is the whole
+# $-\mathbb{E} \log p(x \mid z)$, with the constant of the density.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -549,11 +550,12 @@ def test_against_a_search(linear_vae):
 # Of the marginal KL, how much can a prior recover that is a *single* Gaussian? Among
 # all $\mathcal{N}(m, C)$ the one nearest to $q(z)$ has its mean and its covariance (of
 # the mixture, not of the means alone), and replacing $\mathcal{N}(0, I)$ by it lowers
-# the mean KL over the $N$ images by exactly $\operatorname{KL}(\mathcal{N}(m, C) \,\|\,
-# \mathcal{N}(0, I))$. This saving has two parts. The first can be had by a prior with
-# independent latents, $\sum_j \operatorname{KL}(\mathcal{N}(m_j, C_{jj}) \,\|\,
-# \mathcal{N}(0, 1))$. The second is the *total correlation* of the Gaussian,
-# $\operatorname{KL}(\mathcal{N}(m, C) \,\|\, \prod_j \mathcal{N}(m_j, C_{jj}))$.
+# the mean KL over the $N$ images by exactly
+# $\operatorname{KL}(\mathcal{N}(m, C) \,\|\, \mathcal{N}(0, I))$. This saving has two
+# parts. The first can be had by a prior with independent latents, $\sum_j
+# \operatorname{KL}(\mathcal{N}(m_j, C_{jj}) \,\|\, \mathcal{N}(0, 1))$. The second is
+# the *total correlation* of the Gaussian, $\operatorname{KL}(\mathcal{N}(m, C) \,\|\,
+# \prod_j \mathcal{N}(m_j, C_{jj}))$.
 #
 # `gaussian_savings(mean, log_scale)`: the tuple of both parts in nats, two numbers, in
 # closed form, for posteriors `mean` and `log_scale` of shape `[N, d]`.

@@ -20,8 +20,8 @@
 # will know which saves more: a codebook that knows its price, or a prior that knows the
 # neighbours.
 #
-# **Time:** 4 hours. **Points:** 20. **Needs:** chapter 12; runs in about 10 seconds on
-# a CPU.
+# **Time:** 4 hours. **Points:** 20. **Needs:** chapter 12; runs in about 5 seconds on a
+# CPU.
 #
 # Fill in each `...` and run the public check below the question. The hidden tests use
 # other inputs, so a formula that fits the public example only will not pass. Write your
@@ -49,20 +49,20 @@ use_style()
 # %% [markdown]
 # ## Question 1: The gradients of a quantiser (3 points)
 #
-# A VQ-VAE rounds $N$ feature vectors $h_i$ to the nearest vectors of a codebook, $c_i =
-# \arg\min_k \lVert h_i - e_k \rVert$, and shows the decoder $\tilde e_i = h_i +
-# \operatorname{stop}(e_{c_i} - h_i)$. With a codebook that learns by gradient its loss
-# is
+# A VQ-VAE rounds $N$ feature vectors $h_i$ to the nearest vectors of a codebook,
+# $c_i = \arg\min_k \lVert h_i - e_k \rVert$, and shows the decoder
+# $\tilde e_i = h_i + \operatorname{stop}(e_{c_i} - h_i)$. With a codebook that learns
+# by gradient its loss is
 #
 # $$ L = -\log p_\theta(x \mid \tilde e) + \sum_{i=1}^N \Big( \lVert
 # \operatorname{stop}(h_i) - e_{c_i} \rVert^2 + \beta\, \lVert h_i -
 # \operatorname{stop}(e_{c_i}) \rVert^2 \Big) . $$
 #
 # `vq_gradients(h, book, g, beta)`: the tuple of the codes, shape `[N]`, the gradient
-# that backpropagation gives for `h`, shape `[N, E]`, and the one for `book`, shape `[K,
-# E]`. The decoder has already sent back $g_i = \partial (-\log p_\theta) / \partial
-# \tilde e_i$, shape `[N, E]`. Work the gradients out on paper; use no automatic
-# differentiation.
+# that backpropagation gives for `h`, shape `[N, E]`, and the one for `book`, shape
+# `[K, E]`. The decoder has already sent back
+# $g_i = \partial (-\log p_\theta) / \partial \tilde e_i$, shape `[N, E]`. Work the
+# gradients out on paper; use no automatic differentiation.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -160,13 +160,13 @@ def test_against_backpropagation(vq_gradients):
 # *entropy-constrained* vector quantisation (Chou, Lookabaugh and Gray, 1989). One
 # iteration of it chooses the codes, then moves each vector to the mean of the features
 # that chose it, then sets $p_k$ to the share of features that chose $k$. None of the
-# three raises $\sum_i (\lVert h_i - e_{c_i} \rVert^2 - \mu \log_2 p_{c_i})$.
+# three steps increases $\sum_i (\lVert h_i - e_{c_i} \rVert^2 - \mu \log_2 p_{c_i})$.
 #
-# `priced_step(h, book, log_p, price)`: the tuple of the codes `[N]`, the new book `[K,
-# E]` and the new shares as logarithms to the base 2, `[K]`, where `log_p` holds the old
-# ones. A code that nobody chose keeps its vector and gets the share 0, whose logarithm
-# is $-\infty$. With a positive price it is never chosen again; with $\mu = 0$ shares
-# must play no part at all (mind $0 \cdot \infty$), and the iteration is that of
+# `priced_step(h, book, log_p, price)`: the tuple of the codes `[N]`, the new book
+# `[K, E]` and the new shares as logarithms to the base 2, `[K]`, where `log_p` holds
+# the old ones. A code that nobody chose keeps its vector and gets the share 0, whose
+# logarithm is $-\infty$. With a positive price it is never chosen again; with $\mu = 0$
+# shares must play no part at all (mind $0 \cdot \infty$), and the iteration is that of
 # $k$-means.
 
 # %% [raw]
@@ -287,8 +287,8 @@ def test_random_features_and_a_dead_code(priced_step):
 #   numbers; $M$ may be any number. Use whole numbers throughout: a state may have
 #   thousands of digits, and `/` or a NumPy integer would round or overflow.
 # - `encode(symbols, counts)` returns the state that holds a list of symbols, beginning
-#   with the state 1. Push them so that the first symbol is popped first. `decode(state,
-#   n, counts)` returns the list of `n` symbols.
+#   with the state 1. Push them so that the first symbol is popped first.
+#   `decode(state, n, counts)` returns the list of `n` symbols.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -423,21 +423,21 @@ def test_messages_come_back_and_are_short(encode, decode):
 #
 # A model with a latent $z \in \{0, \dots, K - 1\}$ and data $x \in \{0, \dots, V - 1\}$
 # comes as tables of counts, nested lists: `prior` with $K$ counts, `likelihood[z]` with
-# the $V$ counts of $p(x \mid z)$, and `posterior[x]` with the $K$ counts of $q(z \mid
-# x)$. All are positive; each row has its own sum.
+# the $V$ counts of $p(x \mid z)$, and `posterior[x]` with the $K$ counts of
+# $q(z \mid x)$. All are positive; each row has its own sum.
 #
 # - `bits_back_encode(xs, prior, likelihood, posterior, state)`: the state after all of
 #   `xs` have been coded with bits-back coding, one after the other in the given order,
-#   on a stack that holds `state` at the start. For each $x$: pop $z$ with $q(z \mid
-#   x)$, push $x$ with $p(x \mid z)$, push $z$ with $p(z)$.
+#   on a stack that holds `state` at the start. For each $x$: pop $z$ with
+#   $q(z \mid x)$, push $x$ with $p(x \mid z)$, push $z$ with $p(z)$.
 # - `bits_back_decode(n, prior, likelihood, posterior, state)`: the tuple of the list of
 #   `n` symbols, in the order in which they were given to the encoder, and the state
 #   that lay on the stack at the start. Which step must be undone first?
 # - `bits_per_symbol(p_x, prior, likelihood, posterior)`: for $x$ drawn from the
 #   probabilities `p_x` (a list), the tuple of three mean lengths in bits: that of
-#   bits-back coding on an ideal stack of random bits, net; that of sending $z \sim q(z
-#   \mid x)$ and then $x$ *without* getting anything back; and that of a coder that uses
-#   the exact $p(x) = \sum_z p(z)\, p(x \mid z)$.
+#   bits-back coding on an ideal stack of random bits, net; that of sending
+#   $z \sim q(z \mid x)$ and then $x$ *without* getting anything back; and that of a
+#   coder that uses the exact $p(x) = \sum_z p(z)\, p(x \mid z)$.
 #
 # Use your `push` and `pop`.
 
@@ -598,17 +598,17 @@ def test_lengths(bits_per_symbol):
 # %% [markdown]
 # ## Question 5: A prior that knows the neighbour (3 points)
 #
-# A prior over pictures of codes need not be a network. `code_bits(train, test, K,
-# alpha)` compares two that only count. Both are fitted to `train` and judged on `test`,
-# tensors of codes of shape `[n, H, W]`, and the result is the tuple of the mean bits a
-# code of `test` under each:
+# A prior over pictures of codes need not be a network.
+# `code_bits(train, test, K, alpha)` compares two that only count. Both are fitted to
+# `train` and judged on `test`, tensors of codes of shape `[n, H, W]`, and the result is
+# the tuple of the mean bits a code of `test` under each:
 #
 # 1. *shares*: all codes independent, $p_k = (n_k + \alpha) / (n + K \alpha)$, where
-#   $n_k$ counts how often $k$ occurs in `train` and $n = \sum_k n_k$;
-# 2. *left neighbour*: each code given the one to its left in the same row, $p(k \mid j)
-#   = (n_{jk} + \alpha) / (n_j + K \alpha)$, where $n_{jk}$ counts how often $k$ follows
-#   $j$ and $n_j = \sum_k n_{jk}$. The first code of a row has a context of its own, the
-#   edge, with counts of its own.
+#    $n_k$ counts how often $k$ occurs in `train` and $n = \sum_k n_k$;
+# 2. *left neighbour*: each code given the one to its left in the same row,
+#    $p(k \mid j) = (n_{jk} + \alpha) / (n_j + K \alpha)$, where $n_{jk}$ counts how
+#    often $k$ follows $j$ and $n_j = \sum_k n_{jk}$. The first code of a row has a
+#    context of its own, the edge, with counts of its own.
 
 # %% [raw]
 # # BEGIN SOLUTION
@@ -838,7 +838,7 @@ larger = "neighbour"  # SOLUTION
 # # END SOLUTION
 
 # %%
-if isinstance(shown, dict):
+if isinstance(shown, dict) and isinstance(file_bits, int):
     rows = [test_patches[:12], shown["plain"][:12], shown["priced"][:12]]
     pictures = to_pictures(torch.cat(rows)).clamp(0, 1)
     labels = ["test picture", "plain", "priced"]

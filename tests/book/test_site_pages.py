@@ -15,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
 
 
+import yaml  # noqa: E402
+
 from book._ext import directives, download, model_map, offline, repository, runtimes  # noqa: E402
 from book._ext.numbering import chapter_number  # noqa: E402
 from book._ext.plan import CHAPTERS, PARTS  # noqa: E402
@@ -65,6 +67,14 @@ def test_every_chapter_is_in_the_table_of_contents() -> None:
     contents = (ROOT / "_toc.yml").read_text("utf-8")
     for notebook in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
         assert re.search(rf"^ +- file: notebooks/{notebook.stem}$", contents, re.M), f"{notebook.name} is in no part"
+
+
+def test_homework_is_no_source_of_the_site() -> None:
+    settings = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
+    assert {"notebooks/homework", "tests"} <= set(settings["exclude_patterns"])
+    assert settings["only_build_toc_files"] is True
+    assert settings["sphinx"]["config"]["html_copy_source"] is False
+    assert "homework" not in (ROOT / "_toc.yml").read_text("utf-8")
 
 
 def test_numbers_of_chapters() -> None:

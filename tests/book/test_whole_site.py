@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import html
 import http.server
 import os
 import re
@@ -25,6 +26,7 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 import nbformat  # noqa: E402
 from markdown_it import MarkdownIt  # noqa: E402
 
+from lvmlib.homework.master import find_masters, read_master  # noqa: E402
 from tests.book.tiny_site import duplicate_ids  # noqa: E402
 
 CHROMIUM = next(
@@ -171,6 +173,29 @@ def test_the_wheel_is_offered_and_small(site: Path) -> None:
     assert wheel.name.startswith("lvmlib-") and wheel.stat().st_size < 40_000_000
 
 
+def texts(site: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of every file of the site, of those in its archives and its wheel too."""
+    for path in site.rglob("*"):
+        if path.suffix in (".zip", ".whl"):
+            with zipfile.ZipFile(path) as archive:
+                for name in archive.namelist():
+                    yield f"{path.name}: {name}", archive.read(name).decode("utf-8", "replace")
+        elif path.is_file():
+            yield str(path.relative_to(site)), html.unescape(path.read_text("utf-8", "replace"))
+
+
+@pytest.mark.slow
+def test_no_homework_is_on_the_site(site: Path) -> None:
+    """Neither its files nor the name of one hidden test, on pages, in the search index, in what can be downloaded."""
+    masters = find_masters(ROOT / "notebooks" / "homework")
+    assert masters
+    parts = [part for path in masters for question in read_master(path).questions for part in question.parts]
+    hidden = [part.name for part in parts if part.hidden]
+    for name, text in texts(site):
+        assert "notebooks/homework" not in name and "tests/homework" not in name, name
+        assert [test for test in hidden if test in text] == [], name
+
+
 @pytest.mark.slow
 def test_no_id_stands_twice_on_any_page(site: Path) -> None:
     for name in pages(site):
@@ -203,6 +228,8 @@ CONTRAST = """
 """
 
 
+# Formulas are set as they come near the screen; here all of them at once.
+TYPESET = "() => MathJax.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)"
 TEXTS = ".admonition-title, .admonition-title *:not(mjx-container *), .admonition p, .admonition a, .check-heading, "
 TEXTS += (
     ".check-heading a, figcaption p, .bd-article > section > p, .bd-article a, .toc-entry a, .bd-links a, caption, "
@@ -230,7 +257,7 @@ def test_pages_in_a_browser(site: Path, address: str, browser: Any, theme: str) 
         page.goto(f"{address}/{name}", wait_until="networkidle")
         formulas = page.locator("span.math, div.math").count()
         if formulas:
-            page.evaluate("() => MathJax.startup.promise.then(() => null)")
+            page.evaluate(TYPESET)
             assert page.locator("mjx-container").count() >= formulas, f"{name}: formulas are not set"
             assert page.locator("mjx-merror").count() == 0, f"{name}: a formula is wrong"
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
@@ -268,7 +295,8 @@ def test_no_formula_scrolls_on_a_desktop(site: Path, address: str, browser: Any)
             continue
         page.goto(f"{address}/{name}", wait_until="load")
         if page.locator("span.math, div.math").count():
-            page.evaluate("() => MathJax.startup.promise.then(() => document.fonts.ready).then(() => null)")
+            page.evaluate(TYPESET)
+            page.evaluate("() => document.fonts.ready.then(() => null)")
             assert page.evaluate(CUT) == [], f"{name}: formulas of which so many pixels are hidden"
     page.close()
 
@@ -295,3 +323,62 @@ def test_search_finds_without_a_network(address: str, browser: Any) -> None:
     page.wait_for_selector("#search-results li a", timeout=10_000)
     assert page.locator("#search-results li").count() >= 2
     page.close()
+
+
+@pytest.mark.slow
+def test_search_leads_to_sections_and_numbers(address: str, browser: Any) -> None:
+    page = browser.new_page()
+    page.goto(f"{address}/search.html?q=Theorem+1.13")
+    first = page.wait_for_selector("#search-results p.numbered a", timeout=10_000)
+    assert first.inner_text().startswith("Theorem 1.13") and "#thm-" in first.get_attribute("href")
+    page.goto(f"{address}/search.html?q=codebook+collapse")
+    page.wait_for_selector("#search-results li[data-led]", timeout=10_000)
+    led = "[...document.querySelectorAll('#search-results li a')].some((a) => a.hash && a.textContent.includes('›'))"
+    page.wait_for_function(f"() => {led}")
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_link_shows_what_it_leads_to(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/notebooks/09_iwae.html", wait_until="load")
+    links = "article a.reference.internal[href*='#thm-'], article a.reference.internal[href*='#equation-']"
+    for link in (page.locator(links).first, page.locator("article .bibtex-citation a").first):
+        link.scroll_into_view_if_needed()
+        link.hover()
+        shown = page.wait_for_selector(".preview", timeout=5_000)
+        assert len(shown.inner_text()) > 30
+        page.keyboard.press("Escape")
+        assert page.locator(".preview").count() == 0
+        page.mouse.move(2, 2)
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_formula_says_what_its_symbols_mean(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/notebooks/09_iwae.html", wait_until="networkidle")
+    page.locator("article div.math mjx-math").first.hover()
+    shown = page.wait_for_selector(".preview dl.symbols dd", timeout=5_000)
+    assert shown.inner_text()
+    page.close()
+
+
+@pytest.mark.slow
+def test_the_tab_key_shows_where_it_is(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.goto(f"{address}/notebooks/09_iwae.html", wait_until="load")
+    for _ in range(25):
+        page.keyboard.press("Tab")
+        width = page.evaluate("() => parseFloat(getComputedStyle(document.activeElement).outlineWidth)")
+        assert width >= 2, page.evaluate("() => document.activeElement.outerHTML.slice(0, 120)")
+    page.close()
+
+
+@pytest.mark.slow
+def test_lists_say_what_they_list(site: Path) -> None:
+    for name, count in (("theorems", 80), ("pitfalls", 50)):
+        html = (site / "book" / f"{name}.html").read_text("utf-8")
+        quotes = re.findall(r'<div class="quote" data-page="[^"]*">(.{20})', html, re.DOTALL)
+        assert len(quotes) > count
+        assert "data-id=" not in html

@@ -21,6 +21,7 @@ from lvmlib.experiments import (
     conditional_mnist,
     emoji,
     flow_images,
+    grey_digits,
     pixel_decoders,
     speech,
     text,
@@ -47,6 +48,10 @@ def of_digits(model, name: str) -> Tensor:
 
 def of_emoji(model, name: str) -> Tensor:
     return bits_per_dim(model.log_prob(load("emoji")[2].x[:20]), emoji.SHAPE)
+
+
+def of_grey(model, name: str) -> Tensor:
+    return bits_per_dim(model.log_prob(load("mnist", valid=0)[2].x[:100].float()), grey_digits.SHAPE)
 
 
 def of_flow(model, name: str) -> Tensor:
@@ -85,6 +90,7 @@ CHECKS: dict[str, tuple[Callable[[], torch.nn.Module], Each, str]] = {
     **{f"emoji_{name}": (b, of_emoji, "test_bits_per_dim") for name, b in emoji.MODELS.items()},
     **{f"text_{name}": (b, of_text, "test_bits_per_character") for name, b in text.MODELS.items()},
     **{f"flow_{name}": (b, of_flow, "test_bits_per_dim_without_worst") for name, b in flow_images.MODELS.items()},
+    "grey_digits": (grey_digits.pixelcnnpp, of_grey, "test_bits_per_dim"),
     "wavenet_speech": (speech.wavenet_speech, of_speech, "test_bits_per_sample"),
     "vae_mnist": (vae_mnist, lambda m, _: -log_likelihood(m, digits().x[:50], k=50), "test_nll_nats"),
     "vqvae_mnist": (codes_mnist.vqvae_mnist, of_digits, "test_nll_nats"),

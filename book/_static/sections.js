@@ -1,0 +1,102 @@
+// Finds the place in a page: the search leads to the section that has the words, and to "Theorem 1.13" by its number;
+// the contents beside a page mark the section on the screen.
+(function () {
+  "use strict";
+  const root = document.documentElement.dataset.content_root || "";
+
+  // ------------------------------------------------------------------- search
+  const results = document.getElementById("search-results");
+  const query = new URLSearchParams(location.search).get("q") || "";
+  const words = query.toLowerCase().split(/[^\p{L}\p{N}]+/u).filter((word) => word.length > 2);
+
+  function best(doc) {
+    let found = null;
+    for (const section of doc.querySelectorAll("article section[id]")) {
+      const own = section.cloneNode(true);
+      own.querySelectorAll("section, script, .headerlink").forEach((part) => part.remove());
+      const text = own.textContent.toLowerCase();
+      const title = section.querySelector(":scope > h1, :scope > h2, :scope > h3, :scope > h4");
+      if (!title) continue;
+      const heading = title.textContent.replace(/\\[()]/g, "").trim();
+      const has = words.filter((word) => text.includes(word));
+      const often = has.reduce((sum, word) => sum + Math.min(text.split(word).length - 1, 20), 0);
+      const named = words.filter((word) => heading.toLowerCase().includes(word)).length;
+      const score = 100 * has.length + 30 * named + often;
+      if (has.length && (!found || score > found.score)) found = { id: section.id, heading, score };
+    }
+    return found;
+  }
+
+  function lead(item) {
+    const link = item.querySelector("a");
+    if (!link || link.hash || item.dataset.led) return;
+    item.dataset.led = "yes";
+    fetch(link.href)
+      .then((answer) => answer.text())
+      .then(function (text) {
+        const found = best(new DOMParser().parseFromString(text, "text/html"));
+        if (!found) return;
+        link.hash = found.id;
+        const name = found.heading.replace(/#$/, "").trim();
+        if (name && name !== link.textContent.trim()) link.append(` › ${name}`);
+      });
+  }
+
+  const KIND = "theorem|definition|proposition|lemma|corollary|example|exercise|figure|table|equation|section";
+  const asked = query.toLowerCase().match(new RegExp(`(${KIND})s?\\s*\\(?(\\d+(?:\\.\\d+)*)`));
+
+  function numbered() {
+    if (!asked) return;
+    fetch(`${root}_static/numbers.json`)
+      .then((answer) => answer.json())
+      .then(function (numbers) {
+        const found = numbers[`${asked[1]} ${asked[2]}`];
+        if (!found) return;
+        const line = document.createElement("p");
+        line.className = "numbered";
+        const link = line.appendChild(document.createElement("a"));
+        link.href = root + found[0];
+        link.textContent = found[1];
+        results.prepend(line);
+      });
+  }
+
+  if (results && query) {
+    numbered();
+    new MutationObserver(() => results.querySelectorAll("ul.search > li").forEach(lead)).observe(results, {
+      childList: true,
+      subtree: true,
+    });
+    results.querySelectorAll("ul.search > li").forEach(lead);
+  }
+
+  // ----------------------------------------------------------------- contents
+  const links = new Map();
+  for (const link of document.querySelectorAll(".bd-toc a.nav-link[href^='#']")) {
+    const section = document.getElementById(decodeURIComponent(link.hash.slice(1)));
+    if (section) links.set(section, link);
+  }
+  function mark() {
+    let current = null;
+    for (const section of links.keys()) if (section.getBoundingClientRect().top < 120) current = section;
+    for (const [section, link] of links) {
+      link.classList.toggle("here", section === current);
+      if (section === current) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+  let waiting = false;
+  function soon() {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(function () {
+      waiting = false;
+      mark();
+    });
+  }
+  if (links.size) {
+    addEventListener("scroll", soon, { passive: true });
+    addEventListener("hashchange", () => setTimeout(mark, 50));
+    mark();
+  }
+})();

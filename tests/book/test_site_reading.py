@@ -1,0 +1,99 @@
+"""What makes pages quick to load and easy to move in: tables, room for formulas, quotes, a server's files."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
+
+from PIL import Image
+
+from book._ext import lean, lookups, quotes, room, site_files
+
+THEOREM = """<div class="proof theorem admonition" id="thm-gibbs">
+<p class="admonition-title"><span class="caption-number">Theorem 1.13 </span> Gibbs’ inequality
+<a class="check-link reference internal" href="#check-thm-gibbs">checked</a></p>
+<section><p>For all <span class="math">\\(p\\)</span>, see <a href="02.html#x">there</a> and <a href="#y">here</a>.</p>
+</section></div>
+<figure class="align-default" id="fig-code"><img src="../_images/a.png"/><figcaption>
+<p><span class="caption-number">Figure 1.2 </span><span class="caption-text">A code.</span></p></figcaption></figure>
+<div class="math notranslate nohighlight" id="equation-eq-a">
+<span class="eqno">(1.7)<a class="headerlink" href="#equation-eq-a">#</a></span>\\[ a \\]</div>"""
+
+
+def test_numbered_things_are_found_by_their_number():
+    found = lookups.numbers("notebooks/01.html", THEOREM)
+    assert found["theorem 1.13"] == ("notebooks/01.html#thm-gibbs", "Theorem 1.13: Gibbs’ inequality")
+    assert found["figure 1.2"] == ("notebooks/01.html#fig-code", "Figure 1.2: A code.")
+    assert found["equation 1.7"][0] == "notebooks/01.html#equation-eq-a"
+
+
+def test_symbols_are_read_off_the_tables_longest_first():
+    rows = r"""<table><tbody><tr><td>\(z\)</td><td>a latent</td></tr>
+    <tr><td>\(q_\phi(z \mid x)\), \(q\)</td><td>approximate posterior</td></tr>
+    <tr><td>none</td><td>x</td></tr></tbody></table>"""
+    found = lookups.symbols(rows)
+    assert [row["meaning"] for row in found] == ["approximate posterior", "a latent"]
+    assert found[0]["symbols"] == [r"q_\phi(z \mid x)", "q"]
+
+
+@pytest.mark.parametrize(
+    ("address", "new"),
+    [
+        ("#y", "../notebooks/01.html#y"),
+        ("02.html#x", "../notebooks/02.html#x"),
+        ("../_images/a.png", "../_images/a.png"),
+        ("https://example.org/a", "https://example.org/a"),
+    ],
+)
+def test_links_of_a_quote_lead_where_they_led(address: str, new: str):
+    assert quotes.moved(address, "notebooks/01.html", "book/theorems.html") == new
+
+
+def test_a_quote_is_the_box_without_title_and_ids(tmp_path: Path):
+    (tmp_path / "a.html").write_text(THEOREM, "utf-8")
+    said = quotes.said(quotes.boxes(tmp_path / "a.html")["thm-gibbs"], "notebooks/01.html", "book/theorems.html")
+    assert "For all" in said and "Gibbs" not in said and "id=" not in said and 'href="../notebooks/01.html#y"' in said
+
+
+def test_a_formula_keeps_room():
+    html = r'<p><span class="math notranslate nohighlight">\(x_{ij}\)</span></p>'
+    html += r'<div class="math notranslate nohighlight" id="e">\[ a \]</div>'
+    done = room.keep_room(html)
+    assert 'style="--w:' in done and 'style="--h:' in done and r"\(x_{ij}\)" in done
+    assert room.keep_room(done) == done
+    assert room.width(r"p_\theta(x \mid z)") < room.width(r"\log p_\theta(x \mid z) + \log p(z)")
+    assert room.height(r"a \\ b \\ c") > room.height("a")
+
+
+def test_a_page_becomes_lean_once(tmp_path: Path):
+    (tmp_path / "_images").mkdir()
+    Image.effect_noise((300, 200), 90).save(tmp_path / "_images" / "a.png")
+    (tmp_path / "book").mkdir()
+    page = """<meta property="og:image" content="x" /><meta property="og:image:alt" content="y" />
+<script>document.documentElement.dataset.mode = localStorage.getItem("mode") || "";
+    document.documentElement.dataset.theme = localStorage.getItem("theme") || "";</script>
+<!-- Loaded before other Sphinx assets -->
+<script defer src="../_static/scripts/fontawesome.js?digest=1"></script>
+<script src="../_static/searchtools.js"></script>
+<script src="../searchindex.js"></script>
+<body data-default-mode=""><img alt="one" src="../_images/a.png" style="width: 9px;"/>
+<img alt="two" src="../_images/a.png"/>
+<a class="headerlink" href="#a">#</a></body>"""
+    done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/")
+    assert "fontawesome.js" not in done and "searchindex.js" not in done and "prefers-color-scheme" in done
+    assert 'content="https://example.org/b/_images/a.png"' in done and 'content="one"' in done
+    assert done.count('width="300" height="200"') == 2 and done.count('loading="lazy"') == 1
+    assert '<a tabindex="-1" class="headerlink"' in done and 'rel="preload"' in done
+    assert lean.lean(done, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/") == done
+
+
+def test_files_for_servers():
+    ET.fromstring(site_files.site_map("https://example.org/b/", ["a.html", "b&c.html"]).encode())
+    root = site_files.root_page("A & B", "https://example.org/b/", "book/welcome.html")
+    assert "A &amp; B" in root and 'url=book/welcome.html"' in root and "og:image" in root
+    lost = site_files.lost_page("A", "https://example.org/b/", "book/welcome.html")
+    assert 'href="/b/book/welcome.html"' in lost and "noindex" in lost
