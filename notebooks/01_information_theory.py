@@ -126,7 +126,7 @@ for name, chance in examples.items():
     place["textcoords"] = "offset points"
     ax.annotate(f"{name}: {bits:.2f}", (chance, bits), **place)
 ax.set(xscale="log", xlabel="probability of the event", ylabel="surprise (bits)")
-ax.set(xlim=(5e-5, 1), ylim=(-1.5, 15))
+ax.set(xlim=(5e-5, 1), ylim=(-2.5, 15))
 plt.show()
 
 # %% [markdown]
@@ -249,7 +249,7 @@ for values in ([-1, 1], [-1000, 1000], [0.99, 1.00, 1.01, 1.02]):
 #
 # {numref}`fig-coins` shows two sequences of 400 flips. One coin is fair; the other shows heads nine times in ten. To put a number on the difference, count, and take the entropy of the observed frequencies $\hat p_i = n_i / N$: the {term}`plug-in estimate` $\hat H = H(\hat p)$.
 
-# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (heads are black), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (row by row), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
 rng = np.random.default_rng(33)
 bias_of = {"fair": 0.5, "biased": 0.9}
 flips = {name: (rng.random(400) < p).astype(int) for name, p in bias_of.items()}
@@ -295,7 +295,7 @@ for N in (2, 5, 10, 100):
 print(f"400 flips, p = 0.9: standard deviation {mean_plugin(0.9, 400)[1]:.3f} bits")
 
 # %% [markdown]
-# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (proof in {ref}`sec-plugin-bias`). With only a few observations per outcome it is not small at all.
+# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (proof in {numref}`sec-plugin-bias`). With only a few observations per outcome it is not small at all.
 #
 # :::{admonition} Watch out: "this sequence looks fair, so it has entropy 1"
 # :class: pitfall
@@ -1157,7 +1157,7 @@ target_mean = (target * line).sum() * line_step
 target_width = math.sqrt((target * (line - target_mean) ** 2).sum() * line_step)
 print(f"{'p itself':<19} {target_mean:5.2f}  {target_width:5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of $p$ and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (dark is low; each has its own logarithmic scale), with their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of $p$ and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1381,7 +1381,7 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 # (sec-plugin-bias)=
 # ### *Optional:* back to the biased estimate
 #
-# How far below the truth is the plug-in entropy of {ref}`sec-estimation`? With the KL divergence the answer is an identity and two lines.
+# How far below the truth is the plug-in entropy ({numref}`sec-estimation`)? With the KL divergence the answer is an identity and two lines.
 #
 # :::{prf:theorem} Bias of the plug-in entropy
 # :label: thm-plugin-bias
@@ -1766,7 +1766,7 @@ for x in "qtn·":
     print(f"after {x}: entropy {entropy(follow):.3f} bits,", end=" ")
     print(f"most likely {letters[follow.argmax()]} ({follow.max():.2f})")
 
-# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$; bright is probable, and the dot is everything that is no letter. *Right:* the entropy of each row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$; and the dot is everything that is no letter. *Right:* the entropy of each row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
 fig, (ax, right) = plt.subplots(1, 2, figsize=(7, 4.4), width_ratios=[1.55, 1])
 picture = ax.imshow(given, vmax=0.5, cmap="cividis", aspect="auto")
 ax.set(xlabel="next letter y", ylabel="letter x")
@@ -2113,7 +2113,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# The estimate is 1.48 bits where there is nothing. Each of the three entropies in $H(X) + H(Y) - H(X, Y)$ is estimated too low ({ref}`sec-plugin-bias`), the joint one, with its many cells, most of all, and so the mutual information comes out too *high*.
+# The estimate is 1.48 bits where there is nothing. Each of the three entropies in $H(X) + H(Y) - H(X, Y)$ is estimated too low ({numref}`sec-plugin-bias`), the joint one, with its many cells, most of all, and so the mutual information comes out too *high*.
 # :::
 #
 # With $K_x$ and $K_y$ classes, all pairs of which may occur, the bias is about
