@@ -410,8 +410,8 @@ kinds_of_mask = [("B", blue, lambda a, b: b >= a), ("A", red, lambda a, b: b > a
 for i, (_, colour, kept) in enumerate(kinds_of_mask):
     lower, upper = drawn_degrees[i : i + 2]
     for j, a in enumerate(lower):
-        for k, b in enumerate(upper):
-            if kept(a, b):
+        for k, up in enumerate(upper):
+            if kept(a, up):
                 ends = [j - len(lower) / 2, k - len(upper) / 2]
                 axes[0].plot(ends, [i, i + 1], color=colour, lw=1)
 for i, units in enumerate(drawn_degrees):
@@ -434,8 +434,8 @@ for ax, i in zip(axes[1:], (1, 0)):
     name, colour, kept = kinds_of_mask[i]
     lower, upper = drawn_degrees[i : i + 2]
     for j, a in enumerate(lower):
-        for k, b in enumerate(upper):
-            fill = colour if kept(a, b) else "white"
+        for k, up in enumerate(upper):
+            fill = colour if kept(a, up) else "white"
             ax.add_patch(
                 Rectangle((j - 0.5, k - 0.5), 1, 1, fc=fill, ec="#bbbbbb", lw=0.8),
             )
