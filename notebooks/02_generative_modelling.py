@@ -650,7 +650,7 @@ inside, true = mask_hat > 0.5, mask > 0
 both, either = (inside & true).sum((1, 2, 3)), (inside | true).sum((1, 2, 3))
 print(f"class: {(p_label.argmax(1) == label).float().mean():.1%} correct")
 error, spread = (slant - slant_hat).square().mean(), slant.var()
-print(f"slant: {1 - error / spread:.0%} of the variance explained")
+print(f"slant: {1 - error / spread:.1%} of the variance explained")
 of_boxes = (shared / (area(box) + area(box_hat) - shared)).mean()
 print(f"box: overlap / union {of_boxes:.2f} on average")
 print(f"mask: overlap / union {(both / either).float().mean():.2f}")
