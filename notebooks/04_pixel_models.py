@@ -1666,7 +1666,7 @@ image_grid(panels, columns=12, row_labels=["data", "", "draws", ""])
 plt.show()
 with torch.no_grad():
     for name, x in (("test digits", grey_test.x[:24].float()), ("draws", grey_draws)):
-        print(f"{name:>11}: {grey_nll(little, x).mean():.0f} nats", end=", ")
+        print(f"{name:>11}: {grey_nll(little, x).mean():.1f} nats", end=", ")
         print(f"mean level {x.mean():.1f} of 16")
 
 # %% [markdown]
