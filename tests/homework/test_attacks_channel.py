@@ -139,6 +139,7 @@ def test_a_channel_that_is_flooded_or_gone_ends_the_sandbox_in_time(name):
     body, said = FLOODS[name]
     start = time.monotonic()
     cell = f"def f(x):\n{textwrap.indent(textwrap.dedent(body), '    ')}"
-    with opened(CHANNEL, cell, limits=replace(QUICK, call=1.0)) as box, pytest.raises(BoxBroken, match=said):
+    ends = (BoxBroken, RemoteError)  # what is left of a request that was stolen may fail as a call of its own
+    with opened(CHANNEL, cell, limits=replace(QUICK, call=1.0)) as box, pytest.raises(ends, match=said):
         repeat(box, 4, np.zeros(100_000))
     assert time.monotonic() - start < 20
