@@ -59,7 +59,7 @@ lint: setup ## ruff (notebooks included) and mypy
 	@$(RUN) mypy
 
 test-lib: setup ## the library: tests and doctests
-	@$(RUN) pytest -n 2 --dist loadgroup -m "not slow" -q
+	@$(RUN) pytest -n 2 -m "not slow" -q
 
 test-book: setup ## the chapters: pairs in step, every output as stored, every cell fit to be run again
 	@$(RUN) book._tools.pairing
