@@ -26,7 +26,7 @@ from book._tools.pairing import ROOT, chapters
 from book._tools.touched import base, changes, git, touched
 
 RECORD = ROOT / "book" / "matrix.json"
-LIMIT = 8 * 60
+LIMIT = 12 * 60
 OWN = "this processor"
 WAYS = {
     OWN: {},

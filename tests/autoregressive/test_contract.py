@@ -48,13 +48,13 @@ def test_any_order_sums_to_one(name):
 @pytest.mark.parametrize(("name", "shape", "family"), EVERY_SHAPE_AND_FAMILY)
 def test_each_position_depends_on_those_before_it_and_on_no_other(name, shape, family):
     """The Jacobian of all parameters by all inputs, in the order of drawing, is strictly lower triangular."""
-    scattered = torch.randperm(math.prod(shape), generator=torch.Generator().manual_seed(8))
+    scattered = torch.randperm(math.prod(shape), generator=torch.Generator().manual_seed(1))
     orders = [None, scattered] if CASES[name].ordered else [None]
     for order in orders:
         model = build(name, shape, **family, **({} if order is None else {"order": order}))
-        x = examples(model, 1)
-        jacobian = torch.autograd.functional.jacobian(lambda x: model.predict(x).flatten(2)[0], x)  # noqa: B023
-        reach = jacobian.abs().sum(0).flatten(1)[model.order][:, model.order]  # [D, D]
+        x = examples(model, 8)  # one alone may leave the few units between two neighbours at zero
+        jacobian = torch.autograd.functional.jacobian(lambda x: model.predict(x).flatten(2).sum(0), x)  # noqa: B023
+        reach = jacobian.abs().sum((0, 2)).flatten(1)[model.order][:, model.order]  # [D, D]
         assert (reach.triu() == 0).all()
         assert (reach.diagonal(-1) > 0).float().mean() > 0.5 or model.dims == 1  # most see the one just before
 

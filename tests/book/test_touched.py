@@ -185,12 +185,12 @@ def test_each_touched_chapter_runs_in_every_way_and_one_more_has_its_turn():
 
 def test_a_change_that_touches_all_keeps_within_the_limit():
     every = [f"{n:02}" for n in range(1, 13)]
-    seconds = dict.fromkeys(every, 55.0)  # about what a chapter takes
+    seconds = dict.fromkeys(every, 90.0)  # what a chapter may take at most
     seen = set()
     for turn in range(3):
         tasks = plan(every, every, turn, seconds)
         assert {chapter for _, chapter in tasks} == set(every)
-        assert sum(55 / at_once(way) for way, _ in tasks) <= LIMIT + 55
+        assert sum(90 / at_once(way) for way, _ in tasks) <= LIMIT + 90
         seen |= set(tasks)
     assert len(seen) == 3 * 12  # after three changes all have run in every way
 
