@@ -48,9 +48,9 @@ def annealed_log_likelihood(
         TypeError: the model is no such chain.
 
     Example:
-        >>> from lvmlib.base import seed_everything
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, annealed_log_likelihood
+        >>> from lvmlib import seed_everything
         >>> seed_everything(0)
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> estimate = annealed_log_likelihood(model, torch.ones(1, 1), k=100, temperatures=50)

@@ -41,9 +41,8 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
         ValueError: beta is negative, k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.latent import LinearGaussian
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, elbo
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> bound = elbo(model, torch.ones(1, 1), k=100)   # the posterior is exact, so the bound is log p(x) = -1.5155
         >>> -2.2 < bound.item() < -0.9
@@ -79,9 +78,9 @@ def distortion_and_rate(trace: Trace, latent: int | None = None) -> tuple[Tensor
         TypeError: the model has no latent layer.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal
+        >>> from lvmlib.bounds import distortion_and_rate
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> trace = model.trace(torch.ones(1, 1))
         >>> distortion, rate = distortion_and_rate(trace)
@@ -151,9 +150,8 @@ def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
     Example:
         More draws, a tighter bound; here q is exact, and one draw already gives log p(x) = -1.5155.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.latent import LinearGaussian
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, iwae
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> round(iwae(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155
@@ -187,9 +185,8 @@ def log_likelihood(model: Density, x: Tensor, k: int = 5000, rows: int = 1000, c
         ValueError: k or rows below 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.latent import LinearGaussian
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, log_likelihood
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> round(log_likelihood(model, torch.ones(1, 1), k=50, rows=20).item(), 4)
         -1.5155
@@ -239,9 +236,8 @@ def mutual_information_bound(model: Density, n: int, context: Tensor | None = No
     Example:
         x = z + noise, both of variance 1, and q exact: the mutual information is log(2) / 2 = 0.347.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, mutual_information_bound
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> 0.3 < mutual_information_bound(model, 10_000).mean().item() < 0.4
         True
@@ -278,6 +274,8 @@ def effective_sample_size(log_weights: Tensor) -> Tensor:
         [...], between 1 and k.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import effective_sample_size
         >>> effective_sample_size(torch.tensor([0.0, 0.0, -100.0, -100.0]))
         tensor(2.)
 

@@ -35,7 +35,8 @@ class Flow(Density):
     Example:
         A flow without layers is its base density.
 
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Flow, StandardNormal
         >>> flow = Flow([], StandardNormal((2,)))
         >>> flow.log_prob(torch.zeros(1, 2))
         tensor([-1.8379])
@@ -193,6 +194,8 @@ class Chain(Transform):
         ValueError: a layer gives another shape than the next one takes.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Chain, Transform
         >>> class Double(Transform):
         ...     def forward(self, x, context=None):
         ...         return 2 * x, x.new_full((len(x),), x.shape[1]) * torch.tensor(2.0).log()
@@ -237,6 +240,8 @@ class Inverse(Transform):
         TypeError: it is no bijection.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Inverse, Transform
         >>> class Double(Transform):
         ...     def inverse(self, z, context=None):
         ...         return z / 2, -z.new_full((len(z),), z.shape[1]) * torch.tensor(2.0).log()

@@ -39,6 +39,9 @@ def save_checkpoint(model: nn.Module, path: str | os.PathLike[str], record: dict
         ValueError: with `half`, a weight is not what two bytes can hold: the model was not rounded before.
 
     Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from lvmlib import load_checkpoint, save_checkpoint
         >>> folder = tempfile.mkdtemp()
         >>> path = save_checkpoint(nn.Linear(2, 1), f"{folder}/line", {"seed": 0})
         >>> load_checkpoint(nn.Linear(2, 1), path)["seed"]
@@ -82,6 +85,9 @@ def load_checkpoint(model: nn.Module, name: str | os.PathLike[str]) -> dict[str,
             was before.
 
     Example:
+        >>> import tempfile
+        >>> from torch import nn
+        >>> from lvmlib import load_checkpoint, save_checkpoint
         >>> folder = tempfile.mkdtemp()
         >>> path = save_checkpoint(nn.Linear(2, 1), f"{folder}/line", {"seed": 0})
         >>> load_checkpoint(nn.Linear(2, 1), path)["parameters"]
@@ -110,6 +116,7 @@ def provenance(**facts: Any) -> dict[str, Any]:
     """What a record says of every run: command, commit, versions, hardware; `facts` are added.
 
     Example:
+        >>> from lvmlib.checkpoints import provenance
         >>> sorted(provenance(seed=0))
         ['command', 'commit', 'hardware', 'python', 'seed', 'threads', 'torch']
     """

@@ -74,6 +74,8 @@ def looks_at_values(x: Tensor) -> bool:
     """Whether this is the outermost call, and one in which values are known.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.checks import looks_at_values
         >>> looks_at_values(torch.zeros(3))
         True
         >>> torch.func.vmap(lambda x: x + looks_at_values(x))(torch.zeros(3))
@@ -168,6 +170,8 @@ def check_count(value: Any, name: str = "k", what: str = "counts draws", least: 
     """The whole number that `value` is, Python's, NumPy's or torch's; raise `ValueError` unless it is `least` or more.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.checks import check_count
         >>> check_count(torch.tensor(3)), check_count(3)
         (3, 3)
     """
@@ -188,6 +192,7 @@ def check_sizes(values: Any, name: str = "event_shape") -> torch.Size:
     """Several whole numbers, 1 or more, in a tuple; raise `ValueError` where they are something else.
 
     Example:
+        >>> from lvmlib.checks import check_sizes
         >>> check_sizes([1, 28, 28])
         torch.Size([1, 28, 28])
     """
@@ -208,6 +213,8 @@ def number(value: Any) -> float:
     """The number that `value` is, Python's, NumPy's or torch's; nan, which fails every comparison, where it is none.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.checks import number
         >>> number(torch.tensor(0.5)), number("0.5"), number(True)
         (0.5, nan, nan)
     """

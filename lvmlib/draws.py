@@ -94,6 +94,9 @@ def draw(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
             dropped without a word, and the encoder trained on a wrong gradient.
 
     Example:
+        >>> import torch
+        >>> from torch.distributions import Independent, Normal
+        >>> from lvmlib import draw
         >>> q = Independent(Normal(torch.zeros(5, 2), torch.ones(5, 2)), 1)
         >>> z, log_q = draw(q, 3)
         >>> z.shape, log_q.shape
@@ -122,6 +125,9 @@ def draw_to_weigh(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
     Its gradient is right in the parameters of q, and only there: a step of a trace must let log q be a function of z.
 
     Example:
+        >>> import torch
+        >>> from torch.distributions import Independent, Normal
+        >>> from lvmlib.draws import draw_to_weigh
         >>> z, log_q = draw_to_weigh(Independent(Normal(torch.zeros(5, 2), 1.0), 1), 3)
         >>> z.shape, log_q.shape
         (torch.Size([3, 5, 2]), torch.Size([3, 5]))
@@ -144,6 +150,9 @@ def draw_constant(q: Posterior, n: int) -> tuple[Tensor, Tensor]:
         z: [n, B, ...], log q: [n, B], nats, with a gradient to the parameters of q.
 
     Example:
+        >>> import torch
+        >>> from torch.distributions import Bernoulli, Independent
+        >>> from lvmlib import draw_constant
         >>> logits = torch.zeros(5, 2, requires_grad=True)
         >>> z, log_q = draw_constant(Independent(Bernoulli(logits=logits), 1), 3)
         >>> z.requires_grad, log_q.requires_grad
@@ -176,6 +185,9 @@ def frozen(q: Q) -> Q:
         q: a torch distribution or a `Conditioned` density; it stays as it is.
 
     Example:
+        >>> import torch
+        >>> from torch.distributions import Normal
+        >>> from lvmlib import frozen
         >>> loc, z = torch.zeros(2, requires_grad=True), torch.ones(2, requires_grad=True)
         >>> frozen(Normal(loc, 1.0)).log_prob(z).sum().backward()
         >>> loc.grad, z.grad

@@ -63,6 +63,8 @@ def gradient_moments(surrogate: Callable[[], Tensor], parameters: Iterable[Tenso
     Example:
         The gradient of z ~ N(m, 1) in m is 1 whatever is drawn, that of its square 2z, at m = 1 of SNR 1.
 
+        >>> import torch
+        >>> from lvmlib import gradient_moments
         >>> m = torch.ones(1, requires_grad=True)
         >>> moments = gradient_moments(lambda: (m + torch.randn(1)) ** 2, [m], n=2000)
         >>> 0.9 < moments.snr.item() < 1.1
@@ -115,9 +117,8 @@ def implicit_posterior(
         ValueError: k, n or rows below 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, implicit_posterior
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> implicit_posterior(model, torch.ones(2, 1), k=5, n=3).shape
         torch.Size([3, 2, 1])
@@ -203,9 +204,8 @@ def inference_gaps(
     Example:
         A posterior that is exact but for its mean, which is off by 1.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, inference_gaps
         >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
         >>> _ = layer.offset.data.add_(1.0), torch.manual_seed(0)
         >>> gaps = inference_gaps(Flow([layer], StandardNormal((1,))), torch.ones(1, 1), steps=200, lr=0.1)

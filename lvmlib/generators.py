@@ -64,6 +64,8 @@ def seed_everything(seed: int) -> None:
         ValueError: another seed; no generator is touched.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import seed_everything
         >>> seed_everything(0)
         >>> first = torch.rand(())
         >>> seed_everything(0)
@@ -80,6 +82,9 @@ def generator_states() -> dict[str, Any]:
     """The states of all generators, as plain numbers and tensors that `torch.load` reads with ``weights_only=True``.
 
     Example:
+        >>> import random
+        >>> import torch
+        >>> from lvmlib.generators import generator_states, restore_generators
         >>> states = generator_states()
         >>> first = torch.rand(()), random.random()
         >>> restore_generators(states)
@@ -100,6 +105,8 @@ def drawing_state(device: torch.device) -> torch.Tensor:
     """The state of the one generator that torch draws from on a device: quicker to read than those of all.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.generators import drawing_state, restore_drawing_state
         >>> state = drawing_state(torch.device("cpu"))
         >>> first = torch.rand(())
         >>> restore_drawing_state(torch.device("cpu"), state)
@@ -125,6 +132,8 @@ def forked_generators(seed: int) -> Iterator[None]:
     """Inside the block all generators start from `seed`; after it they go on as if the block had not been.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.generators import forked_generators
         >>> def draw():
         ...     with forked_generators(0):
         ...         return torch.rand(())

@@ -86,8 +86,9 @@ def use_style() -> None:
         Nothing.
 
     Example:
-        >>> use_style()
         >>> import matplotlib.pyplot as plt
+        >>> from lvmlib.plotting import use_style
+        >>> use_style()
         >>> plt.rcParams["axes.prop_cycle"].by_key()["color"][0]
         '#0072B2'
     """
@@ -159,6 +160,8 @@ def image_grid(
             of labels than rows or columns.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.plotting import image_grid
         >>> ax = image_grid(torch.rand(6, 1, 28, 28), columns=3, row_labels=["data", "model"])
         >>> ax.images[0].get_array().shape
         (58, 88)

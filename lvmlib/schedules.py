@@ -26,10 +26,9 @@ class Scheduled:
         KL annealing. Validation is of the bound itself, with the full KL term at every step.
 
         >>> import torch
-        >>> from lvmlib.bounds import elbo
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-        >>> from lvmlib.latent import VAE
-        >>> from lvmlib.training import fit, negative_elbo
+        >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, Scheduled
+        >>> from lvmlib import StandardNormal, elbo, fit, warmup
+        >>> from lvmlib.training import negative_elbo
         >>> encoder, decoder = torch.nn.Linear(9, 4), torch.nn.Linear(2, 9)
         >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((9,), decoder), StandardNormal((2,)))
         >>> x, beta = torch.bernoulli(torch.full((100, 9), 0.5)), Scheduled(warmup(10))
@@ -64,6 +63,7 @@ def warmup(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
         ValueError: steps below 1, or a negative value.
 
     Example:
+        >>> from lvmlib import warmup
         >>> [warmup(4)(step) for step in (0, 1, 4, 9)], warmup(4, 1.0, 0.5)(2)
         ([0.0, 0.25, 1.0, 1.0], 0.75)
 
@@ -92,6 +92,7 @@ def cyclical(period: int, rise: float = 0.5, start: float = 0.0, end: float = 1.
         ValueError: a period below 1, a share outside of [0, 1), or a negative value.
 
     Example:
+        >>> from lvmlib import cyclical
         >>> [cyclical(4)(step) for step in range(6)]
         [0.0, 0.5, 1.0, 1.0, 0.0, 0.5]
 

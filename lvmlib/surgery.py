@@ -90,9 +90,8 @@ def decompose(
     Example:
         The mean KL has a closed form, the two terms come from draws.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, decompose
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> terms = decompose(model, model.sample(200), k=100)
         >>> cut = terms.mutual_information.mean() + terms.marginal_kl.mean()
@@ -155,9 +154,8 @@ def aggregated_posterior(
         ValueError: `layer` is missing or names none, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, aggregated_posterior
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> q = aggregated_posterior(model, model.sample(100))
         >>> q.log_prob(torch.zeros(5, 1)).shape, q.sample((3,)).shape
@@ -199,8 +197,8 @@ def active_units(
     Example:
         The encoder looks at x for the first of its two latents alone.
 
-        >>> from lvmlib.distributions import ConditionalNormal, StandardNormal
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalNormal, StandardNormal, active_units
         >>> encoder, decoder = torch.nn.Linear(1, 4), torch.nn.Linear(2, 2)
         >>> _ = encoder.weight.data.copy_(torch.tensor([[1.0], [0.0], [0.0], [0.0]]))
         >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalNormal((1,), decoder), StandardNormal((2,)))

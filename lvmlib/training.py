@@ -67,7 +67,8 @@ class Objective(nn.Module):
         loss: ``loss(model, batch)``, one value per example or a scalar; minus the ELBO by default.
 
     Example:
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Objective, StandardNormal
         >>> Objective(StandardNormal((2,)))(torch.zeros(3, 2))
         tensor([1.8379, 1.8379, 1.8379])
     """
@@ -109,6 +110,7 @@ def cosine(peak: float, steps: int, warmup: int = 0) -> Callable[[int], float]:
         ValueError: steps below 1, or a negative warmup.
 
     Example:
+        >>> from lvmlib import cosine
         >>> lr = cosine(1e-3, steps=100, warmup=10)
         >>> [round(lr(step), 6) for step in (0, 9, 50, 99)]
         [0.0001, 0.00098, 0.0005, 0.0]
@@ -201,7 +203,9 @@ def fit(
             are not finite are never saved.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalNormal
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalNormal, fit
         >>> x = 3 + torch.randn(256, 1)
         >>> line = nn.Linear(1, 1)
         >>> loss = lambda model, batch: (model(batch[0]) - batch[1]) ** 2

@@ -141,6 +141,8 @@ class TransformerBlocks(nn.Module):
         ValueError: a size below 1, heads that do not divide the channels, or a dropout outside [0, 1).
 
     Example:
+        >>> import torch
+        >>> from lvmlib.autoregressive.attention import TransformerBlocks
         >>> TransformerBlocks(channels=8, heads=2, layers=2)(torch.zeros(3, 5, 8)).shape
         torch.Size([3, 5, 8])
     """

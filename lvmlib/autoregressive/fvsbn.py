@@ -24,6 +24,7 @@ class FVSBN(Autoregressive):
         levels, logistics, context, order: see `Autoregressive`.
 
     Example:
+        >>> from lvmlib import FVSBN
         >>> FVSBN((1, 28, 28)).sample(2).shape
         torch.Size([2, 1, 28, 28])
 

@@ -51,6 +51,8 @@ class MADE(Autoregressive):
         ValueError: an empty layer, or an argument out of range.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MADE
         >>> made = MADE((1, 28, 28), hidden=(64, 64))
         >>> made.log_prob(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5])
@@ -151,6 +153,9 @@ def mixture_loss(made: MADE, batch: Any) -> Tensor:
         [B], nats.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MADE
+        >>> from lvmlib.autoregressive.made import mixture_loss
         >>> made = MADE((1, 8, 8), hidden=(32,), masks=4)
         >>> mixture_loss(made, torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5])
@@ -179,6 +184,8 @@ class OrderingMixture(Density):
         ValueError: it has one mask set only.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MADE, OrderingMixture
         >>> mixture = OrderingMixture(MADE((1, 8, 8), hidden=(32,), masks=4))
         >>> mixture.log_prob(torch.zeros(5, 1, 8, 8)).shape, mixture.sample(3).shape
         (torch.Size([5]), torch.Size([3, 1, 8, 8]))

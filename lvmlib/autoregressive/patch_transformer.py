@@ -51,6 +51,7 @@ class PatchTransformer(Autoregressive):
             and `MaskedMLP` stop.
 
     Example:
+        >>> from lvmlib import PatchTransformer
         >>> model = PatchTransformer((1, 28, 28), patch=2)
         >>> model.patches                                  # the transformer's steps, for 784 pixels
         196
@@ -135,6 +136,7 @@ def patch_order(event_shape: Sequence[int], patch: int) -> Tensor:
         patch: height and width of a patch, which divides H and W.
 
     Example:
+        >>> from lvmlib.autoregressive.patch_transformer import patch_order
         >>> patch_order((1, 2, 4), 2)
         tensor([0, 1, 4, 5, 2, 3, 6, 7])
     """

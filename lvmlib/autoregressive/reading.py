@@ -98,6 +98,7 @@ def raster_order(event_shape: Sequence[int]) -> Tensor:
     For a shape that is not (C, H, W) the positions stay as they are stored.
 
     Example:
+        >>> from lvmlib.autoregressive import raster_order
         >>> raster_order((2, 1, 3))            # stored channel by channel, drawn pixel by pixel
         tensor([0, 3, 1, 4, 2, 5])
     """

@@ -47,6 +47,8 @@ class RNN(Autoregressive):
         ValueError: sizes below 1, or another cell.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import RNN
         >>> rnn = RNN((1, 8, 8), hidden=32, cell="gru", positions=True)
         >>> rnn.log_prob(torch.zeros(5, 1, 8, 8)).shape, rnn.sample(2).shape
         (torch.Size([5]), torch.Size([2, 1, 8, 8]))

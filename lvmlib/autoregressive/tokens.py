@@ -23,7 +23,9 @@ class TokenEmbedding(nn.Module):
         [..., C] for values [...].
 
     Example:
+        >>> import torch
         >>> from lvmlib.autoregressive.families import family_of
+        >>> from lvmlib.autoregressive.tokens import TokenEmbedding
         >>> TokenEmbedding(8, family_of(levels=128, logistics=0))(torch.zeros(2, 5)).shape
         torch.Size([2, 5, 8])
     """
@@ -57,6 +59,7 @@ class PositionEmbedding(nn.Module):
         [D, channels], in the order in which the positions are stored.
 
     Example:
+        >>> from lvmlib.autoregressive.tokens import PositionEmbedding
         >>> PositionEmbedding((1, 28, 28), 8)().shape
         torch.Size([784, 8])
 
@@ -90,6 +93,7 @@ class PositionWaves(nn.Module):
         [D, channels].
 
     Example:
+        >>> from lvmlib.autoregressive.tokens import PositionWaves
         >>> PositionWaves(256, 8)().shape
         torch.Size([256, 8])
 

@@ -46,6 +46,7 @@ class CausalTransformer(Autoregressive):
         ValueError: sizes below 1, heads that do not divide the channels, positions or a dropout that do not exist.
 
     Example:
+        >>> from lvmlib import CausalTransformer
         >>> CausalTransformer((256,), levels=128, positions="waves").sample(2).shape
         torch.Size([2, 256])
 

@@ -17,6 +17,8 @@ def watching(caches: Iterable[tuple[nn.Module, Take]]) -> Iterator[None]:
 
     Example:
         >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib.autoregressive.watching import watching
         >>> layer, seen = nn.Identity(), []
         >>> with watching([(layer, lambda read, given: seen.append(read))]):
         ...     _ = layer(torch.ones(2))

@@ -90,6 +90,7 @@ class WaveNet(Autoregressive):
         ValueError: channels, layers or stacks below 1, or a kernel below 2.
 
     Example:
+        >>> from lvmlib import WaveNet
         >>> model = WaveNet((8000,), layers=10, stacks=2, levels=256)
         >>> model.receptive_field
         2047

@@ -77,14 +77,14 @@ def arithmetic_encode(
         ValueError: if a symbol is none of 0..K-1, the model returns no distribution, or the context does not fit.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MADE, arithmetic_decode, arithmetic_encode
         >>> biased = lambda prefix: [0.99, 0.01]
         >>> data = arithmetic_encode(biased, [0] * 1000)
         >>> len(data)  # 1000 symbols of 0.0145 bits each take 2 bytes, and their number takes 2
         4
         >>> print(arithmetic_decode(biased, data).sum())
         0
-        >>> import torch
-        >>> from lvmlib import MADE
         >>> made = MADE((1, 8, 8), hidden=(32,))
         >>> x = made.sample(5)
         >>> torch.equal(arithmetic_decode(made, arithmetic_encode(made, x)), x)
@@ -141,6 +141,7 @@ def arithmetic_decode(
 
     Example:
         >>> import numpy as np
+        >>> from lvmlib import arithmetic_decode, arithmetic_encode
         >>> uniform = lambda prefix: np.full(256, 1 / 256)
         >>> bytes(arithmetic_decode(uniform, arithmetic_encode(uniform, b"as it was")).tolist())
         b'as it was'

@@ -97,8 +97,9 @@ def bits_back_encode(
             zero byte.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
+        >>> from lvmlib import bits_back_decode, bits_back_encode
         >>> encoder, decoder = torch.nn.Linear(6, 4), torch.nn.Linear(2, 6)
         >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder), StandardNormal((2,)))
         >>> x = vae.sample(20)
@@ -142,8 +143,9 @@ def bits_back_decode(
         ValueError: the data cannot come from this model with these settings, or a context is missing or does not fit.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
+        >>> from lvmlib import bits_back_decode, bits_back_encode
         >>> encoder, decoder = torch.nn.Linear(6, 4), torch.nn.Linear(2, 6)
         >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder), StandardNormal((2,)))
         >>> x, initial = bits_back_decode(vae, bits_back_encode(vae, vae.sample(20)))

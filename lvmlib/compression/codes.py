@@ -34,6 +34,7 @@ def kraft_sum(lengths: Iterable[int]) -> Fraction:
         ValueError: if a length is negative.
 
     Example:
+        >>> from lvmlib.compression import kraft_sum
         >>> print(kraft_sum([2, 2, 1]), kraft_sum([1, 1, 2]))
         1 5/4
 
@@ -61,6 +62,7 @@ def prefix_code(lengths: Mapping[Any, int] | Sequence[int]) -> dict[Any, str]:
         ValueError: if a length is negative, or the Kraft sum exceeds one, so that no such code exists.
 
     Example:
+        >>> from lvmlib.compression import prefix_code
         >>> prefix_code({"a": 2, "b": 2, "c": 1})
         {'a': '10', 'b': '11', 'c': '0'}
 
@@ -96,6 +98,7 @@ def prefix_decode(bits: str, code: Mapping[Any, str]) -> list[Any]:
             codewords.
 
     Example:
+        >>> from lvmlib.compression import prefix_decode
         >>> "".join(prefix_decode("0011001", {"a": "00", "b": "01", "c": "1"}))
         'accac'
 
@@ -134,6 +137,7 @@ def huffman_code(p: Mapping[Any, float] | Array) -> dict[Any, str]:
         ValueError: if ``p`` is no distribution.
 
     Example:
+        >>> from lvmlib import huffman_code
         >>> huffman_code({"a": 0.5, "b": 0.25, "c": 0.25})
         {'a': '0', 'b': '10', 'c': '11'}
 

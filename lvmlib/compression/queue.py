@@ -24,7 +24,7 @@ class Encoder:
     Example:
         Three symbols of a source with P(0) = 3/4, P(1) = 1/4:
 
-        >>> from lvmlib.compression import Decoder, slots
+        >>> from lvmlib.compression import Decoder, Encoder, slots
         >>> tables = slots([[0.75, 0.25]] * 3)
         >>> encoder = Encoder()
         >>> encoder.push([0, 1, 0], tables)
@@ -89,7 +89,7 @@ class Decoder:
     """Read what an :class:`Encoder` wrote, in the same order. Past the end of the data it reads zeros.
 
     Example:
-        >>> from lvmlib.compression import slots
+        >>> from lvmlib.compression import Decoder, slots
         >>> decoder = Decoder(b"\\x90")
         >>> print(decoder.pop(slots([[0.75, 0.25]] * 2)), decoder.pop(slots([0.75, 0.25])))
         [0 1] [0]

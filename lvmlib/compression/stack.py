@@ -37,7 +37,7 @@ class Stack:
         ValueError: if the data end in a zero byte.
 
     Example:
-        >>> from lvmlib.compression import slots
+        >>> from lvmlib.compression import Stack, slots
         >>> stack, tables = Stack(), slots([[0.75, 0.25]] * 3)
         >>> stack.push([0, 1, 1], tables)
         >>> stack.push([1, 0, 0], tables)

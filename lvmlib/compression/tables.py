@@ -43,6 +43,7 @@ def slots(p: Any) -> np.ndarray:
         ValueError: if a row of ``p`` is no distribution over 1 to 65536 symbols.
 
     Example:
+        >>> from lvmlib.compression import slots
         >>> print(slots([0.5, 0.5, 0.0]))
         [       0  8388608 16777215 16777216]
     """

@@ -36,6 +36,8 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
         van den Oord et al. (2016), "WaveNet: A generative model for raw audio".
 
     Example:
+        >>> import torch
+        >>> from lvmlib.data import mu_law_encode
         >>> mu_law_encode(torch.tensor([-1.0, -0.01, 0.0, 0.01, 1.0])).tolist()
         [0, 98, 128, 157, 255]
     """
@@ -68,9 +70,11 @@ def mu_law_decode(codes: Tensor, levels: int = 256) -> Tensor:
         ValueError: `levels` is out of range, or a code is.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import load
+        >>> from lvmlib.data import mu_law_decode
         >>> mu_law_decode(torch.tensor([0, 64, 98, 157, 191, 255]))
         tensor([-1.0000, -0.0581, -0.0102,  0.0102,  0.0581,  1.0000])
-        >>> from lvmlib.data import load
         >>> sound = mu_law_decode(load("speech")[0].x[7])     # "seven", 5,000 samples at 8,000 a second
     """
     levels = _check_levels(levels)

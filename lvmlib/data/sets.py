@@ -37,6 +37,8 @@ class Data:
         ValueError: `x` and `y` differ in length, or `binarize` is neither None nor "stochastic".
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Data
         >>> grey = torch.tensor([[0, 255], [128, 64]], dtype=torch.uint8)
         >>> data = Data(grey, name="two pixels", binarize="stochastic")
         >>> data
@@ -136,6 +138,8 @@ class Data:
         """Return the SHA-256 of the bytes of `x`, followed by those of `y`, for the record of a training run.
 
         Example:
+            >>> import torch
+            >>> from lvmlib import Data
             >>> Data(torch.zeros(2, dtype=torch.uint8)).sha256()[:16]   # sha256 of two zero bytes
             '96a296d224f285c6'
         """
@@ -172,6 +176,7 @@ def load(
         DataError: a file is missing, damaged or cannot be fetched or stored; the message says which and what to do.
 
     Example:
+        >>> from lvmlib import load
         >>> train, valid, test = load("mnist", binarize="stochastic")
         >>> train
         Data(mnist/train: 50,000 x [1, 28, 28], uint8 0..255, drawn as 0/1 at each batch)

@@ -27,6 +27,8 @@ class OneHots(Distribution):
         event_dims: how many of the last axes belong to the event, 1 or more.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions import OneHots
         >>> OneHots(torch.zeros(5, 2, 4), 2).log_prob(torch.eye(4)[:2].expand(5, 2, 4))
         tensor([-2.7726, -2.7726, -2.7726, -2.7726, -2.7726])
     """
@@ -93,6 +95,8 @@ def one_hot(scores: Tensor) -> Tensor:
     """The corner of the simplex at the largest of the scores on the last axis, in their dtype.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions.categorical import one_hot
         >>> one_hot(torch.tensor([0.1, 3.0, -1.0]))
         tensor([0., 1., 0.])
     """
@@ -120,6 +124,9 @@ class ConditionalCategorical(_Conditional):
     Example:
         Eight latents of four values each, as the posterior of a VAE.
 
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalCategorical
         >>> encoder = ConditionalCategorical((8, 4), nn.Linear(3, 32))
         >>> z = encoder.sample(5, torch.zeros(5, 3))
         >>> z.shape, bool((z.sum(-1) == 1).all())
@@ -161,6 +168,8 @@ class FactorisedBernoulli(_Factorised):
         event_shape: shape of one example, values in {0, 1}.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import FactorisedBernoulli
         >>> FactorisedBernoulli((3,)).log_prob(torch.ones(1, 3)).item()
         -2.0794...
     """
@@ -179,6 +188,8 @@ class FactorisedCategorical(_Factorised):
         event_shape: [\*variables, K], as of `ConditionalCategorical`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import FactorisedCategorical
         >>> FactorisedCategorical((2, 4)).log_prob(torch.eye(4)[None, :2]).item()
         -2.7725...
     """
@@ -201,6 +212,8 @@ class FactorisedCodes(Density):
         levels: number of codes, K.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import FactorisedCodes
         >>> FactorisedCodes((1, 2, 2), levels=8).log_prob(torch.tensor([[[[0.0, 7.0], [3.0, 3.0]]]])).item()
         -8.3177...
     """

@@ -86,6 +86,9 @@ class ConditionalNormal(_Conditional):
         ValueError: the scale is not positive, or the network has another number of outputs.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalNormal
         >>> encoder = ConditionalNormal((2,), nn.Linear(3, 4))
         >>> encoder.distribution(torch.zeros(5, 3)).batch_shape
         torch.Size([5])
@@ -118,6 +121,9 @@ class ConditionalBernoulli(_Conditional):
         network: maps the context to the log-odds, [B, D].
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalBernoulli
         >>> decoder = ConditionalBernoulli((1, 2, 2), nn.Linear(3, 4))
         >>> decoder.sample(5, torch.zeros(5, 3)).shape
         torch.Size([5, 1, 2, 2])
@@ -144,6 +150,9 @@ class ConditionalDiscretizedLogistic(_Conditional):
         levels: number of values that a pixel can take.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalDiscretizedLogistic
         >>> decoder = ConditionalDiscretizedLogistic((1, 2, 2), nn.Linear(3, 8), levels=16)
         >>> bool((decoder.sample(5, torch.zeros(5, 3)) < 16).all())
         True
@@ -174,6 +183,8 @@ class NormalMixture(MixtureSameFamily):
         event_dims: how many of the last axes belong to the event.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions import NormalMixture
         >>> q = NormalMixture(torch.zeros(5, 3), torch.zeros(5, 3, 2), torch.zeros(5, 3, 2), 1)
         >>> q.log_prob(torch.zeros(5, 2))
         tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
@@ -210,6 +221,9 @@ class ConditionalMixture(_Conditional):
         ValueError: no component, or the network has another number of outputs.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalMixture
         >>> encoder = ConditionalMixture((2,), nn.Linear(3, 20), components=4)
         >>> encoder.log_prob(torch.zeros(5, 2), torch.zeros(5, 3)).shape
         torch.Size([5])

@@ -23,6 +23,8 @@ class Delta(Distribution):
         event_dims: how many of the last axes belong to the event, 1 or more.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions import Delta
         >>> q = Delta(torch.tensor([[3.0, 1.0]]), 1)
         >>> q.sample(), q.log_prob(torch.tensor([[3.0, 1.0]])), q.log_prob(torch.tensor([[3.0, 2.0]]))
         (tensor([[3., 1.]]), tensor([0.]), tensor([-inf]))

@@ -39,6 +39,8 @@ class StandardNormal(Density):
         event_shape: shape of one example.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import StandardNormal
         >>> StandardNormal((2,)).log_prob(torch.zeros(1, 2))
         tensor([-1.8379])
     """
@@ -67,6 +69,8 @@ class StandardUniform(Density):
         event_shape: shape of one example.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import StandardUniform
         >>> StandardUniform((2,)).log_prob(torch.tensor([[0.5, 1.0]]))
         tensor([0.])
     """
@@ -118,6 +122,8 @@ class MixtureOfGaussians(Density):
         ValueError: fewer than one component, an unknown kind of covariance, or a negative floor.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MixtureOfGaussians
         >>> p = MixtureOfGaussians((2,), components=3).start_from(torch.randn(100, 2))
         >>> p.log_prob(torch.zeros(5, 2)).shape, p.sample(4).shape
         (torch.Size([5]), torch.Size([4, 2]))

@@ -32,6 +32,8 @@ class DiscretizedLogistic(Distribution):
         ValueError: levels below 2.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import DiscretizedLogistic
         >>> p = DiscretizedLogistic(torch.tensor(0.0), torch.tensor(20.0), levels=256)
         >>> round(p.log_prob(torch.arange(256)).exp().sum().item(), 4)
         1.0
@@ -100,6 +102,8 @@ class DiscretizedLogisticMixture(Distribution):
         ValueError: the shapes of the parameters do not agree, or levels is below 2.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import DiscretizedLogisticMixture
         >>> p = DiscretizedLogisticMixture(torch.zeros(2), torch.tensor([10.0, 200.0]), torch.tensor([3.0, 20.0]))
         >>> round(p.log_prob(torch.arange(256)).exp().sum().item(), 4)
         1.0

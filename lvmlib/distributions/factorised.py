@@ -44,6 +44,8 @@ class DiagonalNormal(Distribution):
         event_dims: how many of the last axes belong to the event.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions import DiagonalNormal
         >>> q = DiagonalNormal(torch.zeros(5, 2), torch.zeros(5, 2), 1)
         >>> q.log_prob(torch.zeros(5, 2))
         tensor([-1.8379, -1.8379, -1.8379, -1.8379, -1.8379])
@@ -141,6 +143,8 @@ class StandardNoise(DiagonalNormal):
         event_dims: how many of the last axes belong to the event.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions.factorised import StandardNoise
         >>> StandardNoise(torch.zeros(2), 1).log_prob(torch.zeros(3, 2))
         tensor([-1.8379, -1.8379, -1.8379])
     """
@@ -171,6 +175,8 @@ class Coins(Distribution):
         event_dims: how many of the last axes belong to the event.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.distributions import Coins
         >>> Coins(torch.zeros(5, 3), 1).log_prob(torch.ones(5, 3))
         tensor([-2.0794, -2.0794, -2.0794, -2.0794, -2.0794])
     """
@@ -244,6 +250,9 @@ def log_prob_of_bits(logits: Tensor, x: Tensor) -> Tensor:
     """Log-probability of zeros and ones, each under a coin with these log-odds, which may be infinite.
 
     Example:
+        >>> import math
+        >>> import torch
+        >>> from lvmlib.distributions.factorised import log_prob_of_bits
         >>> log_prob_of_bits(torch.tensor([math.inf, math.inf, 0.0]), torch.tensor([1.0, 0.0, 1.0]))
         tensor([ 0.0000,    -inf, -0.6931])
     """

@@ -37,7 +37,8 @@ class RowMixture(Distribution):
     Example:
         Two Gaussians far apart: at the centre of one the other counts for nothing.
 
-        >>> from lvmlib.distributions import DiagonalNormal
+        >>> import torch
+        >>> from lvmlib.distributions import DiagonalNormal, RowMixture
         >>> two = RowMixture([DiagonalNormal(torch.tensor([[-9.0], [9.0]]), torch.zeros(2, 1), 1)])
         >>> two.log_prob(torch.tensor([9.0])), two.sample((5,)).shape    # log 1/2 - log sqrt(2 pi)
         (tensor(-1.6121), torch.Size([5, 1]))
@@ -115,7 +116,9 @@ def log_prob_of_pairs(q: Posterior, z: Tensor) -> Tensor:
     """Log-density of every point under every row: z [M, \\*event], q of B rows -> [M, B], nats.
 
     Example:
+        >>> import torch
         >>> from lvmlib.distributions import DiagonalNormal
+        >>> from lvmlib.distributions.rows import log_prob_of_pairs
         >>> q = DiagonalNormal(torch.zeros(3, 2), torch.zeros(3, 2), 1)
         >>> log_prob_of_pairs(q, torch.zeros(5, 2)).shape
         torch.Size([5, 3])

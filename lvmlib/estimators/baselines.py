@@ -50,6 +50,8 @@ class RunningBaseline(Baseline):
         ValueError: another decay.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import RunningBaseline
         >>> baseline = RunningBaseline(decay=0.9)
         >>> _ = baseline.lesson(torch.full((1, 4), -3.0), torch.zeros(()))
         >>> round(baseline(torch.zeros(4, 2)).item(), 4)
@@ -92,6 +94,9 @@ class LearnedBaseline(Baseline):
         network: maps x [B, \*event_shape] to [B, 1] or [B].
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import LearnedBaseline
         >>> baseline = LearnedBaseline(nn.Linear(4, 1))
         >>> baseline(torch.zeros(3, 4)).shape
         torch.Size([3])
@@ -129,6 +134,9 @@ class NVILBaseline(LearnedBaseline):
         ValueError: another decay.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import NVILBaseline
         >>> baseline = NVILBaseline(nn.Linear(4, 1))
         >>> baseline(torch.zeros(3, 4)).shape, baseline.scale.item()
         (torch.Size([3]), 1.0)

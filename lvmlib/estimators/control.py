@@ -33,6 +33,7 @@ class ControlVariate(nn.Module):
             number of values.
 
     Example:
+        >>> from lvmlib import ControlVariate
         >>> control = ControlVariate(temperature=0.5)
         >>> round(control.temperature.item(), 4), control.scale.item()
         (0.5, 1.0)
@@ -94,8 +95,10 @@ def rebar(model: Density, x: Tensor, control: ControlVariate, k: int = 1, contex
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib import VAE, fit
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import VAE, ConditionalBernoulli, ControlVariate, FactorisedBernoulli
+        >>> from lvmlib import fit, rebar
         >>> encoder = ConditionalBernoulli((3,), nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> both = nn.ModuleDict({"vae": vae, "control": ControlVariate()})
@@ -132,8 +135,10 @@ def relax(model: Density, x: Tensor, control: ControlVariate, k: int = 1, contex
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib import VAE
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import VAE, ConditionalBernoulli, ControlVariate, FactorisedBernoulli
+        >>> from lvmlib import relax
         >>> encoder = ConditionalBernoulli((3,), nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> relax(vae, torch.ones(2, 4), ControlVariate(nn.Linear(7, 1))).shape

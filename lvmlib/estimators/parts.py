@@ -20,6 +20,8 @@ def carry(value: Tensor) -> Tensor:
     """Nothing, with the gradient of `value`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.estimators.parts import carry
         >>> x = torch.tensor(3.0, requires_grad=True)
         >>> nothing = carry(x**2)
         >>> nothing.item(), torch.autograd.grad(nothing, x)[0].item()

@@ -51,9 +51,8 @@ def reparameterization(model: Density, x: Tensor, k: int = 1, context: Tensor | 
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, reparameterization
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> reparameterization(model, torch.ones(2, 1), k=3).shape
         torch.Size([2])
@@ -90,9 +89,8 @@ def stl(model: Density, x: Tensor, k: int = 1, context: Tensor | None = None) ->
     Example:
         With the exact posterior the gradient does not vary: it is 0.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, stl
         >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
         >>> stl(Flow([layer], StandardNormal((1,))), torch.ones(1, 1)).backward()
         >>> layer.offset.grad.abs().item() < 1e-5
@@ -158,9 +156,8 @@ def dreg(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, dreg
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> round(dreg(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155
@@ -211,9 +208,8 @@ def single_backward_iwae(model: Density, x: Tensor, k: int, context: Tensor | No
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, single_backward_iwae
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> round(single_backward_iwae(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155

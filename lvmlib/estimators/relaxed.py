@@ -53,9 +53,9 @@ def gumbel_softmax(
         ValueError: k < 1, a temperature that is not positive, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalCategorical, ConditionalBernoulli, FactorisedCategorical
-        >>> from lvmlib.latent import VAE
-        >>> from lvmlib.networks import MLP
+        >>> import torch
+        >>> from lvmlib import MLP, VAE, ConditionalBernoulli, ConditionalCategorical
+        >>> from lvmlib import FactorisedCategorical, gumbel_softmax
         >>> decoder = ConditionalBernoulli((4,), MLP(6, (), 4))
         >>> vae = VAE(ConditionalCategorical((2, 3), torch.nn.Linear(4, 6)), decoder, FactorisedCategorical((2, 3)))
         >>> gumbel_softmax(vae, torch.ones(5, 4), temperature=0.5).shape
@@ -94,8 +94,8 @@ def straight_through(model: Density, x: Tensor, k: int = 1, context: Tensor | No
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, straight_through
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> straight_through(vae, torch.ones(2, 4), k=5).shape

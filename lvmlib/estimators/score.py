@@ -46,8 +46,8 @@ def score_function(
         ValueError: k < 1, a baseline of another kind or shape, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, score_function
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> score_function(vae, torch.ones(2, 4), k=5).shape
@@ -84,8 +84,8 @@ def rloo(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
         ValueError: k < 2, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, rloo
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> rloo(vae, torch.ones(2, 4), k=5).shape
@@ -120,8 +120,8 @@ def vimco(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> T
         ValueError: k < 2, or x does not fit the model.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, vimco
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> vimco(vae, torch.ones(2, 4), k=5).shape
@@ -161,8 +161,9 @@ def nvil(model: Density, x: Tensor, baseline: NVILBaseline, k: int = 1, context:
         ValueError: k < 1, or x does not fit the model.
 
     Example:
-        >>> from lvmlib import VAE, fit
-        >>> from lvmlib.distributions import ConditionalBernoulli, FactorisedBernoulli
+        >>> import torch
+        >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, NVILBaseline, fit
+        >>> from lvmlib import nvil
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
         >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
         >>> both = torch.nn.ModuleDict({"vae": vae, "baseline": NVILBaseline(torch.nn.Linear(4, 1))})
@@ -200,9 +201,8 @@ def optimal_baseline(model: Density, x: Tensor, k: int = 1000, context: Tensor |
         ValueError: k < 1, x does not fit the model, or no parameter of a posterior requires a gradient.
 
     Example:
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
-        >>> from lvmlib.latent import LinearGaussian
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal, optimal_baseline
         >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
         >>> round(optimal_baseline(model, torch.ones(1, 1), k=10).item(), 4)   # log w is constant here
         -1.5155

@@ -46,6 +46,7 @@ def two_layers() -> HierarchicalVAE:
     """50 latents above the pixels and 20 above these.
 
     Example:
+        >>> from lvmlib.experiments.bits_on_disk import two_layers
         >>> two_layers().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """

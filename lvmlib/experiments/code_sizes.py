@@ -59,6 +59,7 @@ def same_vae() -> VAE:
     """The networks of `vqvae_mnist` around vectors of the same size, each with a Gaussian of its own.
 
     Example:
+        >>> from lvmlib.experiments.code_sizes import same_vae
         >>> same_vae().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """

@@ -61,6 +61,7 @@ def vqvae_mnist(levels: int = LEVELS, classes: int | None = None) -> VQVAE:
     """One level: 8x8 codes of 64 values.
 
     Example:
+        >>> from lvmlib.experiments.codes_mnist import vqvae_mnist
         >>> vqvae_mnist().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """
@@ -71,6 +72,8 @@ def vqvae2_mnist(levels: int = LEVELS) -> VQVAE2:
     """Two levels: 4x4 codes above, 8x8 below, all of 64 values; the upper prior and the map are told the class.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.experiments.codes_mnist import vqvae2_mnist
         >>> vqvae2_mnist().sample(2, torch.tensor([3, 7])).shape
         torch.Size([2, 1, 28, 28])
     """

@@ -88,6 +88,7 @@ def model_of(kernel: int, layers: int) -> PixelVAE:
     """Encoder 196-200-8, and a PixelCNN of 16 channels that four planes of features tell of z.
 
     Example:
+        >>> from lvmlib.experiments.collapse import model_of
         >>> model_of(7, 1).sample(2).shape
         torch.Size([2, 1, 14, 14])
     """

@@ -45,6 +45,7 @@ def build(latents: str) -> VAE:
     """The networks, the same for every estimator.
 
     Example:
+        >>> from lvmlib.experiments.estimator_runs import build
         >>> build("bernoulli").sample(2).shape
         torch.Size([2, 1, 28, 28])
     """

@@ -41,6 +41,7 @@ def factor_images() -> tuple[Tensor, Tensor]:
     No two agree: discs are a little narrower than squares of their size, so that they lose their corners.
 
     Example:
+        >>> from lvmlib.experiments.factors import factor_images
         >>> x, factors = factor_images()
         >>> x.shape, [int(f.max()) + 1 for f in factors.T]
         (torch.Size([3456, 3, 16, 16]), [3, 6, 3, 8, 8])
@@ -95,6 +96,8 @@ def mutual_information_gap(information: Tensor) -> float:
         information: [d, number of factors], of uniform factors in the order of `NAMES`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.experiments.factors import SIZES, mutual_information_gap
         >>> mutual_information_gap(torch.diag(torch.tensor(SIZES).log()))
         1.0
     """

@@ -32,6 +32,8 @@ class PseudoInputs(nn.Module):
     """The only weights that are stored; encoder and decoder are those of vae_mnist_2d.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.experiments.frozen_vamp import PseudoInputs
         >>> PseudoInputs(torch.zeros(50, 1, 28, 28)).inputs.shape
         torch.Size([50, 1, 28, 28])
     """

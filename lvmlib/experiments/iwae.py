@@ -48,6 +48,7 @@ def burda(layers: int = 1, mean: Tensor | None = None) -> HierarchicalVAE:
         mean: [784], the share of ink in each pixel, with whose log-odds the decoder starts.
 
     Example:
+        >>> from lvmlib.experiments.iwae import burda
         >>> burda(2).sample(3).shape
         torch.Size([3, 1, 28, 28])
     """
@@ -69,6 +70,7 @@ def passes(rates: int) -> int:
     """How many passes over the data the first so many learning rates take: 1 + 3 + 9 + ...
 
     Example:
+        >>> from lvmlib.experiments.iwae import passes
         >>> passes(5), passes(8)
         (121, 3280)
     """
@@ -79,6 +81,7 @@ def learning_rate(step: int, per_pass: int) -> float:
     """The published schedule: 1e-3 * 10^(-i/7) for 3^i passes.
 
     Example:
+        >>> from lvmlib.experiments.iwae import learning_rate
         >>> [round(learning_rate(step, per_pass=10), 6) for step in (0, 9, 10, 39, 40)]
         [0.001, 0.001, 0.00072, 0.00072, 0.000518]
     """

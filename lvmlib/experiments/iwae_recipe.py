@@ -47,6 +47,7 @@ def learning_rate(peak: float, first: int, steps: int, step: int) -> float:
     """Constant in the first stage, after 500 steps of rise, and then half a cosine down to 0.
 
     Example:
+        >>> from lvmlib.experiments.iwae_recipe import learning_rate
         >>> [round(learning_rate(1.0, 1000, 2000, step), 2) for step in (0, 999, 1000, 1500, 1999)]
         [0.0, 1.0, 1.0, 0.5, 0.0]
     """

@@ -67,6 +67,7 @@ def pixel_vae() -> PixelVAE:
     """Pixels are drawn in their order, given z.
 
     Example:
+        >>> from lvmlib.experiments.pixel_decoders import pixel_vae
         >>> pixel_vae().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """
@@ -77,6 +78,8 @@ def autoencoder(width: int, by_pixels: bool) -> DensityAutoencoder:
     """Codes of so many numbers for digits with levels 0 to 7.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.experiments.pixel_decoders import autoencoder
         >>> autoencoder(10, by_pixels=True).draws(torch.zeros(3, 1, 28, 28), 2).shape
         torch.Size([2, 3, 1, 28, 28])
     """

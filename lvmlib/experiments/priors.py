@@ -85,6 +85,9 @@ def prior_of(name: str, encoder: Density, examples: Tensor) -> Density:
     """One of the five, for codes of the encoder's shape; a VampPrior starts from the examples.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import StandardNormal
+        >>> from lvmlib.experiments.priors import prior_of
         >>> prior_of("flow", StandardNormal((4,)), torch.zeros(0)).sample(2).shape
         torch.Size([2, 4])
     """

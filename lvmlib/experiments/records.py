@@ -22,6 +22,7 @@ def record(name: str) -> dict[str, Any] | None:
     """What a training script noted about its run; None if the run has not been made.
 
     Example:
+        >>> from lvmlib.experiments.records import record
         >>> record("made_mnist")["test_protocol"]
         'exact, 10,000 test images, one binary draw of seed 0'
     """
@@ -36,6 +37,7 @@ def benchmark(topic: str) -> list[dict[str, Any]]:
         ValueError: there is no such topic; the message lists those there are.
 
     Example:
+        >>> from lvmlib.experiments.records import benchmark
         >>> sorted({row["way"] for row in benchmark("three_ways")})
         ['convolution', 'dilated convolution', 'fused self-attention', 'recurrence', 'self-attention']
     """
@@ -58,6 +60,7 @@ def published(protocol: str) -> dict[str, float]:
         ValueError: another protocol.
 
     Example:
+        >>> from lvmlib.experiments.records import published
         >>> published("static")["PixelCNN"]
         81.3
     """
@@ -71,6 +74,7 @@ def compact(content: dict[str, Any]) -> str:
     """A record as text, each list of numbers on one line.
 
     Example:
+        >>> from lvmlib.experiments.records import compact
         >>> print(compact({"seed": 0, "curve": [[0, 0.5], [1, 0.25]]}), end="")
         {
           "seed": 0,

@@ -36,6 +36,7 @@ def small_model() -> VAE:
     """A VAE for binary 28x28 images with one hidden layer of 200 on each side.
 
     Example:
+        >>> from lvmlib.experiments.surgery_terms import small_model
         >>> small_model().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """

@@ -32,6 +32,8 @@ def convolutional_vae(classes: int = 0) -> VAE:
             further entries.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.experiments.vae_convolutional import convolutional_vae
         >>> convolutional_vae(10).sample(10, context=torch.eye(10)).shape
         torch.Size([10, 1, 28, 28])
     """

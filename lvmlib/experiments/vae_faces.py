@@ -42,6 +42,7 @@ class FaceVAE(VAE):
         codes: [8, latents], posterior means of eight portraits that the model was trained on.
 
     Example:
+        >>> from lvmlib.experiments.vae_faces import FaceVAE
         >>> FaceVAE(latents=4, channels=(2, 2, 2)).sample(2).shape
         torch.Size([2, 1, 56, 48])
     """

@@ -31,6 +31,7 @@ def vae_mnist(latents: int = 50, hidden: tuple[int, ...] = (200, 200)) -> VAE:
     """An MLP VAE for binary 28x28 images with tanh units; by default the published 784-200-200-50.
 
     Example:
+        >>> from lvmlib.experiments.vae_mnist import vae_mnist
         >>> vae_mnist().sample(2).shape
         torch.Size([2, 1, 28, 28])
     """

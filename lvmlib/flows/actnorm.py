@@ -28,6 +28,8 @@ class ActNorm(Transform):
         ValueError: in `start_from`, a batch in which some channel does not vary.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import ActNorm
         >>> layer, x = ActNorm((2,)), 3 + 5 * torch.randn(100, 2)
         >>> layer.start_from(x)
         >>> z, _ = layer(x)

@@ -27,6 +27,8 @@ class Affine(Transform):
         ValueError: an event that is no vector, an unknown kind. On the way: a matrix that became singular.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Affine
         >>> z, log_det = Affine((3,), "triangular")(torch.ones(5, 3))
         >>> z.shape, log_det.shape
         (torch.Size([5, 3]), torch.Size([5]))
@@ -55,6 +57,7 @@ class Full(nn.Module):
     """A matrix without structure, [D, D]; the identity at first.
 
     Example:
+        >>> from lvmlib.flows.affine import Full
         >>> Full(2).log_det()
         tensor(0., grad_fn=<LinalgSlogdetBackward0>)
     """
@@ -83,6 +86,7 @@ class Triangular(nn.Module):
     """A lower triangular matrix with a positive diagonal, [D, D]; the identity at first.
 
     Example:
+        >>> from lvmlib.flows.affine import Triangular
         >>> Triangular(2).whole()
         tensor([[1., 0.],
                 [0., 1.]], grad_fn=<AddBackward0>)
@@ -116,6 +120,7 @@ class LU(nn.Module):
         dims: D.
 
     Example:
+        >>> from lvmlib.flows.affine import LU
         >>> bool(LU(3).log_det().abs() < 1e-5)           # a rotation keeps volumes
         True
 

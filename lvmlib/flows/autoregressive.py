@@ -48,6 +48,8 @@ class MaskedAutoregressive(Transform):
         ValueError: an empty layer, an order that is no permutation, an unknown way back.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MaskedAutoregressive
         >>> layer = MaskedAutoregressive((4,), hidden=(16,))
         >>> x = torch.randn(3, 4)
         >>> torch.allclose(layer.inverse(layer(x)[0])[0], x, atol=1e-5)
@@ -143,6 +145,8 @@ class InverseAutoregressive(Inverse):
         element: how entries move, from noise to data; `Scale` by default.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import InverseAutoregressive
         >>> layer = InverseAutoregressive((4,), hidden=(16,))
         >>> layer.inverse(torch.zeros(3, 4))[0].shape
         torch.Size([3, 4])

@@ -34,6 +34,8 @@ def nice(event_shape: Shape, layers: int = 4, hidden: Sequence[int] = (128, 128)
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import nice
         >>> nice((4,)).log_prob(torch.zeros(5, 4)).shape
         torch.Size([5])
 
@@ -55,6 +57,8 @@ def maf(event_shape: Shape, layers: int = 5, hidden: Sequence[int] = (128, 128),
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import maf
         >>> maf((4,)).log_prob(torch.zeros(5, 4)).shape
         torch.Size([5])
 
@@ -75,6 +79,7 @@ def iaf(event_shape: Shape, layers: int = 5, hidden: Sequence[int] = (128, 128),
         context: number of entries of a context vector, or None; a posterior is told of x by it.
 
     Example:
+        >>> from lvmlib import iaf
         >>> iaf((4,)).rsample_with_log_prob(5)[0].shape
         torch.Size([5, 4])
 
@@ -106,6 +111,8 @@ def nsf(
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import nsf
         >>> nsf((4,), layers=2).log_prob(torch.zeros(5, 4)).shape
         torch.Size([5])
 
@@ -147,6 +154,8 @@ def ffjord(
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import ffjord
         >>> ffjord((2,), method="rk4", steps=4).log_prob(torch.zeros(5, 2)).shape
         torch.Size([5])
 

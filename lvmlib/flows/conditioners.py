@@ -18,6 +18,8 @@ def perceptron(hidden: Sequence[int] = (128, 128), activation: Callable[[], nn.M
     """A maker of multilayer perceptrons, with outputs near 0 at the start.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import perceptron
         >>> perceptron((16,))(3, 4)(torch.zeros(5, 3)).shape
         torch.Size([5, 4])
     """
@@ -34,6 +36,8 @@ def convolutions(channels: int = 64, blocks: int = 2) -> Maker:
     """A maker of residual networks of convolutions, which keep height and width, with outputs near 0 at the start.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import convolutions
         >>> convolutions(8)(3, 6)(torch.zeros(5, 3, 4, 4)).shape
         torch.Size([5, 6, 4, 4])
 
@@ -53,6 +57,8 @@ def bottleneck(channels: int = 512) -> Maker:
     """A maker of Glow's networks: convolutions of size 3, 1 and 3, with outputs near 0 at the start.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import bottleneck
         >>> bottleneck(8)(3, 6)(torch.zeros(5, 3, 4, 4)).shape
         torch.Size([5, 6, 4, 4])
 
@@ -77,6 +83,9 @@ class Residual(nn.Module):
     """What a block makes of its input, added to it.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib.flows.conditioners import Residual
         >>> Residual(nn.Identity())(torch.ones(1))
         tensor([2.])
     """

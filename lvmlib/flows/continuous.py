@@ -41,6 +41,8 @@ class ContinuousFlow(Transform):
         ValueError: an unknown trace or method. On the way: an equation that the solver cannot follow.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import ContinuousFlow
         >>> layer = ContinuousFlow((2,), method="rk4", steps=8)
         >>> z, log_det = layer(torch.zeros(5, 2))
         >>> z.shape, log_det.shape
@@ -102,6 +104,8 @@ class ContinuousFlow(Transform):
             ValueError: a time below 0 or above 1.
 
         Example:
+            >>> import torch
+            >>> from lvmlib import ContinuousFlow
             >>> layer, x = ContinuousFlow((2,)), torch.randn(5, 2)
             >>> half, _ = layer.between(x, 0, 0.5)
             >>> torch.allclose(layer.between(half, 0.5, 1)[0], layer(x)[0], atol=1e-3)

@@ -28,6 +28,8 @@ class Invertible1x1Conv(Transform):
         ValueError: an event that is no picture.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Invertible1x1Conv
         >>> Invertible1x1Conv((4, 8, 8))(torch.ones(5, 4, 8, 8))[0].shape
         torch.Size([5, 4, 8, 8])
 

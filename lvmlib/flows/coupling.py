@@ -41,6 +41,8 @@ class Coupling(Transform):
         ValueError: a mask that passes all or nothing, or does not fit.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import Coupling, Shift
         >>> layer = Coupling((4,), Shift())
         >>> z, log_det = layer(torch.ones(3, 4))
         >>> z[0, :2].tolist(), log_det
@@ -130,6 +132,8 @@ class AdditiveCoupling(Coupling):
         event_shape, network, mask, swap, context: see `Coupling`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import AdditiveCoupling
         >>> AdditiveCoupling((4,))(torch.ones(3, 4))[0].shape
         torch.Size([3, 4])
 
@@ -155,6 +159,8 @@ class AffineCoupling(Coupling):
         bound: largest :math:`|s|`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import AffineCoupling
         >>> AffineCoupling((3, 8, 8), mask="checkerboard")(torch.ones(5, 3, 8, 8))[0].shape
         torch.Size([5, 3, 8, 8])
 
@@ -181,6 +187,8 @@ class SplineCoupling(Coupling):
         bins, bound: of the splines; see `lvmlib.flows.spline.Spline`.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import SplineCoupling
         >>> SplineCoupling((4,), bins=6)(torch.ones(3, 4))[0].shape
         torch.Size([3, 4])
 

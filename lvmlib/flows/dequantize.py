@@ -34,6 +34,8 @@ class Dequantize(Stochastic):
         ValueError: levels below 2.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Dequantize
         >>> z, paid = Dequantize((2,), levels=4)(torch.tensor([[0, 3]]))
         >>> (4 * z).floor(), paid
         (tensor([[0., 3.]]), tensor([-2.7726]))
@@ -66,6 +68,8 @@ def edge(levels: int, dtype: torch.dtype) -> float:
     """How far noise keeps from 0 and 1, so that no sum (x + u) / K is rounded into the next bin.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.dequantize import edge
         >>> f"{edge(256, torch.float32):.1e}"
         '6.1e-05'
     """
@@ -76,6 +80,8 @@ class UniformInBin(Distribution):
     """The uniform distribution on [x, x + 1) / K for each entry; its log-density is D log K where it draws.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.dequantize import UniformInBin
         >>> UniformInBin(torch.tensor([[1.0]]), 2).rsample().ge(0.5).item()
         True
     """
@@ -102,6 +108,8 @@ class Bin(Distribution):
     """The whole number whose bin holds z, with certainty; z below 0 or from 1 on belong to the outermost bins.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.dequantize import Bin
         >>> Bin(torch.tensor([[0.3, 0.99]]), 4).sample()
         tensor([[1., 3.]])
     """

@@ -18,6 +18,8 @@ class Open(Constraint):
     """The open interval from `low` to `high`: on its borders a map of it has no finite value.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.door import Open
         >>> Open(0.0, 1.0).check(torch.tensor([0.0, 0.5, 1.0]))
         tensor([False,  True, False])
     """

@@ -41,6 +41,8 @@ def bounded(raw: Tensor, bound: float, sign: int = 1) -> Tensor:
     hyperbolic tangent as over a sigmoid.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.elements import bounded
         >>> bounded(torch.tensor([0.01, 100.0]), 2.0)
         tensor([0.0100, 2.0000])
     """
@@ -52,6 +54,8 @@ class Shift(Element):
     """z = x + t: what NICE moves by. Its slope is 1.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import Shift
         >>> Shift().forward(torch.ones(1, 2), torch.ones(1, 1, 2))
         (tensor([[2., 2.]]), tensor([[0., 0.]]))
 
@@ -79,6 +83,8 @@ class Scale(Element):
         ValueError: the bound is not positive.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import Scale
         >>> Scale().forward(torch.ones(1, 2), torch.zeros(1, 2, 2))
         (tensor([[1., 1.]]), tensor([[0., 0.]]))
 
@@ -105,6 +111,8 @@ class Standardise(Scale):
     r"""z = (x - :math:`\mu`) exp(-:math:`\alpha`): each entry is standardised, as a Gaussian conditional asks for.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import Standardise
         >>> Standardise().forward(torch.ones(1, 2), torch.ones(1, 2, 2))[0]
         tensor([[0., 0.]])
 

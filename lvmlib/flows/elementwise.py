@@ -55,6 +55,8 @@ class Elementwise(Transform):
             of what f takes, such as a 1 that a sigmoid gave in float32.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Elementwise
         >>> z, log_det = Elementwise("sigmoid")(torch.zeros(1, 2))
         >>> z, log_det
         (tensor([[0.5000, 0.5000]]), tensor([-2.7726]))
@@ -139,6 +141,8 @@ class Logit(Transform):
         ValueError: alpha is out of range.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Logit
         >>> Logit(0.1)(torch.tensor([[0.0, 0.5]]))[0]
         tensor([[-2.9444,  0.0000]])
 

@@ -26,6 +26,9 @@ class MixtureLogisticCoupling(Coupling):
         components: of each mixture.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MixtureLogisticCoupling
+        >>> from lvmlib.flows import attention
         >>> MixtureLogisticCoupling((1, 4, 4), attention(8, blocks=1), "checkerboard")(torch.ones(3, 1, 4, 4))[0].shape
         torch.Size([3, 1, 4, 4])
 
@@ -50,6 +53,8 @@ def attention(channels: int = 32, blocks: int = 2, heads: int = 4) -> Maker:
     """A maker of networks for pictures that turns between gated convolutions and attention over all places.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import attention
         >>> attention(8, blocks=1)(3, 6)(torch.zeros(5, 3, 4, 4)).shape
         torch.Size([5, 6, 4, 4])
 
@@ -80,6 +85,9 @@ class Gated(nn.Module):
         inner: what looks at other places, from so many channels to as many.
 
     Example:
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib.flows.flowpp import Gated
         >>> Gated(4, nn.Identity())(torch.zeros(2, 4, 3, 3)).shape
         torch.Size([2, 4, 3, 3])
     """
@@ -102,6 +110,8 @@ class Attention(nn.Module):
         heads: number of heads.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.flowpp import Attention
         >>> Attention(8, 2)(torch.zeros(2, 8, 3, 3)).shape
         torch.Size([2, 8, 3, 3])
 

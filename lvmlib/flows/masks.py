@@ -15,6 +15,7 @@ def half(event_shape: Sequence[int]) -> Tensor:
         [\\*event_shape], true where an entry passes.
 
     Example:
+        >>> from lvmlib.flows.masks import half
         >>> half((5,))
         tensor([ True,  True, False, False, False])
 
@@ -32,6 +33,7 @@ def checkerboard(event_shape: Sequence[int]) -> Tensor:
         [\\*event_shape], true where an entry passes.
 
     Example:
+        >>> from lvmlib.flows.masks import checkerboard
         >>> checkerboard((1, 2, 3))[0].int()
         tensor([[1, 0, 1],
                 [0, 1, 0]], dtype=torch.int32)

@@ -28,6 +28,8 @@ class Mixture:
         kind: "gaussian" or "logistic".
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.mixture import Mixture
         >>> one = torch.zeros(1, 1, 1)
         >>> log_below, log_above, log_density = Mixture(one, one, one, "gaussian").logs(torch.zeros(1, 1))
         >>> log_below.exp(), log_density
@@ -86,6 +88,8 @@ def increasing_root(curve: Curve, target: Tensor, low: Tensor, high: Tensor) -> 
         As `target`, to the precision of its dtype.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows.mixture import increasing_root
         >>> curve = lambda x: (x**3 + x, (3 * x**2 + 1).log())
         >>> increasing_root(curve, *torch.tensor([[2.0], [0.0], [9.0]]))
         tensor([1.])
@@ -120,6 +124,8 @@ class MixtureLogistic(Element):
         ValueError: fewer than one component.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import MixtureLogistic
         >>> element = MixtureLogistic(components=1)
         >>> element.forward(torch.tensor([[3.0]]), torch.zeros(1, element.size, 1))[0]
         tensor([[3.]])

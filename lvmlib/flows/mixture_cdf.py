@@ -38,6 +38,8 @@ class MixtureCDF(Transform):
             and 1, such as a 1 that F gave far out, where no digit is left.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MixtureCDF
         >>> layer = MixtureCDF((1,), components=3)
         >>> z, log_det = layer(torch.zeros(1, 1))
         >>> z                                               # symmetric at first

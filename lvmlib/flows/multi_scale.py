@@ -47,6 +47,7 @@ def realnvp(
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> from lvmlib import realnvp
         >>> realnvp((1, 8, 8), channels=8).sample(2).shape
         torch.Size([2, 1, 8, 8])
 
@@ -86,6 +87,7 @@ def glow(event_shape: Shape, scales: int = 3, steps: int = 8, channels: int = 12
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> from lvmlib import glow
         >>> glow((1, 8, 8), scales=2, steps=1, channels=8).sample(2).shape
         torch.Size([2, 1, 8, 8])
 
@@ -126,6 +128,7 @@ def flowpp(
         context: number of entries of a context vector, or None.
 
     Example:
+        >>> from lvmlib import flowpp
         >>> flowpp((1, 4, 4), layers=1, channels=8).sample(2).shape
         torch.Size([2, 1, 4, 4])
 

@@ -21,6 +21,8 @@ class Permutation(Transform):
         ValueError: the order is no permutation.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Permutation
         >>> Permutation([2, 0, 1])(torch.tensor([[10.0, 11.0, 12.0]]))[0]
         tensor([[12., 10., 11.]])
     """
@@ -58,6 +60,8 @@ class Reverse(Permutation):
         count: how many there are.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Reverse
         >>> Reverse(3)(torch.tensor([[10.0, 11.0, 12.0]]))[0]
         tensor([[12., 11., 10.]])
     """

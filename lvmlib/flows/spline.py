@@ -33,6 +33,8 @@ class Spline(Element):
         ValueError: fewer than 2 bins, more than fit, or a box without a side.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.flows import Spline
         >>> spline = Spline(bins=4)
         >>> spline.forward(torch.tensor([[0.5, 9.0]]), torch.zeros(1, spline.size, 2))[0]
         tensor([[0.5000, 9.0000]])

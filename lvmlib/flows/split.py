@@ -31,7 +31,8 @@ class Split(Transform):
         ValueError: an odd number of channels, or a `rest` of another shape.
 
     Example:
-        >>> from lvmlib.flows.squeeze import Squeeze
+        >>> import torch
+        >>> from lvmlib import Split, Squeeze
         >>> Split((4, 8, 8), rest=Squeeze((2, 8, 8)))(torch.ones(5, 4, 8, 8))[0].shape
         torch.Size([5, 256])
 

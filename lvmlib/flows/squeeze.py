@@ -22,6 +22,8 @@ class Squeeze(Transform):
         ValueError: an event that is no picture, or one of odd height or width.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Squeeze
         >>> Squeeze((1, 2, 2))(torch.arange(4.0).view(1, 1, 2, 2))[0].flatten()
         tensor([0., 1., 2., 3.])
 

@@ -37,7 +37,9 @@ class VariationalDequantize(Dequantize):
         ValueError: `noise` draws another shape, or levels is below 2.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalNormal
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalNormal, VariationalDequantize
         >>> layer = VariationalDequantize((2,), ConditionalNormal((2,), nn.Linear(2, 4)), levels=4)
         >>> z, paid = layer(torch.tensor([[0, 3]]))
         >>> (4 * z).floor().tolist(), paid.shape
@@ -69,7 +71,10 @@ class NoiseInBin(Density):
     """A density on the whole space, squeezed into the bins [x, x + 1) / K; its context holds x and c side by side.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalNormal
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import ConditionalNormal
+        >>> from lvmlib.flows.variational import NoiseInBin
         >>> density = NoiseInBin(ConditionalNormal((1,), nn.Linear(1, 2)), levels=4)
         >>> bool(density.sample(1, torch.tensor([[3.0, 0.0]])) >= 0.75)
         True

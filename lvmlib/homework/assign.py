@@ -140,6 +140,8 @@ def write_folder(master: Master, made: Path, work: Path, wheel: Path, site: str,
 def place(site: str, wheel: Path) -> str:
     """Return the address of the wheel, from that of the book's site or its own.
 
+    >>> from pathlib import Path
+    >>> from lvmlib.homework.assign import place
     >>> place("https://example.org/book", Path("lvmlib-0.1.0-py3-none-any.whl"))
     'https://example.org/book/wheels/lvmlib-0.1.0-py3-none-any.whl'
     """

@@ -32,6 +32,7 @@ def rng(name: str) -> np.random.Generator:
     Args:
         name: of the stream; two tests that draw from one name get the same numbers.
 
+    >>> from lvmlib.homework.checking import rng, seeded
     >>> with seeded(7):
     ...     a, b = rng("weights").normal(), rng("weights").normal()
     >>> a == b
@@ -73,6 +74,8 @@ def close(got: Any, want: Any, hint: str, rtol: float | None = None, atol: float
     Raises:
         AssertionError: if they differ in kind, shape or value.
 
+    >>> import numpy as np
+    >>> from lvmlib.homework.checking import close
     >>> close(0.1 + 0.2, 0.3, "the sum of the two")
     >>> close(np.zeros(3), np.zeros(2), "the sum of the two")
     Traceback (most recent call last):
@@ -98,6 +101,7 @@ def own(*answers: Any) -> None:
         AssertionError: if one comes from `lvmlib`, or names something that does.
 
     >>> from lvmlib import elbo
+    >>> from lvmlib.homework.checking import own
     >>> own(elbo)
     Traceback (most recent call last):
     AssertionError: `elbo` comes from lvmlib; write your own

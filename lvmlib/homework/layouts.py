@@ -41,6 +41,7 @@ class Owner:
 def clean(name: str) -> str:
     r"""Return a name for tables and pages: one line, without characters that act on what stands around them.
 
+    >>> from lvmlib.homework.layouts import clean
     >>> clean("Jane\n  Doe\u202e")
     'Jane Doe'
     """
@@ -57,6 +58,7 @@ def owners(parts: tuple[str, ...], gradescope: Mapping[str, list[Owner]]) -> lis
         parts: of its path inside the folder of submissions.
         gradescope: students by folder, from `read_gradescope`.
 
+    >>> from lvmlib.homework.layouts import owners
     >>> [(o.student, o.number, o.late) for o in owners(("doejane_LATE_12345_678910_09_iwae.ipynb",), {})]
     [('doejane', '12345', True)]
     >>> owners(("Jane Doe_77_assignsubmission_file_", "09_iwae.ipynb"), {})[0].student

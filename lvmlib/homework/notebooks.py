@@ -34,6 +34,7 @@ def read_notebook(data: bytes) -> dict[str, Any]:
     Raises:
         Unreadable: if it is empty, too large, no JSON or no notebook.
 
+    >>> from lvmlib.homework.notebooks import read_notebook
     >>> read_notebook(b'{"cells": [{"cell_type": "code", "source": ["x = 1\\n", "x"]}]}')
     {'cells': [{'cell_type': 'code', 'source': 'x = 1\nx'}], 'title': ''}
     """

@@ -35,6 +35,8 @@ def to_plain(value: Any, depth: int = 0) -> Any:
     Raises:
         TypeError: if there is anything else in it; the message names it.
 
+    >>> import numpy as np
+    >>> from lvmlib.homework.plain import from_plain, to_plain
     >>> from_plain(to_plain({"a": (1, 2.5), "b": np.arange(3)}))
     {'a': (1, 2.5), 'b': array([0, 1, 2])}
     """

@@ -186,6 +186,7 @@ def without_words(reason: str) -> str:
 
     A function that has seen the inputs of a hidden test could hand them to its student in the text of an error.
 
+    >>> from lvmlib.homework.remote import without_words
     >>> without_words("`bound` failed with ValueError: 0.1234")
     '`bound` failed with ValueError.'
     >>> without_words("the entropy: expected shape (2,), got ()")

@@ -37,6 +37,7 @@ def _version() -> str:
 def file_name(student: str) -> str:
     """Return a name for a student's files that any system can have and no other student gets.
 
+    >>> from lvmlib.homework.results import file_name
     >>> file_name("Jörg O'Neill/../x")
     'jorg-o-neill-x-7660ec76'
     """

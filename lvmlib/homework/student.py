@@ -116,6 +116,7 @@ def bare(cell: Any) -> Any:
 def in_lines(texts: dict[str, str]) -> str:
     """Return Python source of a dictionary; a text of several lines becomes a list of them, to be read by people.
 
+    >>> from lvmlib.homework.student import in_lines
     >>> print(in_lines({"q1": "a = 1\\nb = 2"}))
     {
         'q1': [

@@ -98,6 +98,7 @@ def row(master: Master, submission: Submission, result: Result, lateness: Latene
 def safe(text: str) -> str:
     """Return text that no spreadsheet takes for a formula.
 
+    >>> from lvmlib.homework.table import safe
     >>> safe("=1+1"), safe("Jane")
     ("'=1+1", 'Jane')
     """

@@ -40,6 +40,8 @@ def not_negative(x: Array) -> Array:
     """``x`` with 0 where rounding has made it negative, and the gradient of ``x`` everywhere.
 
     Example:
+        >>> import numpy as np
+        >>> from lvmlib.information.checks import not_negative
         >>> print(not_negative(np.array([-1e-17, 0.5])))
         [0.  0.5]
     """

@@ -30,6 +30,8 @@ def gaussian_entropy(cov: Array, base: float = 2, diagonal: bool = False) -> Arr
         ValueError: if a variance is not positive or a matrix is not symmetric positive definite.
 
     Example:
+        >>> import math
+        >>> from lvmlib import gaussian_entropy
         >>> print(gaussian_entropy(1.0).round(4), gaussian_entropy([[2.0, 0.5], [0.5, 1.0]], base=math.e).round(4))
         2.0471 3.1177
 
@@ -71,6 +73,8 @@ def gaussian_kl(
         ValueError: if shapes do not fit, a variance is not positive or a matrix is not symmetric positive definite.
 
     Example:
+        >>> import math
+        >>> from lvmlib import gaussian_kl
         >>> print(gaussian_kl(1.0, 1.0, base=math.e))
         0.5
         >>> print(gaussian_kl([1.0, 0.0], [[2.0, 0.5], [0.5, 1.0]], base=math.e).round(4))

@@ -34,6 +34,7 @@ def self_information(p: Array, base: float = 2) -> Array:
         ValueError: if a probability lies outside [0, 1].
 
     Example:
+        >>> from lvmlib import self_information
         >>> print(self_information(1 / 8))
         3.0
         >>> print(self_information([1.0, 0.5, 0.0]))
@@ -62,6 +63,7 @@ def entropy(p: Array, base: float = 2) -> Array:
         ValueError: if ``p`` is no distribution.
 
     Example:
+        >>> from lvmlib import entropy
         >>> print(entropy([0.5, 0.25, 0.125, 0.125]))
         1.75
 
@@ -89,6 +91,7 @@ def cross_entropy(p: Array, q: Array, base: float = 2) -> Array:
         ValueError: if ``p`` or ``q`` is no distribution, or their alphabets differ in size.
 
     Example:
+        >>> from lvmlib import cross_entropy
         >>> print(cross_entropy([0.5, 0.5], [0.25, 0.75]).round(4))
         1.2075
 
@@ -118,6 +121,7 @@ def kl_divergence(p: Array, q: Array, base: float = 2) -> Array:
         ValueError: if ``p`` or ``q`` is no distribution, or their alphabets differ in size.
 
     Example:
+        >>> from lvmlib import kl_divergence
         >>> print(kl_divergence([0.5, 0.5], [0.25, 0.75]).round(4))
         0.2075
         >>> print(kl_divergence([0.5, 0.5], [1.0, 0.0]))
@@ -151,6 +155,7 @@ def js_divergence(p: Array, q: Array, base: float = 2) -> Array:
         ValueError: if ``p`` or ``q`` is no distribution, or their alphabets differ in size.
 
     Example:
+        >>> from lvmlib import js_divergence
         >>> print(js_divergence([1.0, 0.0], [0.0, 1.0]))
         1.0
 
@@ -178,6 +183,7 @@ def joint_entropy(joint: Array, base: float = 2) -> Array:
         ValueError: if ``joint`` is no joint distribution.
 
     Example:
+        >>> from lvmlib.information import joint_entropy
         >>> print(joint_entropy([[0.25, 0.25], [0.5, 0.0]]))
         1.5
 
@@ -206,6 +212,7 @@ def conditional_entropy(joint: Array, given: int = 0, base: float = 2) -> Array:
         ValueError: if ``joint`` is no joint distribution or ``given`` is neither 0 nor 1.
 
     Example:
+        >>> from lvmlib.information import conditional_entropy
         >>> joint = [[0.25, 0.25], [0.5, 0.0]]
         >>> print(conditional_entropy(joint), conditional_entropy(joint, given=1).round(4))
         0.5 0.6887
@@ -240,6 +247,7 @@ def mutual_information(joint: Array, base: float = 2) -> Array:
         ValueError: if ``joint`` is no joint distribution.
 
     Example:
+        >>> from lvmlib import mutual_information
         >>> print(mutual_information([[0.5, 0.0], [0.0, 0.5]]), mutual_information([[0.25, 0.25], [0.25, 0.25]]))
         1.0 0.0
 
@@ -277,6 +285,7 @@ def entropy_from_counts(counts: Array, base: float = 2, miller_madow: bool = Fal
 
     Example:
         >>> import math
+        >>> from lvmlib.information import entropy_from_counts
         >>> print(entropy_from_counts([5, 5]), entropy_from_counts([5, 5], base=math.e, miller_madow=True).round(4))
         1.0 0.7431
 

@@ -16,11 +16,7 @@ categorical     ``ConditionalCategorical((d, K), network)``                     
 An inverse autoregressive flow as the posterior; its network runs once for each x:
 
 >>> import torch
->>> from lvmlib.base import Given
->>> from lvmlib.bounds import elbo
->>> from lvmlib.distributions import ConditionalBernoulli, StandardNormal
->>> from lvmlib.flows import iaf
->>> from lvmlib.networks import MLP
+>>> from lvmlib import MLP, VAE, ConditionalBernoulli, Given, StandardNormal, elbo, iaf
 >>> encoder = Given(iaf((2,), layers=2, hidden=(16,), context=8), MLP(9, (16,), 8))
 >>> vae = VAE(encoder, ConditionalBernoulli((9,), MLP(2, (16,), 9)), StandardNormal((2,)))
 >>> elbo(vae, torch.ones(5, 9)).shape

@@ -28,8 +28,9 @@ class Autoencoder(nn.Module):
         TypeError: the encoder is no module, or the decoder no `Density`.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli
-        >>> from lvmlib.training import fit
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import Autoencoder, ConditionalBernoulli, fit
         >>> x = torch.bernoulli(torch.full((100, 9), 0.5))
         >>> model = Autoencoder(nn.Linear(9, 2), ConditionalBernoulli((9,), nn.Linear(2, 9)))
         >>> history = fit(model, x, Autoencoder.loss, steps=3, batch_size=20, progress=False)

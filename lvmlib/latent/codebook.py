@@ -42,6 +42,8 @@ class Codebook(nn.Module):
         ValueError: sizes below 1, or a decay or restart outside [0, 1).
 
     Example:
+        >>> import torch
+        >>> from lvmlib import Codebook
         >>> book = Codebook(size=2, width=1)
         >>> _ = book.vectors.copy_(torch.tensor([[-1.0], [1.0]]))
         >>> codes = book(torch.tensor([[[0.3, -2.0, 0.8]]]))
@@ -166,6 +168,8 @@ def perplexity(codes: Tensor, size: int) -> Tensor:
         ValueError: no codes, or numbers that are none.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import perplexity
         >>> perplexity(torch.tensor([0, 1, 2, 3, 0, 1, 2, 3]), size=16)
         tensor(4.)
 

@@ -57,8 +57,8 @@ def em(model: ExactPosterior, x: Tensor, rounds: int = 10, q: Any = None) -> lis
         One `HalfStep` for each half-step.
 
     Example:
-        >>> from lvmlib.base import seed_everything
-        >>> from lvmlib.latent import PPCA
+        >>> import torch
+        >>> from lvmlib import PPCA, em, seed_everything
         >>> seed_everything(0)
         >>> x = torch.randn(200, 3) @ torch.randn(3, 5)
         >>> steps = em(PPCA((5,), latents=2), x, rounds=2)

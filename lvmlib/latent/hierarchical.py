@@ -28,8 +28,8 @@ class HierarchicalVAE(Flow):
 
     Example:
         >>> import torch
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-        >>> from lvmlib.networks import MLP
+        >>> from lvmlib import MLP, ConditionalBernoulli, ConditionalNormal, HierarchicalVAE
+        >>> from lvmlib import StandardNormal
         >>> lower = ConditionalNormal((4,), MLP(9, (16,), 8)), ConditionalBernoulli((9,), MLP(4, (16,), 9))
         >>> upper = ConditionalNormal((2,), MLP(4, (16,), 4)), ConditionalNormal((4,), MLP(2, (16,), 8))
         >>> model = HierarchicalVAE([lower, upper], StandardNormal((2,)))

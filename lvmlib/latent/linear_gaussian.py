@@ -30,8 +30,8 @@ class LinearGaussian(Stochastic):
     Example:
         With the exact posterior every draw has the same weight, the likelihood itself.
 
-        >>> from lvmlib.chain import Flow
-        >>> from lvmlib.distributions import StandardNormal
+        >>> import torch
+        >>> from lvmlib import Flow, LinearGaussian, StandardNormal
         >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
         >>> model = Flow([layer], StandardNormal((1,)))
         >>> log_w = model.log_weights(torch.ones(1, 1), k=3)

@@ -28,7 +28,8 @@ class GaussianMixture(MixtureOfGaussians):
     Example:
         With the exact posterior the bound is the log-likelihood.
 
-        >>> from lvmlib.base import seed_everything
+        >>> import torch
+        >>> from lvmlib import GaussianMixture, seed_everything
         >>> seed_everything(0)
         >>> x = torch.randn(100, 2)
         >>> mixture = GaussianMixture((2,), components=3).start_from(x)

@@ -35,9 +35,9 @@ class PixelVAE(VAE):
         ValueError: encoder and prior disagree about the shape of z.
 
     Example:
-        >>> from lvmlib.autoregressive import PixelCNN
-        >>> from lvmlib.distributions import ConditionalNormal, StandardNormal
-        >>> from lvmlib.networks import MLP, ConvDecoder
+        >>> import torch
+        >>> from lvmlib import MLP, ConditionalNormal, PixelCNN, PixelVAE, StandardNormal
+        >>> from lvmlib.networks import ConvDecoder
         >>> pixels = PixelCNN((1, 8, 8), channels=4, layers=1, kernel=3, context=(6, 8, 8))
         >>> encoder = ConditionalNormal((2,), MLP(64, (16,), 4))
         >>> vae = PixelVAE(encoder, pixels, StandardNormal((2,)), ConvDecoder(2, (8, 8), (6, 8, 8)))
@@ -86,9 +86,9 @@ class DensityAutoencoder(nn.Module):
         TypeError: the encoder is no network, or the decoder no `Density`.
 
     Example:
-        >>> from lvmlib.autoregressive import PixelCNN
-        >>> from lvmlib.distributions import ConditionalNormal
-        >>> from lvmlib.networks import MLP, ConvDecoder
+        >>> import torch
+        >>> from lvmlib import MLP, ConditionalNormal, DensityAutoencoder, Given, PixelCNN
+        >>> from lvmlib.networks import ConvDecoder
         >>> pixels = PixelCNN((1, 8, 8), channels=4, layers=1, kernel=3, context=(6, 8, 8))
         >>> sharp = DensityAutoencoder(MLP(64, (16,), 10), Given(pixels, ConvDecoder(10, (8, 8), (6, 8, 8))))
         >>> blurred = DensityAutoencoder(MLP(64, (16,), 10), ConditionalNormal((1, 8, 8), MLP(10, (16,), 64), 1.0))

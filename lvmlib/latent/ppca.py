@@ -48,7 +48,8 @@ class PPCA(Density):
         ValueError: no latent, or a scale that is not positive.
 
     Example:
-        >>> from lvmlib.base import seed_everything
+        >>> import torch
+        >>> from lvmlib import PPCA, seed_everything
         >>> seed_everything(0)
         >>> x = torch.randn(200, 3) @ torch.randn(3, 5)
         >>> ppca = PPCA((5,), latents=2).solve(x)

@@ -45,8 +45,9 @@ class VampPrior(Density):
         TypeError: the encoder is no `Density`.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal
-        >>> from lvmlib.latent import VAE
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, VampPrior
         >>> encoder, decoder = ConditionalNormal((2,), nn.Linear(9, 4)), ConditionalBernoulli((9,), nn.Linear(2, 9))
         >>> x = torch.bernoulli(torch.full((100, 9), 0.5))
         >>> vae = VAE(encoder, decoder, VampPrior(encoder, x[:20]))
@@ -95,7 +96,7 @@ class OneHotCodes(Density):
         TypeError: the model is no `Density`, or does not say how many levels there are.
 
     Example:
-        >>> from lvmlib.autoregressive import MADE
+        >>> from lvmlib import MADE, OneHotCodes
         >>> prior = OneHotCodes(MADE((8,), (32,), levels=4))
         >>> z = prior.sample(5)
         >>> z.shape, prior.log_prob(z).shape

@@ -36,7 +36,9 @@ class StochasticPair(Stochastic):
         TypeError: encoder or decoder is no `Density`.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalNormal
+        >>> import torch
+        >>> from lvmlib import ConditionalNormal
+        >>> from lvmlib.latent import StochasticPair
         >>> encoder, decoder = torch.nn.Linear(3, 4), torch.nn.Linear(2, 6)
         >>> pair = StochasticPair(ConditionalNormal((2,), encoder), ConditionalNormal((3,), decoder))
         >>> z, paid = pair(torch.zeros(5, 3))
@@ -78,8 +80,8 @@ class VAE(Flow):
         ValueError: encoder and prior disagree about the shape of z.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalBernoulli, ConditionalNormal, StandardNormal
-        >>> from lvmlib.networks import MLP
+        >>> import torch
+        >>> from lvmlib import MLP, VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
         >>> encoder = ConditionalNormal((2,), MLP(784, (64,), 4))
         >>> decoder = ConditionalBernoulli((1, 28, 28), MLP(2, (64,), 784))
         >>> vae = VAE(encoder, decoder, StandardNormal((2,)))

@@ -76,7 +76,10 @@ class VectorQuantizer(Quantizer):
         TypeError: the decoder is no `Density`.
 
     Example:
-        >>> from lvmlib.distributions import ConditionalNormal
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import Codebook, ConditionalNormal
+        >>> from lvmlib.latent import VectorQuantizer
         >>> decoder = ConditionalNormal((1, 4, 4), nn.ConvTranspose2d(3, 1, 2, 2), 1.0)
         >>> layer = VectorQuantizer(nn.Conv2d(1, 3, 2, 2), decoder, Codebook(8, 3), (1, 2, 2))
         >>> with torch.no_grad():
@@ -195,8 +198,9 @@ class VQVAE(CodeModel):
         ValueError: the encoder gives features of another shape (found at the first batch), or a number out of range.
 
     Example:
-        >>> from lvmlib.autoregressive import GatedPixelCNN
-        >>> from lvmlib.distributions import ConditionalBernoulli
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import VQVAE, ConditionalBernoulli, GatedPixelCNN
         >>> encoder = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.SiLU(), nn.Conv2d(8, 4, 4, 2, 1))
         >>> network = nn.Sequential(nn.ConvTranspose2d(4, 8, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
         >>> prior = GatedPixelCNN((1, 2, 2), channels=4, layers=1, levels=16, embedding=True)

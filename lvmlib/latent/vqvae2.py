@@ -31,7 +31,8 @@ class TwoLevelPrior(Density):
         TypeError: `top` or `bottom` is no `Autoregressive`.
 
     Example:
-        >>> from lvmlib.autoregressive import CausalTransformer, CodeMap, GatedPixelCNN
+        >>> import torch
+        >>> from lvmlib import CausalTransformer, CodeMap, GatedPixelCNN, TwoLevelPrior
         >>> top = CausalTransformer((1, 2, 2), channels=8, heads=2, layers=1, levels=16)
         >>> bottom = GatedPixelCNN((1, 4, 4), channels=8, layers=1, levels=32, embedding=True, context=(6, 4, 4))
         >>> prior = TwoLevelPrior(top, bottom, CodeMap((1, 2, 2), levels=16, features=6))
@@ -109,8 +110,11 @@ class TwoLevelQuantizer(Quantizer):
         TypeError: the decoder is no `Density`.
 
     Example:
-        >>> from lvmlib.autoregressive import FVSBN, CodeMap, GatedPixelCNN
-        >>> from lvmlib.distributions import ConditionalBernoulli
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import FVSBN, CodeMap, Codebook, ConditionalBernoulli, GatedPixelCNN
+        >>> from lvmlib import TwoLevelPrior
+        >>> from lvmlib.latent import TwoLevelQuantizer
         >>> fine = GatedPixelCNN((1, 4, 4), channels=4, layers=1, context=(2, 4, 4))
         >>> prior = TwoLevelPrior(FVSBN((1, 2, 2)), fine, CodeMap((1, 2, 2), levels=2, features=2))
         >>> decoder = ConditionalBernoulli((1, 8, 8), nn.ConvTranspose2d(6, 1, 2, 2))
@@ -197,8 +201,10 @@ class VQVAE2(CodeModel):
         ValueError: a network gives features of another shape (found at the first batch), or a number out of range.
 
     Example:
-        >>> from lvmlib.autoregressive import CausalTransformer, CodeMap, GatedPixelCNN
-        >>> from lvmlib.distributions import ConditionalBernoulli
+        >>> import torch
+        >>> from torch import nn
+        >>> from lvmlib import VQVAE2, CausalTransformer, CodeMap, ConditionalBernoulli
+        >>> from lvmlib import GatedPixelCNN, TwoLevelPrior
         >>> encoder, top = nn.Conv2d(1, 8, 2, 2), nn.Sequential(nn.SiLU(), nn.Conv2d(8, 3, 2, 2))
         >>> bottom = nn.Conv2d(8 + 3, 3, 1)
         >>> decoder = ConditionalBernoulli((1, 8, 8), nn.ConvTranspose2d(2 * 3, 1, 2, 2))

@@ -26,6 +26,7 @@ class ConvEncoder(nn.Sequential):
 
     Example:
         >>> import torch
+        >>> from lvmlib.networks import ConvEncoder
         >>> ConvEncoder((1, 28, 28), (16, 32), 20)(torch.zeros(3, 1, 28, 28)).shape
         torch.Size([3, 20])
     """
@@ -64,6 +65,7 @@ class ConvDecoder(nn.Sequential):
 
     Example:
         >>> import torch
+        >>> from lvmlib.networks import ConvDecoder
         >>> ConvDecoder(20, (32, 16), (1, 28, 28))(torch.zeros(3, 20)).shape
         torch.Size([3, 1, 28, 28])
     """

@@ -45,6 +45,8 @@ class MaskedMLP(nn.Module):
         ValueError: an empty layer, an order that is no permutation, residual layers of several widths.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.networks import MaskedMLP
         >>> net = MaskedMLP(4, (16, 16), outputs=2)
         >>> net(torch.zeros(3, 4)).shape
         torch.Size([3, 2, 4])

@@ -26,6 +26,8 @@ class MaskedLinear(nn.Linear):
         bias: whether a constant is added.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.networks import MaskedLinear
         >>> layer = MaskedLinear(3, torch.ones(3, 3).tril(-1))
         >>> torch.autograd.functional.jacobian(layer, torch.zeros(3)).count_nonzero(1)
         tensor([0, 1, 2])
@@ -73,6 +75,8 @@ def pieces_of(mask: Tensor) -> list[tuple[int, int, int]]:
     Empty where that would spare less than an eighth of the columns: the units are in no order then.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.networks.masked_linear import pieces_of
         >>> pieces_of(torch.ones(8, 8).tril())
         [(2, 0, 2), (2, 0, 4), (2, 0, 6), (2, 0, 8)]
     """

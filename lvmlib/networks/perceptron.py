@@ -23,6 +23,8 @@ class MLP(nn.Sequential):
         [B, outputs].
 
     Example:
+        >>> import torch
+        >>> from lvmlib import MLP
         >>> MLP(784, (200, 200), 100)(torch.zeros(3, 1, 28, 28)).shape
         torch.Size([3, 100])
     """
@@ -56,6 +58,8 @@ def planes(x: Tensor, context: Tensor | None) -> Tensor:
         ValueError: a context of pictures of another size.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.networks import planes
         >>> planes(torch.zeros(5, 1, 8, 8), torch.eye(10)[:5]).shape
         torch.Size([5, 11, 8, 8])
     """

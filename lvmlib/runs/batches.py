@@ -42,6 +42,8 @@ def moved_to(device: str | torch.device | None, model: nn.Module) -> Iterator[to
         ValueError: there is no such device.
 
     Example:
+        >>> from torch import nn
+        >>> from lvmlib.runs.batches import moved_to
         >>> with moved_to("cpu", nn.Linear(1, 1)) as device:
         ...     device
         device(type='cpu')
@@ -67,6 +69,8 @@ def batches(data: Any, batch_size: int, seed: int, start: int = 0) -> Iterator[T
     """Indices of batch `start`, `start + 1`, ...; each pass has its own order, computed from the seed alone.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.runs.batches import batches
         >>> order = batches(torch.zeros(6, 2), batch_size=3, seed=0)
         >>> sorted([*next(order).tolist(), *next(order).tolist()])
         [0, 1, 2, 3, 4, 5]

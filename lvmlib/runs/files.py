@@ -246,6 +246,8 @@ def remove_run(checkpoint: str | os.PathLike[str]) -> None:
 
     Example:
         >>> import tempfile
+        >>> from pathlib import Path
+        >>> from lvmlib.runs import remove_run
         >>> path = Path(tempfile.mkdtemp()) / "run.pt"
         >>> path.touch()
         >>> remove_run(path)

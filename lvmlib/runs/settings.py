@@ -27,6 +27,8 @@ def digest(data: Any) -> str | None:
     further such objects. No batch is drawn. A change that touches none of the rows that are read goes unnoticed.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.runs import digest
         >>> x = torch.arange(10.0)
         >>> digest(x) == digest(x.clone()), digest(x) == digest(x + 1), digest((x, x)) == digest(x)
         (True, False, False)
@@ -64,6 +66,8 @@ def named(thing: Any) -> Any:
     """A setting as something that can be stored and compared: a number as it is, a function by its name.
 
     Example:
+        >>> from lvmlib.runs import digest
+        >>> from lvmlib.runs.settings import named
         >>> named(0.1), named(digest), named(None)
         (0.1, 'digest', None)
     """
@@ -108,6 +112,7 @@ def differences(found: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     """The settings that differ, with both values.
 
     Example:
+        >>> from lvmlib.runs.settings import differences
         >>> differences({"seed": 0, "lr": 0.1}, {"seed": 1, "lr": 0.1})
         'seed 0 (now 1)'
     """

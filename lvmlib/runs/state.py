@@ -30,6 +30,7 @@ class History:
         stopped_early: True where patience ran out before the last step.
 
     Example:
+        >>> from lvmlib.runs import History
         >>> History([2.5, 1.5], valid_steps=[2], valid_loss=[1.25]).valid_loss[-1]
         1.25
     """
@@ -73,6 +74,8 @@ class Average:
             remains.
 
     Example:
+        >>> from torch import nn
+        >>> from lvmlib.runs import Average
         >>> line = nn.Linear(1, 1, bias=False)
         >>> average = Average(line, 0.5)
         >>> start = line.weight.item()

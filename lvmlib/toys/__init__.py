@@ -32,6 +32,7 @@ def toy(name: str) -> Density:
         ValueError: there is none of that name.
 
     Example:
+        >>> from lvmlib.toys import toy
         >>> toy("checkerboard").sample(5).shape
         torch.Size([5, 2])
     """

@@ -72,6 +72,8 @@ class TwoMoons(_NoisyCurves):
     The integral is taken by Gauss-Legendre quadrature.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.toys import TwoMoons
         >>> top = torch.tensor([[-1.0, 1.8]])       # the top of the upper moon
         >>> round(TwoMoons().log_prob(top).item(), 3)
         -1.839
@@ -96,6 +98,8 @@ class TwoSpirals(_NoisyCurves):
     Gauss-Legendre quadrature.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.toys import TwoSpirals
         >>> p = TwoSpirals()
         >>> x = p.sample(4)
         >>> torch.allclose(p.log_prob(x), p.log_prob(-x), atol=1e-5)

@@ -16,6 +16,8 @@ class EightGaussians(_Toy):
     The means lie at radius :math:`4 / \sqrt 2`, and :math:`\sigma = 0.5 / \sqrt 2`. Its entropy is 2.8316 nats.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.toys import EightGaussians
         >>> round(EightGaussians().log_prob(torch.tensor([[4 / 2**0.5, 0.0]])).item(), 4)    # on top of a Gaussian
         -1.8379
     """
@@ -42,6 +44,8 @@ class Checkerboard(_Toy):
     r"""Uniform on the eight dark squares of a 4x4 board over :math:`[-4, 4]^2`; its entropy is :math:`\ln 32` nats.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.toys import Checkerboard
         >>> Checkerboard().log_prob(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).exp()     # a dark square and a light one
         tensor([0.0312, 0.0000])
     """
@@ -69,6 +73,8 @@ class Rings(_Toy):
     comes from the integral over the circle (so :math:`|x|` has a mixture of Rice distributions).
 
     Example:
+        >>> import torch
+        >>> from lvmlib.toys import Rings
         >>> p = Rings()
         >>> bool(p.log_prob(torch.tensor([[3.0, 0.0]])) > p.log_prob(torch.tensor([[2.6, 0.0]])))
         True
@@ -107,6 +113,7 @@ class Pinwheel(_Toy):
     The usual recipe turns by the first coordinate of :math:`v` in place of its length, nearly the same angle.
 
     Example:
+        >>> from lvmlib.toys import Pinwheel
         >>> Pinwheel().sample(3).shape
         torch.Size([3, 2])
     """

@@ -48,6 +48,8 @@ class GatedPixelCNN(PixelModel):
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import GatedPixelCNN
         >>> model = GatedPixelCNN((1, 28, 28), channels=8, layers=2, context=10)
         >>> model.sample(3, context=torch.tensor([0, 1, 2])).shape
         torch.Size([3, 1, 28, 28])

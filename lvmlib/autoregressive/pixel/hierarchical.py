@@ -31,7 +31,9 @@ class HierarchicalPixelModel(Density):
         ValueError: the shapes of codes and pictures do not fit, or the codes are not binary.
 
     Example:
-        >>> from lvmlib.autoregressive import FVSBN, GatedPixelCNN
+        >>> import torch
+        >>> from lvmlib import FVSBN, GatedPixelCNN
+        >>> from lvmlib.autoregressive import HierarchicalPixelModel
         >>> pixels = GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8))
         >>> model = HierarchicalPixelModel(FVSBN((2, 2, 2)), pixels, channels=8)
         >>> model.sample(3).shape, model.codes(torch.ones(3, 1, 8, 8)).shape

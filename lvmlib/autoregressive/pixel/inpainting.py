@@ -25,7 +25,9 @@ class Inpainting(Density):
         layers: how many of them there are, each with twice the dilation of the one before.
 
     Example:
-        >>> from lvmlib.autoregressive import GatedPixelCNN
+        >>> import torch
+        >>> from lvmlib import GatedPixelCNN
+        >>> from lvmlib.autoregressive import Inpainting
         >>> model = Inpainting(GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8)))
         >>> x, known = torch.ones(3, 1, 8, 8), torch.zeros(3, 1, 8, 8)
         >>> known[..., 4:, :] = 1                                  # the lower half is there

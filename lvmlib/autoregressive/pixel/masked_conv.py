@@ -15,6 +15,7 @@ def group_sizes(channels: int, groups: int) -> list[int]:
     """Share `channels` out among `groups` colours as evenly as they go, the later ones first.
 
     Example:
+        >>> from lvmlib.autoregressive.pixel.masked_conv import group_sizes
         >>> group_sizes(32, 3)
         [10, 11, 11]
     """
@@ -30,6 +31,7 @@ def group_index(channels: int, groups: int, copies: int = 1) -> Tensor:
     """The colour that each of `copies` x `channels` features belongs to; the copies lie one after another.
 
     Example:
+        >>> from lvmlib.autoregressive.pixel.masked_conv import group_index
         >>> group_index(4, 2, copies=2)
         tensor([0, 0, 1, 1, 0, 0, 1, 1])
     """
@@ -66,6 +68,7 @@ class MaskedConv2d(nn.Module):
         ValueError: an even kernel, another mask type, or fewer channels than colours.
 
     Example:
+        >>> from lvmlib import MaskedConv2d
         >>> conv = MaskedConv2d(1, 1, 3, "A")
         >>> conv.mask[0, 0]                       # the row above, then the row of the pixel itself
         tensor([[1., 1., 1.],

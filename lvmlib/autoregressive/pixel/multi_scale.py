@@ -35,7 +35,8 @@ class MultiScale(Density):
         ValueError: the small picture is none, or `doublings` is below 1.
 
     Example:
-        >>> from lvmlib.autoregressive import FVSBN
+        >>> from lvmlib import FVSBN
+        >>> from lvmlib.autoregressive import MultiScale
         >>> model = MultiScale(FVSBN((1, 7, 7)), doublings=2, channels=8, layers=1)
         >>> model.sample(3).shape
         torch.Size([3, 1, 28, 28])

@@ -114,6 +114,8 @@ def skew(maps: Tensor) -> Tensor:
     """Move row i by i pixels to the right, so that diagonals become columns: [..., H, W, F] -> [..., H, H + W - 1, F].
 
     Example:
+        >>> import torch
+        >>> from lvmlib.autoregressive.pixel.picture_lstm import skew
         >>> skew(torch.tensor([[1, 2], [3, 4], [5, 6]])[..., None])[..., 0]
         tensor([[1, 2, 0, 0],
                 [0, 3, 4, 0],

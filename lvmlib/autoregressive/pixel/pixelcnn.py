@@ -46,6 +46,8 @@ class PixelCNN(PixelModel):
         ValueError: an event that is no picture, an even kernel, sizes below 1, fewer features than colours.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import PixelCNN
         >>> model = PixelCNN((1, 28, 28), channels=8, layers=2)
         >>> model.log_prob(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5])

@@ -47,6 +47,7 @@ class PixelCNNpp(Autoregressive):
         ValueError: another event shape, sizes below 1, or a picture that cannot be halved so often.
 
     Example:
+        >>> from lvmlib import PixelCNNpp
         >>> model = PixelCNNpp((3, 8, 8), channels=8, layers=1, halvings=1)
         >>> model.sample(2).shape
         torch.Size([2, 3, 8, 8])

@@ -55,6 +55,8 @@ class PixelRNN(PixelModel):
             colours.
 
     Example:
+        >>> import torch
+        >>> from lvmlib import PixelRNN
         >>> model = PixelRNN((1, 8, 8), channels=8, layers=2, kind="diagonal")
         >>> model.log_prob(torch.zeros(5, 1, 8, 8)).shape, model.sample(2).shape
         (torch.Size([5]), torch.Size([2, 1, 8, 8]))

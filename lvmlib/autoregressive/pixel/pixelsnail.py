@@ -51,6 +51,7 @@ class PixelSNAIL(Autoregressive):
         ValueError: another event shape, sizes below 1, or half the channels cannot be shared out to the heads.
 
     Example:
+        >>> from lvmlib import PixelSNAIL
         >>> model = PixelSNAIL((1, 8, 8), channels=8, blocks=2, layers=1)
         >>> model.sample(2).shape
         torch.Size([2, 1, 8, 8])

@@ -13,6 +13,8 @@ def concat_elu(x: Tensor, dim: int = 1) -> Tensor:
     """ELU of `x` and of its negative, side by side: [B, F, ...] -> [B, 2F, ...].
 
     Example:
+        >>> import torch
+        >>> from lvmlib.autoregressive.pixel.shifted_conv import concat_elu
         >>> concat_elu(torch.ones(1, 1))
         tensor([[ 1.0000, -0.6321]])
     """
@@ -36,6 +38,8 @@ class ShiftedConv2d(nn.Conv2d):
         ValueError: a centred kernel of even width.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.autoregressive.pixel.shifted_conv import ShiftedConv2d
         >>> conv = ShiftedConv2d(1, 1, (2, 3), shift=(1, 0))
         >>> x = torch.zeros(1, 1, 4, 4, requires_grad=True)
         >>> conv(x)[0, 0, 2, 1].backward()
@@ -86,6 +90,8 @@ class GatedResnet(nn.Module):
         dropout: probability that an entry of :math:`\phi(h)` is set to 0 while training.
 
     Example:
+        >>> import torch
+        >>> from lvmlib.autoregressive.pixel.shifted_conv import GatedResnet
         >>> block = GatedResnet(8, (2, 3), sides=(4,))
         >>> block(torch.zeros(2, 8, 5, 5), torch.zeros(2, 4, 5, 5)).shape
         torch.Size([2, 8, 5, 5])

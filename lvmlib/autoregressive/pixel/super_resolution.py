@@ -30,7 +30,9 @@ class SuperResolution(GivenMap):
         ValueError: the model takes no map, or its pictures cannot be made smaller by that factor.
 
     Example:
-        >>> from lvmlib.autoregressive import GatedPixelCNN
+        >>> import torch
+        >>> from lvmlib import GatedPixelCNN
+        >>> from lvmlib.autoregressive import SuperResolution
         >>> model = SuperResolution(GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8)), factor=4)
         >>> small = model.shrink(torch.ones(3, 1, 8, 8))                      # [3, 1, 2, 2]
         >>> model.sample(3, small).shape
