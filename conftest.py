@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from _pytest.doctest import DoctestItem
 
 if find_spec("nbval") is None or find_spec("jupytext") is None:  # the library's tests alone need neither
     collect_ignore_glob = ["tests/book/*", "book/*"]
@@ -42,3 +43,9 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave the notebooks' `.py` twins alone: they are no tests, and importing one would run it."""
     return True if config.getoption("--book") and collection_path.suffix == ".py" else None
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Take the names of its module from an example: it must run as a reader copies it, alone in a fresh Python."""
+    if isinstance(item, DoctestItem):
+        item.dtest.globs = {"__name__": "__main__"}

@@ -52,7 +52,8 @@ def annealed_log_likelihood(
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, annealed_log_likelihood
         >>> from lvmlib import seed_everything
         >>> seed_everything(0)
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> estimate = annealed_log_likelihood(model, torch.ones(1, 1), k=100, temperatures=50)
         >>> abs(estimate.item() + 1.5155) < 0.05
         True

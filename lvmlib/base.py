@@ -49,10 +49,9 @@ def bits_per_dim(log_prob: Tensor, event_shape: Sequence[int]) -> Tensor:
         density, which may exceed 1: of pixels scaled to [0, 1], say, which lack log2(levels) bits per dimension.
 
     Example:
-        >>> import math
         >>> import torch
         >>> from lvmlib import bits_per_dim
-        >>> uniform = -784 * math.log(256) * torch.ones(1)   # every pixel uniform over 256 values
+        >>> uniform = -784 * torch.tensor([256.0]).log()  # every pixel uniform over 256 values
         >>> round(bits_per_dim(uniform, (1, 28, 28)).item(), 4)
         8.0
     """
@@ -210,9 +209,8 @@ class Given(Density):
 
     Example:
         >>> import torch
-        >>> from torch import nn
-        >>> from lvmlib import ConditionalNormal, Given
-        >>> told = Given(ConditionalNormal((2,), nn.Linear(8, 4)), nn.Sequential(nn.Linear(3, 8), nn.ReLU()))
+        >>> from lvmlib import MLP, ConditionalNormal, Given
+        >>> told = Given(ConditionalNormal((2,), MLP(8, (), 4)), MLP(3, (16,), 8))
         >>> told.log_prob(torch.zeros(5, 2), torch.zeros(5, 3)).shape
         torch.Size([5])
     """

@@ -43,8 +43,9 @@ def elbo(model: Density, x: Tensor, k: int = 1, beta: float = 1.0, context: Tens
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, elbo
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
-        >>> bound = elbo(model, torch.ones(1, 1), k=100)   # the posterior is exact, so the bound is log p(x) = -1.5155
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
+        >>> bound = elbo(model, torch.ones(1, 1), k=100)  # exact posterior: log p(x) = -1.5155
         >>> -2.2 < bound.item() < -0.9
         True
 
@@ -81,7 +82,8 @@ def distortion_and_rate(trace: Trace, latent: int | None = None) -> tuple[Tensor
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal
         >>> from lvmlib.bounds import distortion_and_rate
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> trace = model.trace(torch.ones(1, 1))
         >>> distortion, rate = distortion_and_rate(trace)
         >>> torch.allclose(-distortion - rate, trace.log_weights)
@@ -152,7 +154,8 @@ def iwae(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
 
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, iwae
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> round(iwae(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155
 
@@ -187,7 +190,8 @@ def log_likelihood(model: Density, x: Tensor, k: int = 5000, rows: int = 1000, c
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, log_likelihood
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> round(log_likelihood(model, torch.ones(1, 1), k=50, rows=20).item(), 4)
         -1.5155
     """
@@ -238,7 +242,8 @@ def mutual_information_bound(model: Density, n: int, context: Tensor | None = No
 
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, mutual_information_bound
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> 0.3 < mutual_information_bound(model, 10_000).mean().item() < 0.4
         True
 

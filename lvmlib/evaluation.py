@@ -119,7 +119,8 @@ def implicit_posterior(
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, implicit_posterior
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> implicit_posterior(model, torch.ones(2, 1), k=5, n=3).shape
         torch.Size([3, 2, 1])
 
@@ -208,7 +209,8 @@ def inference_gaps(
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, inference_gaps
         >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
         >>> _ = layer.offset.data.add_(1.0), torch.manual_seed(0)
-        >>> gaps = inference_gaps(Flow([layer], StandardNormal((1,))), torch.ones(1, 1), steps=200, lr=0.1)
+        >>> model = Flow([layer], StandardNormal((1,)))
+        >>> gaps = inference_gaps(model, torch.ones(1, 1), steps=200, lr=0.1)
         >>> gaps.approximation.abs().item() < 0.01, 0.9 < gaps.amortisation.item() < 1.1
         (True, True)
 

@@ -47,7 +47,8 @@ def free_bits(
         >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
         >>> from lvmlib import free_bits
         >>> encoder, decoder = torch.nn.Linear(9, 4), torch.nn.Linear(2, 9)
-        >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((9,), decoder), StandardNormal((2,)))
+        >>> q, p = ConditionalNormal((2,), encoder), ConditionalBernoulli((9,), decoder)
+        >>> vae = VAE(q, p, StandardNormal((2,)))
         >>> free_bits(vae, torch.ones(5, 9), floor=0.5).shape
         torch.Size([5])
 
@@ -115,7 +116,8 @@ def stratified_elbo(model: Density, x: Tensor, k: int = 1, context: Tensor | Non
         >>> import torch
         >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalMixture, StandardNormal
         >>> from lvmlib import stratified_elbo
-        >>> encoder, decoder = ConditionalMixture((2,), torch.nn.Linear(9, 15), 3), torch.nn.Linear(2, 9)
+        >>> encoder = ConditionalMixture((2,), torch.nn.Linear(9, 15), 3)
+        >>> decoder = torch.nn.Linear(2, 9)
         >>> vae = VAE(encoder, ConditionalBernoulli((9,), decoder), StandardNormal((2,)))
         >>> stratified_elbo(vae, torch.ones(5, 9)).shape
         torch.Size([5])

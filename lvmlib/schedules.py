@@ -30,7 +30,8 @@ class Scheduled:
         >>> from lvmlib import StandardNormal, elbo, fit, warmup
         >>> from lvmlib.training import negative_elbo
         >>> encoder, decoder = torch.nn.Linear(9, 4), torch.nn.Linear(2, 9)
-        >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((9,), decoder), StandardNormal((2,)))
+        >>> q, p = ConditionalNormal((2,), encoder), ConditionalBernoulli((9,), decoder)
+        >>> vae = VAE(q, p, StandardNormal((2,)))
         >>> x, beta = torch.bernoulli(torch.full((100, 9), 0.5)), Scheduled(warmup(10))
         >>> loss = lambda vae, x: -elbo(vae, x, beta=beta.value)
         >>> history = fit(vae, x, loss, steps=5, batch_size=20, before_step=beta, valid=x,

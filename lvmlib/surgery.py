@@ -92,7 +92,8 @@ def decompose(
 
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, decompose
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> terms = decompose(model, model.sample(200), k=100)
         >>> cut = terms.mutual_information.mean() + terms.marginal_kl.mean()
         >>> torch.allclose(cut, terms.rate.mean(), atol=0.05)
@@ -156,7 +157,8 @@ def aggregated_posterior(
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, aggregated_posterior
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> q = aggregated_posterior(model, model.sample(100))
         >>> q.log_prob(torch.zeros(5, 1)).shape, q.sample((3,)).shape
         (torch.Size([5]), torch.Size([3, 1]))
@@ -201,7 +203,9 @@ def active_units(
         >>> from lvmlib import VAE, ConditionalNormal, StandardNormal, active_units
         >>> encoder, decoder = torch.nn.Linear(1, 4), torch.nn.Linear(2, 2)
         >>> _ = encoder.weight.data.copy_(torch.tensor([[1.0], [0.0], [0.0], [0.0]]))
-        >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalNormal((1,), decoder), StandardNormal((2,)))
+        >>> posterior = ConditionalNormal((2,), encoder)
+        >>> likelihood = ConditionalNormal((1,), decoder)
+        >>> vae = VAE(posterior, likelihood, StandardNormal((2,)))
         >>> active_units(vae, torch.tensor([[-1.0], [1.0]]))
         [1]
 

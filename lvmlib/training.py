@@ -209,7 +209,8 @@ def fit(
         >>> x = 3 + torch.randn(256, 1)
         >>> line = nn.Linear(1, 1)
         >>> loss = lambda model, batch: (model(batch[0]) - batch[1]) ** 2
-        >>> history = fit(line, (x, 2 * x), loss, steps=300, batch_size=64, lr=0.1, progress=False)
+        >>> quick = {"steps": 300, "batch_size": 64, "lr": 0.1, "progress": False}
+        >>> history = fit(line, (x, 2 * x), loss, **quick)
         >>> history.loss[-1] < 0.1 * history.loss[0]
         True
     """

@@ -53,7 +53,7 @@ class PatchTransformer(Autoregressive):
     Example:
         >>> from lvmlib import PatchTransformer
         >>> model = PatchTransformer((1, 28, 28), patch=2)
-        >>> model.patches                                  # the transformer's steps, for 784 pixels
+        >>> model.patches  # the transformer's steps, for 784 pixels
         196
 
     Source: the tokens are those of Dosovitskiy et al. 2021, *An Image Is Worth 16x16 Words*; the inner network is

@@ -101,9 +101,11 @@ def bits_back_encode(
         >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
         >>> from lvmlib import bits_back_decode, bits_back_encode
         >>> encoder, decoder = torch.nn.Linear(6, 4), torch.nn.Linear(2, 6)
-        >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder), StandardNormal((2,)))
+        >>> q, p = ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder)
+        >>> vae = VAE(q, p, StandardNormal((2,)))
         >>> x = vae.sample(20)
-        >>> back, initial = bits_back_decode(vae, bits_back_encode(vae, x, initial=b"a letter to go with it"))
+        >>> data = bits_back_encode(vae, x, initial=b"a letter to go with it")
+        >>> back, initial = bits_back_decode(vae, data)
         >>> torch.equal(back, x), initial
         (True, b'a letter to go with it')
 
@@ -147,7 +149,8 @@ def bits_back_decode(
         >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, StandardNormal
         >>> from lvmlib import bits_back_decode, bits_back_encode
         >>> encoder, decoder = torch.nn.Linear(6, 4), torch.nn.Linear(2, 6)
-        >>> vae = VAE(ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder), StandardNormal((2,)))
+        >>> q, p = ConditionalNormal((2,), encoder), ConditionalBernoulli((6,), decoder)
+        >>> vae = VAE(q, p, StandardNormal((2,)))
         >>> x, initial = bits_back_decode(vae, bits_back_encode(vae, vae.sample(20)))
         >>> x.shape
         torch.Size([20, 6])

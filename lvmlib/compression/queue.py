@@ -29,7 +29,7 @@ class Encoder:
         >>> encoder = Encoder()
         >>> encoder.push([0, 1, 0], tables)
         >>> data = encoder.finish()
-        >>> data, encoder.bits  # the interval is [36/64, 45/64): all fractions that begin 0.1001 lie in it
+        >>> data, encoder.bits  # [36/64, 45/64) holds every fraction that begins 0.1001
         (b'\\x90', 4)
         >>> print(Decoder(data).pop(tables))
         [0 1 0]

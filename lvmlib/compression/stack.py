@@ -46,6 +46,8 @@ class Stack:
 
     Random bytes become draws, and come back:
 
+        >>> from lvmlib.compression import Stack, slots
+        >>> tables = slots([[0.75, 0.25]] * 3)
         >>> stack = Stack(b"seven random bytes\x01")
         >>> draws = stack.pop(tables)
         >>> stack.push(draws, tables)

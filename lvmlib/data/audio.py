@@ -75,7 +75,7 @@ def mu_law_decode(codes: Tensor, levels: int = 256) -> Tensor:
         >>> from lvmlib.data import mu_law_decode
         >>> mu_law_decode(torch.tensor([0, 64, 98, 157, 191, 255]))
         tensor([-1.0000, -0.0581, -0.0102,  0.0102,  0.0581,  1.0000])
-        >>> sound = mu_law_decode(load("speech")[0].x[7])     # "seven", 5,000 samples at 8,000 a second
+        >>> sound = mu_law_decode(load("speech")[0].x[7])  # "seven", 5,000 samples at 8 kHz
     """
     levels = _check_levels(levels)
     if codes.numel() and not 0 <= int(codes.min()) <= int(codes.max()) < levels:

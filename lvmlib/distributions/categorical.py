@@ -214,7 +214,8 @@ class FactorisedCodes(Density):
     Example:
         >>> import torch
         >>> from lvmlib import FactorisedCodes
-        >>> FactorisedCodes((1, 2, 2), levels=8).log_prob(torch.tensor([[[[0.0, 7.0], [3.0, 3.0]]]])).item()
+        >>> codes = torch.tensor([[[[0.0, 7.0], [3.0, 3.0]]]])
+        >>> FactorisedCodes((1, 2, 2), levels=8).log_prob(codes).item()
         -8.3177...
     """
 

@@ -26,7 +26,8 @@ class Delta(Distribution):
         >>> import torch
         >>> from lvmlib.distributions import Delta
         >>> q = Delta(torch.tensor([[3.0, 1.0]]), 1)
-        >>> q.sample(), q.log_prob(torch.tensor([[3.0, 1.0]])), q.log_prob(torch.tensor([[3.0, 2.0]]))
+        >>> elsewhere = torch.tensor([[3.0, 2.0]])
+        >>> q.sample(), q.log_prob(torch.tensor([[3.0, 1.0]])), q.log_prob(elsewhere)
         (tensor([[3., 1.]]), tensor([0.]), tensor([-inf]))
     """
 

@@ -104,7 +104,8 @@ class DiscretizedLogisticMixture(Distribution):
     Example:
         >>> import torch
         >>> from lvmlib import DiscretizedLogisticMixture
-        >>> p = DiscretizedLogisticMixture(torch.zeros(2), torch.tensor([10.0, 200.0]), torch.tensor([3.0, 20.0]))
+        >>> mean, scale = torch.tensor([10.0, 200.0]), torch.tensor([3.0, 20.0])
+        >>> p = DiscretizedLogisticMixture(torch.zeros(2), mean, scale)
         >>> round(p.log_prob(torch.arange(256)).exp().sum().item(), 4)
         1.0
 

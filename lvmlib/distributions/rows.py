@@ -39,8 +39,10 @@ class RowMixture(Distribution):
 
         >>> import torch
         >>> from lvmlib.distributions import DiagonalNormal, RowMixture
-        >>> two = RowMixture([DiagonalNormal(torch.tensor([[-9.0], [9.0]]), torch.zeros(2, 1), 1)])
-        >>> two.log_prob(torch.tensor([9.0])), two.sample((5,)).shape    # log 1/2 - log sqrt(2 pi)
+        >>> rows = DiagonalNormal(torch.tensor([[-9.0], [9.0]]), torch.zeros(2, 1), 1)
+        >>> two = RowMixture([rows])
+        >>> value = two.log_prob(torch.tensor([9.0]))  # log 1/2 - log sqrt(2 pi)
+        >>> value, two.sample((5,)).shape
         (tensor(-1.6121), torch.Size([5, 1]))
     """
 

@@ -100,7 +100,8 @@ def rebar(model: Density, x: Tensor, control: ControlVariate, k: int = 1, contex
         >>> from lvmlib import VAE, ConditionalBernoulli, ControlVariate, FactorisedBernoulli
         >>> from lvmlib import fit, rebar
         >>> encoder = ConditionalBernoulli((3,), nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> both = nn.ModuleDict({"vae": vae, "control": ControlVariate()})
         >>> loss = lambda both, x: -rebar(both["vae"], x, both["control"])
         >>> history = fit(both, torch.ones(8, 4), loss, steps=3, batch_size=8, progress=False)
@@ -140,7 +141,8 @@ def relax(model: Density, x: Tensor, control: ControlVariate, k: int = 1, contex
         >>> from lvmlib import VAE, ConditionalBernoulli, ControlVariate, FactorisedBernoulli
         >>> from lvmlib import relax
         >>> encoder = ConditionalBernoulli((3,), nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> relax(vae, torch.ones(2, 4), ControlVariate(nn.Linear(7, 1))).shape
         torch.Size([2])
 

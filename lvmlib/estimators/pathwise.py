@@ -53,7 +53,8 @@ def reparameterization(model: Density, x: Tensor, k: int = 1, context: Tensor | 
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, reparameterization
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> reparameterization(model, torch.ones(2, 1), k=3).shape
         torch.Size([2])
 
@@ -158,7 +159,8 @@ def dreg(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, dreg
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> round(dreg(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155
 
@@ -210,7 +212,8 @@ def single_backward_iwae(model: Density, x: Tensor, k: int, context: Tensor | No
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, single_backward_iwae
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
         >>> round(single_backward_iwae(model, torch.ones(1, 1), k=5).item(), 4)
         -1.5155
 

@@ -57,7 +57,8 @@ def gumbel_softmax(
         >>> from lvmlib import MLP, VAE, ConditionalBernoulli, ConditionalCategorical
         >>> from lvmlib import FactorisedCategorical, gumbel_softmax
         >>> decoder = ConditionalBernoulli((4,), MLP(6, (), 4))
-        >>> vae = VAE(ConditionalCategorical((2, 3), torch.nn.Linear(4, 6)), decoder, FactorisedCategorical((2, 3)))
+        >>> encoder = ConditionalCategorical((2, 3), torch.nn.Linear(4, 6))
+        >>> vae = VAE(encoder, decoder, FactorisedCategorical((2, 3)))
         >>> gumbel_softmax(vae, torch.ones(5, 4), temperature=0.5).shape
         torch.Size([5])
 
@@ -97,7 +98,8 @@ def straight_through(model: Density, x: Tensor, k: int = 1, context: Tensor | No
         >>> import torch
         >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, straight_through
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), torch.nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> straight_through(vae, torch.ones(2, 4), k=5).shape
         torch.Size([2])
 

@@ -49,7 +49,8 @@ def score_function(
         >>> import torch
         >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, score_function
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), torch.nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> score_function(vae, torch.ones(2, 4), k=5).shape
         torch.Size([2])
 
@@ -87,7 +88,8 @@ def rloo(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> Te
         >>> import torch
         >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, rloo
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), torch.nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> rloo(vae, torch.ones(2, 4), k=5).shape
         torch.Size([2])
 
@@ -123,7 +125,8 @@ def vimco(model: Density, x: Tensor, k: int, context: Tensor | None = None) -> T
         >>> import torch
         >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, vimco
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
+        >>> decoder = ConditionalBernoulli((4,), torch.nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
         >>> vimco(vae, torch.ones(2, 4), k=5).shape
         torch.Size([2])
 
@@ -165,8 +168,10 @@ def nvil(model: Density, x: Tensor, baseline: NVILBaseline, k: int = 1, context:
         >>> from lvmlib import VAE, ConditionalBernoulli, FactorisedBernoulli, NVILBaseline, fit
         >>> from lvmlib import nvil
         >>> encoder = ConditionalBernoulli((3,), torch.nn.Linear(4, 3))
-        >>> vae = VAE(encoder, ConditionalBernoulli((4,), torch.nn.Linear(3, 4)), FactorisedBernoulli((3,)))
-        >>> both = torch.nn.ModuleDict({"vae": vae, "baseline": NVILBaseline(torch.nn.Linear(4, 1))})
+        >>> decoder = ConditionalBernoulli((4,), torch.nn.Linear(3, 4))
+        >>> vae = VAE(encoder, decoder, FactorisedBernoulli((3,)))
+        >>> baseline = NVILBaseline(torch.nn.Linear(4, 1))
+        >>> both = torch.nn.ModuleDict({"vae": vae, "baseline": baseline})
         >>> loss = lambda both, x: -nvil(both["vae"], x, both["baseline"])
         >>> history = fit(both, torch.ones(8, 4), loss, steps=3, batch_size=8, progress=False)
 
@@ -203,8 +208,10 @@ def optimal_baseline(model: Density, x: Tensor, k: int = 1000, context: Tensor |
     Example:
         >>> import torch
         >>> from lvmlib import Flow, LinearGaussian, StandardNormal, optimal_baseline
-        >>> model = Flow([LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)], StandardNormal((1,)))
-        >>> round(optimal_baseline(model, torch.ones(1, 1), k=10).item(), 4)   # log w is constant here
+        >>> layer = LinearGaussian(torch.tensor([[1.0]]), torch.zeros(1), 1.0)
+        >>> model = Flow([layer], StandardNormal((1,)))
+        >>> baseline = optimal_baseline(model, torch.ones(1, 1), k=10)
+        >>> round(baseline.item(), 4)  # log w is constant here
         -1.5155
 
     Source: Greensmith, Bartlett & Baxter 2004, theorem 8.

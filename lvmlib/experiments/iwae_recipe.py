@@ -48,7 +48,8 @@ def learning_rate(peak: float, first: int, steps: int, step: int) -> float:
 
     Example:
         >>> from lvmlib.experiments.iwae_recipe import learning_rate
-        >>> [round(learning_rate(1.0, 1000, 2000, step), 2) for step in (0, 999, 1000, 1500, 1999)]
+        >>> steps = (0, 999, 1000, 1500, 1999)
+        >>> [round(learning_rate(1.0, 1000, 2000, step), 2) for step in steps]
         [0.0, 1.0, 1.0, 0.5, 0.0]
     """
     return min(1.0, (step + 1) / 500) * cosine(peak, steps - first)(max(0, step - first))

@@ -39,7 +39,8 @@ def benchmark(topic: str) -> list[dict[str, Any]]:
     Example:
         >>> from lvmlib.experiments.records import benchmark
         >>> sorted({row["way"] for row in benchmark("three_ways")})
-        ['convolution', 'dilated convolution', 'fused self-attention', 'recurrence', 'self-attention']
+        ['convolution', 'dilated convolution', 'fused self-attention', 'recurrence',
+         'self-attention']
     """
     path = BENCHMARKS / f"{topic}.json"
     if not path.exists():

@@ -63,7 +63,7 @@ class Elementwise(Transform):
         >>> Elementwise("relu")
         Traceback (most recent call last):
         ...
-        ValueError: 'relu' has no inverse. It maps all negative numbers to 0; take 'leaky_relu' or 'softplus'.
+        ValueError: 'relu' has no inverse. It maps all negative numbers to 0; take ...
     """
 
     def __init__(self, function: str, event_shape: Sequence[int] | None = None, slope: float = 0.1):

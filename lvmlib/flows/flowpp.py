@@ -29,7 +29,8 @@ class MixtureLogisticCoupling(Coupling):
         >>> import torch
         >>> from lvmlib import MixtureLogisticCoupling
         >>> from lvmlib.flows import attention
-        >>> MixtureLogisticCoupling((1, 4, 4), attention(8, blocks=1), "checkerboard")(torch.ones(3, 1, 4, 4))[0].shape
+        >>> layer = MixtureLogisticCoupling((1, 4, 4), attention(8, blocks=1), "checkerboard")
+        >>> layer(torch.ones(3, 1, 4, 4))[0].shape
         torch.Size([3, 1, 4, 4])
 
     Source: Ho et al. 2019, *Flow++*, sections 3.2 and 3.3.

@@ -31,7 +31,8 @@ class Mixture:
         >>> import torch
         >>> from lvmlib.flows.mixture import Mixture
         >>> one = torch.zeros(1, 1, 1)
-        >>> log_below, log_above, log_density = Mixture(one, one, one, "gaussian").logs(torch.zeros(1, 1))
+        >>> mixture = Mixture(one, one, one, "gaussian")
+        >>> log_below, log_above, log_density = mixture.logs(torch.zeros(1, 1))
         >>> log_below.exp(), log_density
         (tensor([[0.5000]]), tensor([[-0.9189]]))
     """

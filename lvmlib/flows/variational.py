@@ -40,7 +40,8 @@ class VariationalDequantize(Dequantize):
         >>> import torch
         >>> from torch import nn
         >>> from lvmlib import ConditionalNormal, VariationalDequantize
-        >>> layer = VariationalDequantize((2,), ConditionalNormal((2,), nn.Linear(2, 4)), levels=4)
+        >>> noise = ConditionalNormal((2,), nn.Linear(2, 4))
+        >>> layer = VariationalDequantize((2,), noise, levels=4)
         >>> z, paid = layer(torch.tensor([[0, 3]]))
         >>> (4 * z).floor().tolist(), paid.shape
         ([[0.0, 3.0]], torch.Size([1]))

@@ -59,11 +59,13 @@ def owners(parts: tuple[str, ...], gradescope: Mapping[str, list[Owner]]) -> lis
         gradescope: students by folder, from `read_gradescope`.
 
     >>> from lvmlib.homework.layouts import owners
-    >>> [(o.student, o.number, o.late) for o in owners(("doejane_LATE_12345_678910_09_iwae.ipynb",), {})]
+    >>> canvas = "doejane_LATE_12345_678910_09_iwae.ipynb"
+    >>> [(o.student, o.number, o.late) for o in owners((canvas,), {})]
     [('doejane', '12345', True)]
     >>> owners(("Jane Doe_77_assignsubmission_file_", "09_iwae.ipynb"), {})[0].student
     'Jane Doe'
-    >>> [owners(path, {})[0].student for path in [("jdoe", "hw", "09.ipynb"), ("jdoe.ipynb",)]]
+    >>> paths = [("jdoe", "hw", "09.ipynb"), ("jdoe.ipynb",)]
+    >>> [owners(path, {})[0].student for path in paths]
     ['jdoe', 'jdoe']
     """
     if parts[0] in gradescope:

@@ -14,12 +14,12 @@ One convention holds for all of them.
   not fit, raise ``ValueError``.
 """
 
+from lvmlib.information.counts import entropy_from_counts
 from lvmlib.information.gaussian import gaussian_entropy, gaussian_kl
 from lvmlib.information.measures import (
     conditional_entropy,
     cross_entropy,
     entropy,
-    entropy_from_counts,
     joint_entropy,
     js_divergence,
     kl_divergence,

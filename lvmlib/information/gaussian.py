@@ -32,7 +32,8 @@ def gaussian_entropy(cov: Array, base: float = 2, diagonal: bool = False) -> Arr
     Example:
         >>> import math
         >>> from lvmlib import gaussian_entropy
-        >>> print(gaussian_entropy(1.0).round(4), gaussian_entropy([[2.0, 0.5], [0.5, 1.0]], base=math.e).round(4))
+        >>> pair = gaussian_entropy([[2.0, 0.5], [0.5, 1.0]], base=math.e)
+        >>> print(gaussian_entropy(1.0).round(4), pair.round(4))
         2.0471 3.1177
 
     Source: Cover and Thomas (2006), theorem 8.4.1.

@@ -18,7 +18,8 @@ An inverse autoregressive flow as the posterior; its network runs once for each 
 >>> import torch
 >>> from lvmlib import MLP, VAE, ConditionalBernoulli, Given, StandardNormal, elbo, iaf
 >>> encoder = Given(iaf((2,), layers=2, hidden=(16,), context=8), MLP(9, (16,), 8))
->>> vae = VAE(encoder, ConditionalBernoulli((9,), MLP(2, (16,), 9)), StandardNormal((2,)))
+>>> decoder = ConditionalBernoulli((9,), MLP(2, (16,), 9))
+>>> vae = VAE(encoder, decoder, StandardNormal((2,)))
 >>> elbo(vae, torch.ones(5, 9)).shape
 torch.Size([5])
 """

@@ -30,9 +30,11 @@ class HierarchicalVAE(Flow):
         >>> import torch
         >>> from lvmlib import MLP, ConditionalBernoulli, ConditionalNormal, HierarchicalVAE
         >>> from lvmlib import StandardNormal
-        >>> lower = ConditionalNormal((4,), MLP(9, (16,), 8)), ConditionalBernoulli((9,), MLP(4, (16,), 9))
-        >>> upper = ConditionalNormal((2,), MLP(4, (16,), 4)), ConditionalNormal((4,), MLP(2, (16,), 8))
-        >>> model = HierarchicalVAE([lower, upper], StandardNormal((2,)))
+        >>> q1 = ConditionalNormal((4,), MLP(9, (16,), 8))
+        >>> p1 = ConditionalBernoulli((9,), MLP(4, (16,), 9))
+        >>> q2 = ConditionalNormal((2,), MLP(4, (16,), 4))
+        >>> p2 = ConditionalNormal((4,), MLP(2, (16,), 8))
+        >>> model = HierarchicalVAE([(q1, p1), (q2, p2)], StandardNormal((2,)))
         >>> model.log_weights(torch.zeros(3, 9), k=5).shape, model.sample(7).shape
         (torch.Size([5, 3]), torch.Size([7, 9]))
 

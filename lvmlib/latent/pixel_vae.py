@@ -40,7 +40,8 @@ class PixelVAE(VAE):
         >>> from lvmlib.networks import ConvDecoder
         >>> pixels = PixelCNN((1, 8, 8), channels=4, layers=1, kernel=3, context=(6, 8, 8))
         >>> encoder = ConditionalNormal((2,), MLP(64, (16,), 4))
-        >>> vae = PixelVAE(encoder, pixels, StandardNormal((2,)), ConvDecoder(2, (8, 8), (6, 8, 8)))
+        >>> decoder = ConvDecoder(2, (8, 8), (6, 8, 8))
+        >>> vae = PixelVAE(encoder, pixels, StandardNormal((2,)), decoder)
         >>> x = torch.ones(3, 1, 8, 8)
         >>> vae.log_weights(x, k=5).shape, vae.reconstruct(x).shape, vae.sample(4).shape
         (torch.Size([5, 3]), torch.Size([3, 1, 8, 8]), torch.Size([4, 1, 8, 8]))
@@ -90,8 +91,10 @@ class DensityAutoencoder(nn.Module):
         >>> from lvmlib import MLP, ConditionalNormal, DensityAutoencoder, Given, PixelCNN
         >>> from lvmlib.networks import ConvDecoder
         >>> pixels = PixelCNN((1, 8, 8), channels=4, layers=1, kernel=3, context=(6, 8, 8))
-        >>> sharp = DensityAutoencoder(MLP(64, (16,), 10), Given(pixels, ConvDecoder(10, (8, 8), (6, 8, 8))))
-        >>> blurred = DensityAutoencoder(MLP(64, (16,), 10), ConditionalNormal((1, 8, 8), MLP(10, (16,), 64), 1.0))
+        >>> decoder = Given(pixels, ConvDecoder(10, (8, 8), (6, 8, 8)))
+        >>> sharp = DensityAutoencoder(MLP(64, (16,), 10), decoder)
+        >>> decoder = ConditionalNormal((1, 8, 8), MLP(10, (16,), 64), 1.0)
+        >>> blurred = DensityAutoencoder(MLP(64, (16,), 10), decoder)
         >>> x = torch.ones(3, 1, 8, 8)
         >>> sharp.loss(x).shape, sharp.draws(x, 5).shape, blurred.mean(x).shape
         (torch.Size([3]), torch.Size([5, 3, 1, 8, 8]), torch.Size([3, 1, 8, 8]))

@@ -48,7 +48,8 @@ class VampPrior(Density):
         >>> import torch
         >>> from torch import nn
         >>> from lvmlib import VAE, ConditionalBernoulli, ConditionalNormal, VampPrior
-        >>> encoder, decoder = ConditionalNormal((2,), nn.Linear(9, 4)), ConditionalBernoulli((9,), nn.Linear(2, 9))
+        >>> encoder = ConditionalNormal((2,), nn.Linear(9, 4))
+        >>> decoder = ConditionalBernoulli((9,), nn.Linear(2, 9))
         >>> x = torch.bernoulli(torch.full((100, 9), 0.5))
         >>> vae = VAE(encoder, decoder, VampPrior(encoder, x[:20]))
         >>> vae.log_weights(x, k=3).shape, vae.sample(5).shape

@@ -40,7 +40,9 @@ class StochasticPair(Stochastic):
         >>> from lvmlib import ConditionalNormal
         >>> from lvmlib.latent import StochasticPair
         >>> encoder, decoder = torch.nn.Linear(3, 4), torch.nn.Linear(2, 6)
-        >>> pair = StochasticPair(ConditionalNormal((2,), encoder), ConditionalNormal((3,), decoder))
+        >>> posterior = ConditionalNormal((2,), encoder)
+        >>> likelihood = ConditionalNormal((3,), decoder)
+        >>> pair = StochasticPair(posterior, likelihood)
         >>> z, paid = pair(torch.zeros(5, 3))
         >>> z.shape, paid.shape
         (torch.Size([5, 2]), torch.Size([5]))

@@ -201,8 +201,9 @@ class VQVAE(CodeModel):
         >>> import torch
         >>> from torch import nn
         >>> from lvmlib import VQVAE, ConditionalBernoulli, GatedPixelCNN
-        >>> encoder = nn.Sequential(nn.Conv2d(1, 8, 4, 2, 1), nn.SiLU(), nn.Conv2d(8, 4, 4, 2, 1))
-        >>> network = nn.Sequential(nn.ConvTranspose2d(4, 8, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(8, 1, 4, 2, 1))
+        >>> down, up = nn.Conv2d(1, 8, 4, 2, 1), nn.ConvTranspose2d(8, 1, 4, 2, 1)
+        >>> encoder = nn.Sequential(down, nn.SiLU(), nn.Conv2d(8, 4, 4, 2, 1))
+        >>> network = nn.Sequential(nn.ConvTranspose2d(4, 8, 4, 2, 1), nn.SiLU(), up)
         >>> prior = GatedPixelCNN((1, 2, 2), channels=4, layers=1, levels=16, embedding=True)
         >>> model = VQVAE(encoder, ConditionalBernoulli((1, 8, 8), network), prior, width=4)
         >>> x = torch.ones(5, 1, 8, 8)

@@ -34,7 +34,8 @@ class TwoLevelPrior(Density):
         >>> import torch
         >>> from lvmlib import CausalTransformer, CodeMap, GatedPixelCNN, TwoLevelPrior
         >>> top = CausalTransformer((1, 2, 2), channels=8, heads=2, layers=1, levels=16)
-        >>> bottom = GatedPixelCNN((1, 4, 4), channels=8, layers=1, levels=32, embedding=True, context=(6, 4, 4))
+        >>> sizes = {"channels": 8, "layers": 1, "levels": 32}
+        >>> bottom = GatedPixelCNN((1, 4, 4), **sizes, embedding=True, context=(6, 4, 4))
         >>> prior = TwoLevelPrior(top, bottom, CodeMap((1, 2, 2), levels=16, features=6))
         >>> prior.log_prob(torch.zeros(5, 20)).shape, prior.sample(3).shape
         (torch.Size([5]), torch.Size([3, 20]))
@@ -116,10 +117,12 @@ class TwoLevelQuantizer(Quantizer):
         >>> from lvmlib import TwoLevelPrior
         >>> from lvmlib.latent import TwoLevelQuantizer
         >>> fine = GatedPixelCNN((1, 4, 4), channels=4, layers=1, context=(2, 4, 4))
-        >>> prior = TwoLevelPrior(FVSBN((1, 2, 2)), fine, CodeMap((1, 2, 2), levels=2, features=2))
+        >>> told = CodeMap((1, 2, 2), levels=2, features=2)
+        >>> prior = TwoLevelPrior(FVSBN((1, 2, 2)), fine, told)
         >>> decoder = ConditionalBernoulli((1, 8, 8), nn.ConvTranspose2d(6, 1, 2, 2))
-        >>> encoder, top, bottom = nn.Conv2d(1, 5, 2, 2), nn.Conv2d(5, 3, 2, 2), nn.Conv2d(5 + 3, 3, 1)
-        >>> layer = TwoLevelQuantizer(encoder, top, bottom, decoder, (Codebook(2, 3), Codebook(2, 3)), prior)
+        >>> encoder, top = nn.Conv2d(1, 5, 2, 2), nn.Conv2d(5, 3, 2, 2)
+        >>> bottom, books = nn.Conv2d(5 + 3, 3, 1), (Codebook(2, 3), Codebook(2, 3))
+        >>> layer = TwoLevelQuantizer(encoder, top, bottom, decoder, books, prior)
         >>> codes, vectors, penalty = layer.read(torch.ones(5, 1, 8, 8))
         >>> codes.shape, vectors.shape, penalty.shape
         (torch.Size([5, 20]), torch.Size([5, 6, 4, 4]), torch.Size([5]))
@@ -205,10 +208,12 @@ class VQVAE2(CodeModel):
         >>> from torch import nn
         >>> from lvmlib import VQVAE2, CausalTransformer, CodeMap, ConditionalBernoulli
         >>> from lvmlib import GatedPixelCNN, TwoLevelPrior
-        >>> encoder, top = nn.Conv2d(1, 8, 2, 2), nn.Sequential(nn.SiLU(), nn.Conv2d(8, 3, 2, 2))
+        >>> encoder = nn.Conv2d(1, 8, 2, 2)
+        >>> top = nn.Sequential(nn.SiLU(), nn.Conv2d(8, 3, 2, 2))
         >>> bottom = nn.Conv2d(8 + 3, 3, 1)
         >>> decoder = ConditionalBernoulli((1, 8, 8), nn.ConvTranspose2d(2 * 3, 1, 2, 2))
-        >>> fine = GatedPixelCNN((1, 4, 4), channels=8, layers=1, levels=32, embedding=True, context=(6, 4, 4))
+        >>> sizes = {"channels": 8, "layers": 1, "levels": 32}
+        >>> fine = GatedPixelCNN((1, 4, 4), **sizes, embedding=True, context=(6, 4, 4))
         >>> coarse = CausalTransformer((1, 2, 2), channels=8, heads=2, layers=1, levels=16)
         >>> prior = TwoLevelPrior(coarse, fine, CodeMap((1, 2, 2), levels=16, features=6))
         >>> model = VQVAE2(encoder, top, bottom, decoder, prior, width=3)

@@ -30,7 +30,8 @@ def digest(data: Any) -> str | None:
         >>> import torch
         >>> from lvmlib.runs import digest
         >>> x = torch.arange(10.0)
-        >>> digest(x) == digest(x.clone()), digest(x) == digest(x + 1), digest((x, x)) == digest(x)
+        >>> same, other, two = digest(x.clone()), digest(x + 1), digest((x, x))
+        >>> digest(x) == same, digest(x) == other, digest(x) == two
         (True, False, False)
     """
     if data is None:

@@ -18,7 +18,8 @@ class EightGaussians(_Toy):
     Example:
         >>> import torch
         >>> from lvmlib.toys import EightGaussians
-        >>> round(EightGaussians().log_prob(torch.tensor([[4 / 2**0.5, 0.0]])).item(), 4)    # on top of a Gaussian
+        >>> centre = torch.tensor([[4 / 2**0.5, 0.0]])  # of one Gaussian
+        >>> round(EightGaussians().log_prob(centre).item(), 4)
         -1.8379
     """
 
@@ -46,7 +47,8 @@ class Checkerboard(_Toy):
     Example:
         >>> import torch
         >>> from lvmlib.toys import Checkerboard
-        >>> Checkerboard().log_prob(torch.tensor([[1.0, 1.0], [1.0, -1.0]])).exp()     # a dark square and a light one
+        >>> dark_and_light = torch.tensor([[1.0, 1.0], [1.0, -1.0]])
+        >>> Checkerboard().log_prob(dark_and_light).exp()
         tensor([0.0312, 0.0000])
     """
 
@@ -76,7 +78,8 @@ class Rings(_Toy):
         >>> import torch
         >>> from lvmlib.toys import Rings
         >>> p = Rings()
-        >>> bool(p.log_prob(torch.tensor([[3.0, 0.0]])) > p.log_prob(torch.tensor([[2.6, 0.0]])))
+        >>> on, off = p.log_prob(torch.tensor([[3.0, 0.0], [2.6, 0.0]]))
+        >>> bool(on > off)
         True
     """
 

@@ -32,7 +32,8 @@ class CodeMap(nn.Module):
     Example:
         >>> import torch
         >>> from lvmlib import CodeMap, GatedPixelCNN, Given
-        >>> fine = GatedPixelCNN((1, 4, 4), channels=8, layers=1, levels=32, embedding=True, context=(6, 4, 4))
+        >>> sizes = {"channels": 8, "layers": 1, "levels": 32}
+        >>> fine = GatedPixelCNN((1, 4, 4), **sizes, embedding=True, context=(6, 4, 4))
         >>> told = Given(fine, CodeMap((1, 2, 2), levels=16, features=6))
         >>> told.sample(3, torch.tensor([[[[0, 7], [15, 3]]]]).expand(3, -1, -1, -1)).shape
         torch.Size([3, 1, 4, 4])

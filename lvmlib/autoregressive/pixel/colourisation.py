@@ -36,7 +36,8 @@ class Colourisation(GivenMap):
         >>> import torch
         >>> from lvmlib import PixelCNNpp
         >>> from lvmlib.autoregressive import Colourisation
-        >>> pixels = PixelCNNpp((3, 8, 8), channels=4, layers=1, halvings=1, logistics=2, context=(4, 8, 8))
+        >>> sizes = {"channels": 4, "layers": 1, "halvings": 1, "logistics": 2}
+        >>> pixels = PixelCNNpp((3, 8, 8), **sizes, context=(4, 8, 8))
         >>> model = Colourisation(pixels, width=8, layers=2)
         >>> told = model.grey(torch.full((5, 3, 8, 8), 200))           # [5, 1, 8, 8]
         >>> model.sample(5, told).shape

@@ -28,7 +28,8 @@ class Inpainting(Density):
         >>> import torch
         >>> from lvmlib import GatedPixelCNN
         >>> from lvmlib.autoregressive import Inpainting
-        >>> model = Inpainting(GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8)))
+        >>> pixels = GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8))
+        >>> model = Inpainting(pixels)
         >>> x, known = torch.ones(3, 1, 8, 8), torch.zeros(3, 1, 8, 8)
         >>> known[..., 4:, :] = 1                                  # the lower half is there
         >>> bool((model.fill(x, known)[..., 4:, :] == 1).all())

@@ -70,7 +70,7 @@ class MaskedConv2d(nn.Module):
     Example:
         >>> from lvmlib import MaskedConv2d
         >>> conv = MaskedConv2d(1, 1, 3, "A")
-        >>> conv.mask[0, 0]                       # the row above, then the row of the pixel itself
+        >>> conv.mask[0, 0]  # the row above, then the row of the pixel itself
         tensor([[1., 1., 1.],
                 [1., 0., 0.]])
 

@@ -33,7 +33,8 @@ class SuperResolution(GivenMap):
         >>> import torch
         >>> from lvmlib import GatedPixelCNN
         >>> from lvmlib.autoregressive import SuperResolution
-        >>> model = SuperResolution(GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8)), factor=4)
+        >>> pixels = GatedPixelCNN((1, 8, 8), channels=4, layers=1, context=(4, 8, 8))
+        >>> model = SuperResolution(pixels, factor=4)
         >>> small = model.shrink(torch.ones(3, 1, 8, 8))                      # [3, 1, 2, 2]
         >>> model.sample(3, small).shape
         torch.Size([3, 1, 8, 8])
