@@ -34,7 +34,7 @@ def entry(module: ModuleType, name: str) -> Entry:
 
 def names_of(module: ModuleType) -> list[str]:
     """The names that autodoc describes under a module: a constant only where it is assigned."""
-    own = [n for n, x in vars(module).items() if n.isupper() or getattr(x, "__module__", "") == module.__name__]
+    own = [n for n, x in vars(module).items() if getattr(x, "__module__", module.__name__) == module.__name__]
     source = inspect.getsource(module)
     names = getattr(module, "__all__", [name for name in own if name[0] != "_"])
     return [name for name in names if entry(module, name)[0] or re.search(rf"^{name}\b.* = ", source, re.M)]
