@@ -2,7 +2,8 @@
 
 `{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over. A name
 is described under the module that people import it from; it is found there too where it stands without a module
-(`Raises: DataError`) or with the file that defines it.
+(`Raises: DataError`) or with the file that defines it. In the contents beside a page a long name breaks behind an
+underscore.
 """
 
 from __future__ import annotations
@@ -72,8 +73,17 @@ def find_elsewhere(
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, [content], found[0])
 
 
+def break_behind_underscores(app: Sphinx, env: BuildEnvironment) -> None:
+    """Let the names in the contents of a page break where a reader expects it, by spaces without width."""
+    for docname in env.tocs:
+        for code in env.tocs[docname].findall(nodes.literal) if docname.startswith("book/reference/") else ():
+            name = code.astext().replace("\u200b", "")
+            code[:] = [nodes.Text(name.replace("_", "_\u200b"))]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-bases", pass_over_private)
     app.connect("missing-reference", find_elsewhere)
+    app.connect("env-updated", break_behind_underscores)
     app.add_directive("public-names", PublicNamesDirective)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

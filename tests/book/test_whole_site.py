@@ -301,6 +301,33 @@ def test_no_formula_scrolls_on_a_desktop(site: Path, address: str, browser: Any)
     page.close()
 
 
+# What a page of the reference hides at its sides: boxes of code, tables and signatures that are wider than their place,
+# and names that leave the list of contents.
+HIDDEN = """() => {
+    const inner = (part) => { const range = document.createRange(); range.selectNodeContents(part); return range; };
+    const list = document.querySelector(".bd-sidebar-secondary")?.getBoundingClientRect();
+    const names = [...document.querySelectorAll(".bd-sidebar-secondary a")].filter(
+        (name) => innerWidth >= 1280 && name.offsetParent && inner(name).getBoundingClientRect().right > list.right);
+    const places = "article table, article .pst-scrollable-table-container, article dt.sig";
+    const code = innerWidth < 1280 ? "" : ", article pre";
+    const parts = [...document.querySelectorAll(places + code)].filter((part) => part.scrollWidth > part.clientWidth + 1);
+    return [...names, ...parts].map((part) => part.textContent.trim().slice(0, 60));
+}"""
+
+
+@pytest.mark.slow
+def test_the_reference_is_cut_nowhere(site: Path, address: str, browser: Any) -> None:
+    for width in (1440, 1280, 390):
+        page = browser.new_page(viewport={"width": width, "height": 900})
+        for name in [name for name in pages(site) if name.startswith("book/reference")]:
+            page.goto(f"{address}/{name}", wait_until="load")
+            page.evaluate("() => document.fonts.ready.then(() => null)")
+            assert page.evaluate(HIDDEN) == [], f"{name} at {width} pixels"
+            height = page.evaluate("document.documentElement.scrollHeight")
+            assert height < 20_000 or width < 1440, f"{name} is {height} pixels tall: split it"
+        page.close()
+
+
 @pytest.mark.slow
 def test_the_accessibility_menu_of_formulas_stays_local(address: str, browser: Any) -> None:
     page = browser.new_page()
