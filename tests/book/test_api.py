@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 import re
+from types import SimpleNamespace
 
 import pytest
 
 sphinx_application = pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
 
+from docutils import nodes  # noqa: E402
 from sphinx.util.docutils import docutils_namespace  # noqa: E402
+
+from book._ext.api import break_behind_underscores  # noqa: E402
 
 PAGE = """
 # Reference
@@ -67,3 +71,12 @@ def test_a_name_leads_to_its_entry(page: str, words: str, address: str | None) -
 def test_public_names_are_links_where_they_are_described(page: str) -> None:
     linked = re.findall(r'href="#(lvmlib[^"]*)"[^>]*><code class="xref py[^"]*"><span class="pre">(\w+)<', page)
     assert {("lvmlib.data.load", "load"), ("lvmlib.data.Data", "Data")} <= set(linked)
+
+
+def test_names_in_the_contents_break_behind_underscores() -> None:
+    tocs = {
+        page: nodes.paragraph("", "", nodes.literal("", "log_prob()")) for page in ("book/reference/base", "book/a")
+    }
+    for _ in range(2):  # a page that did not change is met again
+        break_behind_underscores(None, SimpleNamespace(tocs=tocs))
+    assert [toc.astext() for toc in tocs.values()] == ["log_\u200bprob()", "log_prob()"]

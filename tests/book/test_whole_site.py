@@ -310,8 +310,8 @@ HIDDEN = """() => {
         (name) => innerWidth >= 1280 && name.offsetParent && inner(name).getBoundingClientRect().right > list.right);
     const places = "article table, article .pst-scrollable-table-container, article dt.sig";
     const code = innerWidth < 1280 ? "" : ", article pre";
-    const parts = [...document.querySelectorAll(places + code)].filter((part) => part.scrollWidth > part.clientWidth + 1);
-    return [...names, ...parts].map((part) => part.textContent.trim().slice(0, 60));
+    const wide = (part) => part.scrollWidth > part.clientWidth + 1;
+    return [...names, ...[...document.querySelectorAll(places + code)].filter(wide)].map((part) => part.textContent.trim().slice(0, 60));
 }"""
 
 
