@@ -311,7 +311,8 @@ HIDDEN = """() => {
     const places = "article table, article .pst-scrollable-table-container, article dt.sig";
     const code = innerWidth < 1280 ? "" : ", article pre";
     const wide = (part) => part.scrollWidth > part.clientWidth + 1;
-    return [...names, ...[...document.querySelectorAll(places + code)].filter(wide)].map((part) => part.textContent.trim().slice(0, 60));
+    const parts = [...document.querySelectorAll(places + code)].filter(wide);
+    return [...names, ...parts].map((part) => part.textContent.trim().slice(0, 60));
 }"""
 
 
