@@ -147,6 +147,7 @@ def grade(
       lvm homework grade course/09 submissions/ --out grades.csv --only "Jane Doe" --again
     """
     from lvmlib.homework.grading import grade as grade_all
+    from lvmlib.homework.table import unknown
 
     rows = grade_all(
         course,
@@ -167,6 +168,13 @@ def grade(
     )
     for status, number in Counter(row.status for row in rows).most_common():
         typer.echo(f"{number:5}  {status}")
+    if names := unknown(table, rows):
+        some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+        typer.echo(
+            f"No number of {table.title()} is known for {len(names)} of {len(rows)} students ({some}): the table has "
+            "their names only. Check that these are the ones it has before you import it, or grade its own export.",
+            err=True,
+        )
     typer.echo(f"{out} has {len(rows)} rows." + (f" Open {feedback}/index.html for the pages." if feedback else ""))
 
 

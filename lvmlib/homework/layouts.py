@@ -82,8 +82,13 @@ def owners(parts: tuple[str, ...], gradescope: Mapping[str, list[Owner]]) -> lis
 
 
 def stem(file: str) -> str:
-    """Return a file's name without what a browser or a host hangs onto it."""
-    return re.sub(r"(\.ipynb|\.zip)(\.txt|\.json)?$", "", file, flags=re.IGNORECASE) or file
+    """Return a file's name without its ending, and what a browser or a host hangs onto that.
+
+    >>> [stem(name) for name in ("jdoe.ipynb.txt", "jdoe.py", "j.doe")]
+    ['jdoe', 'jdoe', 'j.doe']
+    """
+    ends = r"\.ipynb|\.zip|\.py|\.pdf|\.html?|\.docx?|\.rtf|\.txt|\.md|\.tar|\.gz|\.7z|\.rar|\.png|\.jpe?g"
+    return re.sub(rf"({ends})(\.txt|\.json|\.gz)?$", "", file, flags=re.IGNORECASE) or file
 
 
 def read_gradescope(text: str) -> dict[str, list[Owner]]:

@@ -60,8 +60,15 @@ def _mark_part(master: Master, question: Question, part: Part, environment: Mapp
         except AssertionError as failed:
             reason = str(failed) or "the answer is not what was expected"
         except Exception as failed:
-            reason = "; ".join(line.strip() for line in traceback.format_exception_only(failed))
+            reason = _unforeseen(failed)
     return Mark(question.name, part.name, 0 if reason else part.points, part.points, part.hidden, reason)
+
+
+def _unforeseen(failed: Exception) -> str:
+    """Say why a test broke off: an answer of None is what most often surprises one."""
+    if isinstance(failed, TypeError | AttributeError) and "NoneType" in str(failed):
+        return "None came back where an answer was expected; is there a `return`?"
+    return "; ".join(line.strip() for line in traceback.format_exception_only(failed))
 
 
 def _absent(name: str, environment: Mapping[str, Any]) -> str:

@@ -164,6 +164,11 @@ def moodle(master: Master, rows: Sequence[Row]) -> str:
     return _csv([head, *body])
 
 
+def unknown(format: str, rows: Sequence[Row]) -> list[str]:
+    """Return the students whom a course system will have to find by name, since no file holds its number."""
+    return [one.student for one in rows if format != "plain" and one.submission.owner.system != format]
+
+
 def _csv(rows: Sequence[Sequence[str]]) -> str:
     """Return rows as CSV."""
     buffer = io.StringIO()

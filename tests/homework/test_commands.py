@@ -108,9 +108,12 @@ def test_grade_hands_on_what_it_is_told(tmp_path, capsys, monkeypatch):
     told = {}
     row = types.SimpleNamespace
 
+    def handed_in(status, system="canvas"):
+        return row(status=status, student="Jane", submission=row(owner=row(system=system)))
+
     def grade(*paths, **options):
         told.update(options, paths=paths)
-        return [row(status="graded"), row(status="graded"), row(status="no notebook")]
+        return [handed_in("graded"), handed_in("graded", system=""), handed_in("no notebook")]
 
     stub = types.ModuleType("lvmlib.homework.grading")
     stub.grade = grade
@@ -132,7 +135,9 @@ def test_grade_hands_on_what_it_is_told(tmp_path, capsys, monkeypatch):
     assert told["paths"] == (Path("course/09"), Path("in.zip"), Path("grades.csv"))
     assert (told["workers"], told["deadline"], told["late_penalty"]) == (4, "2027-01-31 23:59", 10)
     assert (told["only"], told["again"], told["format"], told["sandbox"]) == (["Jane", "J*"], True, "canvas", "auto")
-    assert capsys.readouterr().out.split("\n")[:3] == ["    2  graded", "    1  no notebook", "grades.csv has 3 rows."]
+    said = capsys.readouterr()
+    assert said.out.split("\n")[:3] == ["    2  graded", "    1  no notebook", "grades.csv has 3 rows."]
+    assert said.err.startswith("No number of Canvas is known for 1 of 3 students (Jane): ")
     assert cli.main([*line, "--no-sandbox"]) == 0
     assert told["sandbox"] == "none"
 

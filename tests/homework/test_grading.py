@@ -14,11 +14,11 @@ import tiny
 from lvmlib.homework import grading, pool, results
 from lvmlib.homework.box import Limits
 from lvmlib.homework.grading import grade, grade_one
-from lvmlib.homework.marks import Mark
+from lvmlib.homework.marks import Mark, mark
 from lvmlib.homework.master import read_master
 from lvmlib.homework.notebooks import read_notebook
 from lvmlib.homework.remote import Remote, Result, without_words
-from lvmlib.homework.table import safe
+from lvmlib.homework.table import safe, unknown
 
 NUMPY = "import numpy as np"
 GOOD = (NUMPY, tiny.COIN, tiny.MEAN)
@@ -321,6 +321,27 @@ def test_the_table_for_moodle(school):
     assert row["Identifier"] == "Participant 77" and row["Full name"] == "Jane Doe"
     assert (row["Grade"], row["Maximum grade"], row["Last modified (grade)"]) == ("5", "5", "")
     assert row["Feedback comments"] == "graded."
+
+
+def test_an_answer_of_none_is_named(school):
+    master = read_master(school.folder / "course" / "09" / "master" / "09_tiny.py")
+    lost = [one.reason for one in mark(master, {"coin_entropy": lambda p: None}, 0) if one.question == "q1"]
+    assert len(lost) == 2 and all("None came back" in reason for reason in lost)
+    source = "def test_it(coin_entropy):\n    len(coin_entropy(1))"
+    part = replace(master.questions[0].parts[0], name="test_it", source=source)
+    question = replace(master.questions[0], parts=(part,))
+    (asked,) = mark(replace(master, questions=(question,)), {"coin_entropy": lambda p: None}, 0)
+    assert asked.reason == "None came back where an answer was expected; is there a `return`?"
+
+
+def test_who_has_no_number_is_named(school):
+    hand_in(school, "doejane_12345_678910_09", "good")
+    hand_in(school, "jdoe", "bad")
+    rows = grade(
+        school.folder / "course" / "09", school.folder / "in", school.folder / "t.csv", sandbox="none", progress=False
+    )
+    assert unknown("canvas", rows) == ["jdoe"] and unknown("moodle", rows) == ["doejane", "jdoe"]
+    assert unknown("plain", rows) == []
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", " =1", "|x", "\r1"])
