@@ -84,6 +84,7 @@ def owners(parts: tuple[str, ...], gradescope: Mapping[str, list[Owner]]) -> lis
 def stem(file: str) -> str:
     """Return a file's name without its ending, and what a browser or a host hangs onto that.
 
+    >>> from lvmlib.homework.layouts import stem
     >>> [stem(name) for name in ("jdoe.ipynb.txt", "jdoe.py", "j.doe")]
     ['jdoe', 'jdoe', 'j.doe']
     """
