@@ -36,58 +36,55 @@ class AsPrinted(Alpha):  # type: ignore[misc]
         return href(join["https://doi.org/", doi])[join["doi.org/", doi]]
 
 
-def place_of(citation: nodes.Element) -> tuple[str, str, str]:
-    """Return kind, anchor and title of the exercise or section in which a citation stands."""
+def place_of(citation: nodes.Element) -> tuple[str, str]:
+    """Return anchor and title of the exercise or section in which a citation stands."""
     node = citation.parent
     while node is not None:
         if is_exercise_node(node) or is_solution_node(node):
-            return "exercise", node.get("target_label", node["label"]), ""
+            return node.get("target_label", node["label"]), ""
         if isinstance(node, nodes.section) and node["ids"] and isinstance(node[0], nodes.title):
-            return "section", node["ids"][0], node[0].astext()
+            return node["ids"][0], node[0].astext()
         node = node.parent
-    return "section", "", ""
+    return "", ""
 
 
 def collect(app: Sphinx, doctree: nodes.document) -> None:
     """Note which works a page cites, and where."""
-    found: dict[str, list[tuple[str, str, str]]] = {}
+    found = notes(app.env, "citations")[app.env.docname] = {}
     for node in doctree.findall(pending_xref):
         if node["refdomain"] == "cite":
             for target in parse_citation_targets(node["reftarget"]):
                 found.setdefault(target.key, []).append(place_of(node))
-    notes(app.env, "citations")[app.env.docname] = found
 
 
-def name_of(app: Sphinx, page: str, kind: str, anchor: str, title: str) -> str:
-    """Return what a place is called: `8.1.2`, `Exercise 8.3`, or its page where it has no number."""
-    if kind == "exercise":
-        return "Exercise " + ".".join(map(str, app.env.toc_fignumbers[page]["exercise"][anchor]))
-    number = app.env.toc_secnumbers.get(page, {}).get(f"#{anchor}") if chapter_number(page) else None
-    return ".".join(map(str, number)) if number else app.env.titles[page].astext()
+def name_of(app: Sphinx, page: str, anchor: str) -> str:
+    """Return what a place is called: `8.1.2`, `Exercise 8.3`, `Chapter 8`, or its page where it has no number."""
+    if chapter_number(page) is None:
+        return app.env.titles[page].astext()
+    exercise = app.env.toc_fignumbers.get(page, {}).get("exercise", {}).get(anchor)
+    section = app.env.toc_secnumbers.get(page, {}).get(f"#{anchor}")
+    number = ".".join(map(str, exercise or section or ()))
+    return f"Exercise {number}" if exercise else number or f"Chapter {chapter_number(page)}"
 
 
-def places(app: Sphinx, key: str) -> list[tuple[str, str, str, str]]:
-    """Return name, page, anchor and title of every place that cites a work, chapters first, each once."""
-    found = {}
+def links_back(app: Sphinx, here: str, key: str) -> list[nodes.Node]:
+    """Return a link to every place that cites a work, chapters first, each once, with commas between them."""
+    found: dict[str, list[nodes.Node]] = {}
     everything = notes(app.env, "citations")
     for page in sorted(everything, key=lambda name: (chapter_number(name) or 99, name)):
-        for kind, anchor, title in everything[page].get(key, []):
-            name = name_of(app, page, kind, anchor, title)
-            found.setdefault(name, (name, page, anchor, title))
-    return list(found.values())
+        for anchor, title in everything[page].get(key, []):
+            name = name_of(app, page, anchor)
+            link = make_refnode(app.builder, here, page, anchor, nodes.Text(name), title or None)
+            found.setdefault(name, [nodes.Text(", "), link])
+    return [node for pair in found.values() for node in pair][1:]
 
 
 def refer_back(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Write under each work the places that cite it."""
     keys = {c.citation_id: c.key for c in app.env.get_domain("cite").citations}  # type: ignore[attr-defined]
     for work in doctree.findall(nodes.citation):
-        links = nodes.paragraph("", "Cited in ", classes=["cited-in"])
-        for name, page, anchor, title in places(app, keys.get(work["ids"][0], "")):
-            link = make_refnode(app.builder, docname, page, anchor, nodes.Text(name), title or None)
-            links += [link, nodes.Text(", ")]
-        if len(links) > 1:
-            links[-1] = nodes.Text(".")
-            work += links
+        if links := links_back(app, docname, keys.get(work["ids"][0], "")):
+            work += nodes.paragraph("", "Cited in ", *links, nodes.Text("."), classes=["cited-in"])
 
 
 def visit_citation(self: Any, node: nodes.Element) -> None:
