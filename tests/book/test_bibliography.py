@@ -69,7 +69,10 @@ def test_every_work_is_cited_and_every_citation_has_a_work() -> None:
 def test_works_lead_out_and_back(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.bib").write_text(BIB)
-    cells = [text("## Before\n\n{cite:p}`doe1999, roe2001` and {cite:t}`doe1999`."), text("## Then\n\n" + EXERCISE)]
+    cells = [
+        text("{cite:t}`roe2001`\n\n## Before\n\n{cite:p}`doe1999, roe2001` and {cite:t}`doe1999`."),
+        text("## Then\n\n" + EXERCISE),
+    ]
     pages = {"works": TITLE, "notes": "# Notes\n\n## Part\n\n{cite:t}`roe2001`\n"}
     site = build(
         tmp_path, *cells, pages=pages, more=("sphinxcontrib.bibtex", "book._ext.bibliography"),
@@ -84,7 +87,7 @@ def test_works_lead_out_and_back(tmp_path: Path) -> None:
     )
     assert "doc-biblioentry" not in site.page("works") and site.page("works").count('role="list"') == 1
     links = [re.findall(r'<a class="reference internal" href="([^"]+)"[^>]*>([^<]+)</a>', work) for work in (doe, roe)]
-    assert [[name for _, name in found] for found in links] == [["8.1", "Exercise 8.1"], ["8.1", "Notes"]]
+    assert [[name for _, name in found] for found in links] == [["8.1", "Exercise 8.1"], ["Chapter 8", "8.1", "Notes"]]
     for address, _ in links[0] + links[1]:
         page, anchor = address.split("#")
         assert f'id="{anchor}"' in site.page(page.removesuffix(".html")), address
