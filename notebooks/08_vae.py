@@ -1467,7 +1467,7 @@ for degrees in (0, 45):
 # (sec-mig)=
 # ### *Optional:* can it be measured?
 #
-# One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tc`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$, and $j_c = \arg\max_j I(z_j; v_c)$ the latent that knows most about $v_c$,
+# One needs pictures whose factors are known. Ours show one shape each: three shapes, six colours, three sizes, eight columns, eight rows, all 3,456 combinations, in colour and binary in each channel, no two alike. The {term}`mutual information gap` (MIG, {cite:t}`chen2018tcvae`) asks for each factor how much the latent that knows most about it is ahead of the next, in units of the factor's entropy. With $C$ factors $v_c$, and $j_c = \arg\max_j I(z_j; v_c)$ the latent that knows most about $v_c$,
 #
 # $$ \operatorname{MIG} = \frac1C \sum_{c=1}^C \frac{I(z_{j_c}; v_c) - \max_{j \ne j_c} I(z_j; v_c)}{H(v_c)} . $$ (eq-vae-mig)
 #

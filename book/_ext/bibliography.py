@@ -1,0 +1,106 @@
+"""The bibliography: titles as they are printed, links to the works, and under each work the sections that cite it.
+
+Where a work is cited is noted while pages are read; links are written when every section and exercise has its number.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from docutils import nodes
+from pybtex.plugin import register_plugin
+from pybtex.style.formatting.alpha import Style as Alpha
+from pybtex.style.template import field, href, join, sentence
+from sphinx.addnodes import pending_xref
+from sphinx.application import Sphinx
+from sphinx.util.nodes import make_refnode
+from sphinx_exercise.nodes import is_exercise_node, is_solution_node
+from sphinxcontrib.bibtex.citation_target import parse_citation_targets
+
+from book._ext.late import add_notes, notes
+from book._ext.numbering import chapter_number
+
+
+class AsPrinted(Alpha):  # type: ignore[misc]
+    """Sphinx's usual style, with titles in the case of the file and short links."""
+
+    def format_title(self, entry: Any, which_field: str, as_sentence: bool = True) -> Any:
+        return sentence[field(which_field)] if as_sentence else field(which_field)
+
+    def format_url(self, entry: Any) -> Any:
+        address = entry.fields.get("url", "").split("://")[-1].rstrip("/")
+        return href(field("url", raw=True))[address] if address else field("url")
+
+    def format_doi(self, entry: Any) -> Any:
+        doi = field("doi", raw=True)
+        return href(join["https://doi.org/", doi])[join["doi.org/", doi]]
+
+
+def place_of(citation: nodes.Element) -> tuple[str, str]:
+    """Return anchor and title of the exercise or section in which a citation stands."""
+    node = citation.parent
+    while node is not None:
+        if is_exercise_node(node) or is_solution_node(node):
+            return node.get("target_label", node["label"]), ""
+        if isinstance(node, nodes.section) and node["ids"] and isinstance(node[0], nodes.title):
+            return node["ids"][0], node[0].astext()
+        node = node.parent
+    return "", ""
+
+
+def collect(app: Sphinx, doctree: nodes.document) -> None:
+    """Note which works a page cites, and where."""
+    found = notes(app.env, "citations")[app.env.docname] = {}
+    for node in doctree.findall(pending_xref):
+        if node["refdomain"] == "cite":
+            for target in parse_citation_targets(node["reftarget"]):
+                found.setdefault(target.key, []).append(place_of(node))
+
+
+def name_of(app: Sphinx, page: str, anchor: str) -> str:
+    """Return what a place is called: `8.1.2`, `Exercise 8.3`, `Chapter 8`, or its page where it has no number."""
+    if chapter_number(page) is None:
+        return app.env.titles[page].astext()
+    exercise = app.env.toc_fignumbers.get(page, {}).get("exercise", {}).get(anchor)
+    section = app.env.toc_secnumbers.get(page, {}).get(f"#{anchor}")
+    number = ".".join(map(str, exercise or section or ()))
+    return f"Exercise {number}" if exercise else number or f"Chapter {chapter_number(page)}"
+
+
+def links_back(app: Sphinx, here: str, key: str) -> list[nodes.Node]:
+    """Return a link to every place that cites a work, chapters first, each once, with commas between them."""
+    found: dict[str, list[nodes.Node]] = {}
+    everything = notes(app.env, "citations")
+    for page in sorted(everything, key=lambda name: (chapter_number(name) or 99, name)):
+        for anchor, title in everything[page].get(key, []):
+            name = name_of(app, page, anchor)
+            link = make_refnode(app.builder, here, page, anchor, nodes.Text(name), title or None)
+            found.setdefault(name, [nodes.Text(", "), link])
+    return [node for pair in found.values() for node in pair][1:]
+
+
+def refer_back(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Write under each work the places that cite it."""
+    keys = {c.citation_id: c.key for c in app.env.get_domain("cite").citations}  # type: ignore[attr-defined]
+    for work in doctree.findall(nodes.citation):
+        if links := links_back(app, docname, keys.get(work["ids"][0], "")):
+            work += nodes.paragraph("", "Cited in ", *links, nodes.Text("."), classes=["cited-in"])
+
+
+def visit_citation(self: Any, node: nodes.Element) -> None:
+    """Open a work as an item of the list; the role that docutils gives it is deprecated and belongs in no list."""
+    type(self).visit_citation(self, node)
+    self.body[-1] = self.body[-1].replace('role="doc-biblioentry"', 'role="listitem"')
+
+
+def depart_citation(self: Any, node: nodes.Element) -> None:
+    type(self).depart_citation(self, node)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    register_plugin("pybtex.style.formatting", "as_printed", AsPrinted)
+    app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
+    app.connect("doctree-read", collect)
+    add_notes(app, "citations")
+    app.connect("doctree-resolved", refer_back)
+    return {"version": "1", "env_version": 2, "parallel_read_safe": True, "parallel_write_safe": True}
