@@ -29,7 +29,7 @@ SITE = ROOT / "_build" / "html"
 OUT = ROOT / "_build" / "pdf"
 MARGIN = {"top": "20mm", "bottom": "18mm", "left": "18mm", "right": "18mm"}
 WIDTH = 658  # pixels between the margins of A4: 174 mm
-LINE = "font: 8pt 'Source Sans 3', sans-serif; color: #5c6066; width: 100%; margin: 0 18mm;"
+LINE = "font: 8pt Helvetica, Arial, sans-serif; color: #5c6066; width: 100%; margin: 0 18mm;"
 
 PREPARE = """async (named) => {
   document.documentElement.dataset.theme = "light";
@@ -132,8 +132,8 @@ def page_numbers(browser: Any, count: int) -> bytes:
     return content
 
 
-def joined(parts: dict[str, tuple[str, bytes]], address: str, site: str | None, numbers: Any) -> Any:
-    """Join printed pages, given by name with title and content, into one document."""
+def joined(parts: dict[str, bytes], address: str, site: str | None, numbers: Any) -> Any:
+    """Join printed pages, given by name, into one document."""
     from pypdf import PdfReader, PdfWriter
     from pypdf.generic import ArrayObject, FloatObject, NameObject, NullObject, TextStringObject
 
@@ -141,7 +141,7 @@ def joined(parts: dict[str, tuple[str, bytes]], address: str, site: str | None, 
         return ArrayObject([sheet, NameObject("/XYZ"), FloatObject(0), FloatObject(top), NullObject()])
 
     book, places = PdfWriter(), {}
-    for name, (title, content) in parts.items():
+    for name, content in parts.items():
         part, first = PdfReader(io.BytesIO(content)), len(book.pages)
         known = {}  # names such as `id1` stand in many parts: their links get the place itself
         for anchor, place in part.named_destinations.items():
@@ -153,7 +153,7 @@ def joined(parts: dict[str, tuple[str, bytes]], address: str, site: str | None, 
                 if link.get("/Dest") in known:
                     at, top = known[link["/Dest"]]
                     link[NameObject("/Dest")] = spot(part.pages[at].indirect_reference, top)
-        book.append(part, outline_item=title)
+        book.append(part)  # with the bookmarks of its headings
     for sheet in book.pages:
         for link in (link.get_object() for link in sheet.get("/Annots", [])):
             address_of = str(link.get("/A", {}).get("/URI", ""))
@@ -201,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
             page = open_printed(browser, address, name, anchors.get(f"{name}.html", set()))
             for what, pixels in page.evaluate(CLIPPED):
                 print(f"  {name}: {pixels} pixels too wide: {what}", file=sys.stderr)
-            parts[name] = (title_of(name), printed(page, title_of(name)))
+            parts[name] = printed(page, title_of(name))
             page.close()
             print(f"  {name}", file=sys.stderr, flush=True)
         document = joined(parts, address, public, lambda count: page_numbers(browser, count))

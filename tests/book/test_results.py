@@ -59,7 +59,7 @@ def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
     fresh, static = plain(page)
     assert [row[0] for row in fresh] == ["Model", "Better", "MADE", "Worse"]  # the best first; what is absent is absent
     assert [row[1] for row in fresh[1:]] == ["70.25", "85.68", "99.90"]
-    told = "exact, all of them; 3-core CPU, abacus, 1 thread; python -m lvmlib.experiments.binary_mnist made, chapter 8"
+    told = "exact, all of them; 3-core CPU, abacus, 1 thread; chapter 8"
     assert fresh[2][2:] == ["1,234,567", "12", told]
     assert fresh[1][-1] == "exact; Someone [2001], Table 7"
     assert '<a class="reference internal" href="notebooks/08_vae.html"' in page
