@@ -54,9 +54,11 @@ PREPARE = """async (named) => {
 # What is too wide shrinks: a formula by its letters, a table as a whole.
 FIT = """() => {
   for (const part of document.querySelectorAll("article mjx-container, article table")) {
-    const room = part.closest(".pst-scrollable-table-container, .cell_output, li, dd, .admonition, section");
-    const most = part.matches("mjx-container") ? part.clientWidth || room.clientWidth : room.clientWidth;
-    if (part.scrollWidth > most + 1 && most) part.style.zoom = 0.98 * most / part.scrollWidth;
+    const flowing = part.matches("mjx-container:not([display])");
+    const room = part.closest("p, li, dd, td, .pst-scrollable-table-container, .cell_output, .admonition, section");
+    const most = part.matches("mjx-container[display]") ? part.clientWidth : room.clientWidth;
+    const wide = flowing ? part.getBoundingClientRect().width : part.scrollWidth;
+    if (most && wide > most + 1) part.style.zoom = 0.98 * most / wide;
   }
 }"""
 # What a reader of the paper would not see: the first words, and by how many pixels it goes on.

@@ -137,8 +137,8 @@ def name_cells(body: str) -> str:
         names = [html.escape(html.unescape(re.sub(r"<.*?>", "", head)).strip()) for head in heads]
         parts = re.split(r"(?=<tr\b)", table[0])
         for i, row in enumerate(parts):
-            columns = iter(names)
-            parts[i] = re.sub(r"<td\b", lambda _: f'<td data-column="{next(columns)}"', row)
+            cells = row.split("<td")
+            parts[i] = cells[0] + "".join(f'<td data-column="{name}"{cell}' for name, cell in zip(names, cells[1:]))
         return "".join(parts)
 
     return re.sub(r'<table class="results.*?</table>', named, body, flags=re.DOTALL)
