@@ -14,9 +14,9 @@
       if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
       else formula.removeAttribute("tabindex");
     }
-    // A figure leads to its picture; the Tab key stops at it only where it is shown smaller than it was drawn.
+    // A figure leads to its picture; the Tab key stops at it only where it is shown much smaller than it was drawn.
     for (const picture of document.querySelectorAll(".bd-article figure a.image-reference > img")) {
-      const shrunk = picture.clientWidth < 0.95 * parseFloat(picture.style.width);
+      const shrunk = picture.clientWidth < 0.85 * parseFloat(picture.style.width);
       picture.parentElement.tabIndex = shrunk ? 0 : -1;
     }
   }
