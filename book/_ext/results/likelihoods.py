@@ -17,7 +17,7 @@ def told_by(record: Record, chapter: str) -> list[str]:
 def commands(records: dict[str, Record], names: dict[str, Record]) -> str:
     """The commands that train the models of a table, folded away."""
     lines = [f"- {told['model']}: `{records[name]['command']}`" for name, told in names.items() if name in records]
-    return "\n".join(["\n\n:::{dropdown} The commands that trained ours", *lines, ":::"]) if lines else ""
+    return "\n".join(["\n\n```{dropdown} The commands that trained ours", *lines, "```"]) if lines else ""
 
 
 def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
