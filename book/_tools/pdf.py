@@ -10,7 +10,6 @@ links from one page to another lead to its place in the file.
 from __future__ import annotations
 
 import argparse
-import io
 import re
 import shutil
 import sys
@@ -22,6 +21,7 @@ from urllib.parse import unquote
 import yaml
 
 from book._ext.repository import read_repository
+from book._tools.joining import joined
 from book._tools.site_check import ALL, FLAGS, serve
 
 ROOT = Path(__file__).parents[2]
@@ -47,7 +47,7 @@ PREPARE = """async (named) => {
   for (const name of named) if (document.getElementById(name)) {
     anchors.append(Object.assign(document.createElement("a"), {href: "#" + name, textContent: "."}));
   }
-  article.append(anchors);
+  article.prepend(anchors);
   await Promise.all([...document.images].map((image) => image.decode().catch(() => null)));
   await document.fonts.ready;
 }"""
@@ -132,48 +132,6 @@ def page_numbers(browser: Any, count: int) -> bytes:
     content = bytes(page.pdf(format="A4", margin=MARGIN, **form))
     page.close()
     return content
-
-
-def joined(parts: dict[str, bytes], address: str, site: str | None, numbers: Any) -> Any:
-    """Join printed pages, given by name, into one document."""
-    from pypdf import PdfReader, PdfWriter
-    from pypdf.generic import ArrayObject, FloatObject, NameObject, NullObject, TextStringObject
-
-    def spot(sheet: Any, top: float) -> Any:
-        return ArrayObject([sheet, NameObject("/XYZ"), FloatObject(0), FloatObject(top), NullObject()])
-
-    book, places = PdfWriter(), {}
-    for name, content in parts.items():
-        part, first = PdfReader(io.BytesIO(content)), len(book.pages)
-        known = {}  # names such as `id1` stand in many parts: their links get the place itself
-        for anchor, place in part.named_destinations.items():
-            at = part.get_destination_page_number(place) or 0
-            known[anchor], places[name, unquote(anchor.lstrip("/"))] = (at, place.top or 800), (first + at, place.top)
-        places[name, ""] = (first, 842)
-        for sheet in part.pages:
-            for link in (link.get_object() for link in sheet.get("/Annots", [])):
-                if link.get("/Dest") in known:
-                    at, top = known[link["/Dest"]]
-                    link[NameObject("/Dest")] = spot(part.pages[at].indirect_reference, top)
-        book.append(part)  # with the bookmarks of its headings
-    for sheet in book.pages:
-        for link in (link.get_object() for link in sheet.get("/Annots", [])):
-            address_of = str(link.get("/A", {}).get("/URI", ""))
-            if not address_of.startswith(address):
-                continue
-            path, _, anchor = address_of.removeprefix(f"{address}/").partition("#")
-            name = path.removesuffix(".html")
-            place = places.get((name, unquote(anchor))) or places.get((name, ""))
-            if place is not None:
-                del link[NameObject("/A")]
-                link[NameObject("/Dest")] = spot(book.pages[place[0]].indirect_reference, place[1] or 842)
-            elif site is not None:
-                link["/A"][NameObject("/URI")] = TextStringObject(site + address_of.removeprefix(f"{address}/"))
-            else:
-                del link[NameObject("/A")]  # the site is nowhere yet: the words stay, the link leads nowhere
-    for sheet, number in zip(book.pages, PdfReader(io.BytesIO(numbers(len(book.pages)))).pages):
-        sheet.merge_page(number)
-    return book
 
 
 def main(arguments: list[str] | None = None) -> int:
