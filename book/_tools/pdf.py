@@ -34,14 +34,27 @@ LINE = "font: 8pt Helvetica, Arial, sans-serif; color: #5c6066; width: 100%; mar
 PREPARE = """async (named) => {
   document.documentElement.dataset.theme = "light";
   const article = document.querySelector("article.bd-article");
+  const moved = [];
+  let task = "";
+  for (const part of article.querySelectorAll("div.exercise, div.solution")) {
+    const title = part.querySelector(".admonition-title");
+    if (part.matches(".exercise")) task = title.querySelector(".caption-number").textContent.trim();
+    if (part.matches(".exercise")) continue;
+    title.textContent = `Solution of ${task}`;
+    moved.push(part); // with the cells that it leads to
+    for (let next = part; (next = next.nextElementSibling)?.matches("div.cell");) moved.push(next);
+  }
+  if (moved.length) {
+    const title = Object.assign(document.createElement("h2"), {textContent: "Solutions"});
+    for (const folded of moved.flatMap((part) => [...part.querySelectorAll("details.hide")])) {
+      folded.querySelector("summary").remove();
+      folded.replaceWith(...folded.childNodes);
+    }
+    (article.querySelector(":scope > section") || article).append(title, ...moved);
+  }
   for (const part of article.querySelectorAll("details.hide.above-input, details.hide.below-input")) part.remove();
   for (const part of article.querySelectorAll("details")) part.open = true;
   for (const part of article.querySelectorAll(".toggle-hidden")) part.classList.remove("toggle-hidden");
-  const solutions = [...article.querySelectorAll("div.solution")];
-  if (solutions.length && article.querySelector("div.exercise")) {
-    const title = Object.assign(document.createElement("h2"), {textContent: "Solutions"});
-    (article.querySelector(":scope > section") || article).append(title, ...solutions);
-  }
   for (const image of article.querySelectorAll("img")) image.loading = "eager";
   const anchors = Object.assign(document.createElement("div"), {className: "print-anchors"});
   for (const name of named) if (document.getElementById(name)) {

@@ -96,6 +96,9 @@ def test_a_page_is_printed(site: Path, address: str, browser: Any) -> None:  # n
     boxes = page.locator("div.exercise, div.solution").evaluate_all("(all) => all.map((e) => e.className)")
     solutions = ["solution" in names for names in boxes]
     assert any(solutions) and solutions == sorted(solutions)
+    titles = page.locator("div.solution > .admonition-title").all_inner_texts()
+    assert len(set(titles)) == len(titles) and titles[0] == "Solution of Exercise 8.1"
+    assert page.locator("h2:has-text('Solutions') ~ div.cell").count() > 1  # those that a solution leads to
     read = pypdf.PdfReader(io.BytesIO(pdf.printed(page, "8. Variational autoencoders")))
     page.close()
     assert 30 < len(read.pages) < 52
