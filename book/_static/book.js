@@ -11,7 +11,9 @@
         const wide = formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
         if (wide) formula.classList.add("scrolls");
       }
-      if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
+      // Within a line, letters that lean over their box are no reason: such a formula is marked above.
+      const slides = formula.hasAttribute("display") || formula.classList.contains("scrolls");
+      if (slides && formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
       else formula.removeAttribute("tabindex");
     }
     // A figure leads to its picture; the Tab key stops at it only where it is shown much smaller than it was drawn.
