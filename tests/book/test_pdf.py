@@ -15,13 +15,12 @@ pypdf = pytest.importorskip("pypdf")
 import yaml  # noqa: E402
 
 from book._tools import pdf  # noqa: E402
-from tests.book.test_whole_site import address, browser, site  # noqa: E402, F401
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def blank(browser: Any) -> Iterator[Any]:  # noqa: F811
+def blank(browser: Any) -> Iterator[Any]:
     page = browser.new_page(viewport={"width": pdf.WIDTH, "height": 985})
     page.emulate_media(media="print")
     yield page
@@ -52,7 +51,7 @@ def test_a_wide_table_is_made_to_fit(blank: Any) -> None:
 
 
 @pytest.mark.slow
-def test_links_between_pages_lead_into_the_book(blank: Any, browser: Any) -> None:  # noqa: F811
+def test_links_between_pages_lead_into_the_book(blank: Any, browser: Any) -> None:
     """A page that the book holds is reached within it, any other on the site, or nowhere while there is none."""
     here = "http://127.0.0.1:1"
     parts = {}
@@ -62,7 +61,7 @@ def test_links_between_pages_lead_into_the_book(blank: Any, browser: Any) -> Non
         blank.set_content(f"<article class='bd-article'>{words}</article>")
         parts[name] = pdf.printed(blank, name)
 
-    def links(site: str | None) -> list[Any]:  # noqa: F811
+    def links(site: str | None) -> list[Any]:
         book = pdf.joined(parts, here, site, lambda count: pdf.page_numbers(browser, count))
         stream = io.BytesIO()
         book.write(stream)
@@ -79,7 +78,7 @@ def test_links_between_pages_lead_into_the_book(blank: Any, browser: Any) -> Non
 
 
 @pytest.mark.slow
-def test_nothing_clips_on_paper(site: Path, address: str, browser: Any) -> None:  # noqa: F811
+def test_nothing_clips_on_paper(site: Path, address: str, browser: Any) -> None:
     clipped = {}
     for name in pdf.pages_of(yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))):
         page = pdf.open_printed(browser, address, name, set())
@@ -89,7 +88,7 @@ def test_nothing_clips_on_paper(site: Path, address: str, browser: Any) -> None:
 
 
 @pytest.mark.slow
-def test_a_page_is_printed(site: Path, address: str, browser: Any) -> None:  # noqa: F811
+def test_a_page_is_printed(site: Path, address: str, browser: Any) -> None:
     """Formulas are set, solutions stand at the end, and the title has the number of the chapter."""
     page = pdf.open_printed(browser, address, "notebooks/08_vae", {"ch-vae"})
     assert page.locator("article mjx-container").count() >= page.locator("article .math").count()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.book.test_whole_site import CHAPTERS, address, browser, site  # noqa: F401
+from tests.book.test_whole_site import CHAPTERS
 
 # Code that scrolls although no line of it has more than 88 columns, and printed lines that scroll.
 SCROLLING_CODE = """() => [...document.querySelectorAll("article pre")].filter((e) => {
@@ -17,7 +17,7 @@ SCROLLING_CODE = """() => [...document.querySelectorAll("article pre")].filter((
 
 
 @pytest.mark.slow
-def test_no_code_of_a_chapter_scrolls_on_a_desktop(site: Path, address: str, browser: Any) -> None:  # noqa: F811
+def test_no_code_of_a_chapter_scrolls_on_a_desktop(site: Path, address: str, browser: Any) -> None:
     """It is large enough to read: 13 pixels beside text of 18."""
     page = browser.new_page(viewport={"width": 1280, "height": 740})
     for chapter in CHAPTERS:
@@ -31,7 +31,7 @@ def test_no_code_of_a_chapter_scrolls_on_a_desktop(site: Path, address: str, bro
 
 
 @pytest.mark.slow
-def test_results_on_a_phone_show_every_column(address: str, browser: Any) -> None:  # noqa: F811
+def test_results_on_a_phone_show_every_column(address: str, browser: Any) -> None:
     """A row is a card: each cell within the screen, behind the name of its column."""
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(f"{address}/book/results.html", wait_until="load")
@@ -45,7 +45,7 @@ def test_results_on_a_phone_show_every_column(address: str, browser: Any) -> Non
 
 
 @pytest.mark.slow
-def test_a_figure_leads_to_its_picture(site: Path, address: str, browser: Any) -> None:  # noqa: F811
+def test_a_figure_leads_to_its_picture(site: Path, address: str, browser: Any) -> None:
     """By the Tab key where it is shown much smaller than it was drawn, as on a phone."""
     page = browser.new_page(viewport={"width": 390, "height": 844})
     page.goto(f"{address}/notebooks/08_vae.html", wait_until="load")
