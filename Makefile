@@ -2,13 +2,13 @@
 #
 #   PYTHON=/path/to/python   the Python to build the environment with (3.11 or newer)
 #   TORCH=cpu                take PyTorch from its CPU index (Linux without a GPU: spares gigabytes of CUDA)
-#   NB=08                    only the chapters whose names begin so (make execute, make test-colab)
+#   NB=08                    only the chapters whose names begin so (make execute, make pdf, make test-colab)
 #   PORT=8000                where make serve listens
 #   ONLY=sampling            one of the benchmarks
 #   BASE=main                what make test-kernels compares with; the last day's commits are a change when left out
 
 .DEFAULT_GOAL := help
-.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-slow test-homework test-all test-matrix test-pythons test-wheel test-colab site-check mutants benchmarks system-deps wheel lock clean distclean
+.PHONY: help line-ends setup book serve execute format lint test test-lib test-book test-kernels test-slow test-homework test-all test-matrix test-pythons test-wheel test-colab site-check pdf mutants benchmarks system-deps wheel lock clean distclean
 
 # One thread a process: sums come out in the same order every time, and two workers do not fight over two cores.
 export OMP_NUM_THREADS ?= 1
@@ -93,6 +93,9 @@ test-wheel: wheel ## the chapters outside the repository, with the wheel alone; 
 
 site-check: book ## every page in a browser: requests, errors, accessibility, weight, speed; a table [PAGES="notebooks/08"]
 	@$(RUN) book._tools.site_check $(PAGES)
+
+pdf: book ## print the book, or one chapter, into _build/pdf [NB=08]
+	@$(RUN) book._tools.pdf $(NB)
 
 test-colab: book ## the Colab editions with Colab's own packages, kept in COLAB_CACHE: 5 GB; by hand, before a release [NB="08 09"]
 	@$(RUN) book._tools.colab --keep _build/colab $(NB)

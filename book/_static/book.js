@@ -11,8 +11,15 @@
         const wide = formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
         if (wide) formula.classList.add("scrolls");
       }
-      if (formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
+      // Within a line, letters that lean over their box are no reason: such a formula is marked above.
+      const slides = formula.hasAttribute("display") || formula.classList.contains("scrolls");
+      if (slides && formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
       else formula.removeAttribute("tabindex");
+    }
+    // A figure leads to its picture; the Tab key stops at it only where it is shown much smaller than it was drawn.
+    for (const picture of document.querySelectorAll(".bd-article figure a.image-reference > img")) {
+      const shrunk = picture.clientWidth < 0.85 * parseFloat(picture.style.width);
+      picture.parentElement.tabIndex = shrunk ? 0 : -1;
     }
   }
   let waiting;
@@ -22,6 +29,7 @@
   }
   window.addEventListener("load", function () {
     if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
+    else measure();
     window.addEventListener("resize", soon);
     const article = document.querySelector(".bd-article");
     if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // set when needed

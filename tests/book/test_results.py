@@ -59,9 +59,12 @@ def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
     fresh, static = plain(page)
     assert [row[0] for row in fresh] == ["Model", "Better", "MADE", "Worse"]  # the best first; what is absent is absent
     assert [row[1] for row in fresh[1:]] == ["70.25", "85.68", "99.90"]
-    told = "exact, all of them; 3-core CPU, abacus, 1 thread; python -m lvmlib.experiments.binary_mnist made, chapter 8"
+    told = "exact, all of them; 3-core CPU, abacus, 1 thread; chapter 8"
     assert fresh[2][2:] == ["1,234,567", "12", told]
     assert fresh[1][-1] == "exact; Someone [2001], Table 7"
+    (folded,) = re.findall(r"<details.*?</details>", page, re.DOTALL)
+    assert "made" in re.sub(r"<.*?>", "", folded) and "binary_mnist made" in re.sub(r"<.*?>", "", folded)
+    assert page.count('data-column="Parameters"') == 3
     assert '<a class="reference internal" href="notebooks/08_vae.html"' in page
     assert static[1:] == [["Still", "60.50", "exact; Someone [2001], Table 8"]]
 
@@ -142,6 +145,6 @@ def test_stored_benchmarks_can_be_shown(path: Path) -> None:
 
 
 def test_examples() -> None:
-    for module in (results.benchmarks, results.text, results.timings):
+    for module in (results, results.benchmarks, results.text, results.timings):
         found = doctest.testmod(module)
         assert found.attempted and not found.failed

@@ -2,15 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import html
-import http.server
-import os
 import re
-import shutil
-import subprocess
-import sys
-import threading
 import zipfile
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -29,11 +22,6 @@ from markdown_it import MarkdownIt  # noqa: E402
 from lvmlib.homework.master import find_masters, read_master  # noqa: E402
 from tests.book.tiny_site import duplicate_ids  # noqa: E402
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-FLAGS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 LOADS = {
     "script": "src",
     "img": "src",
@@ -43,44 +31,6 @@ LOADS = {
     "audio": "src",
     "embed": "src",
 }
-
-
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly."""
-    folder = tmp_path_factory.mktemp("site")
-    tool = Path(sys.executable).parent / "jupyter-book"
-    command = [sys.executable, tool, "build", ".", "-n", "-W", "--keep-going", "--path-output", folder]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    return folder / "_build" / "html"
-
-
-@pytest.fixture(scope="session")
-def address(site: Path) -> Iterator[str]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium; skipped where it is missing, but never on the build server."""
-    if CHROMIUM is None:
-        reason = "Chromium is not installed: run `make system-deps`"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        running = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield running
-        running.close()
 
 
 def pages(site: Path) -> list[str]:

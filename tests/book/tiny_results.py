@@ -209,7 +209,7 @@ def build(folder: Path, text: str, benchmarks: Any = (), records: Any = None) ->
     )
     warnings = io.StringIO()
     settings = {
-        "extensions": ["myst_nb", "sphinxcontrib.bibtex", "book._ext.results"],
+        "extensions": ["myst_nb", "sphinx_design", "sphinxcontrib.bibtex", "book._ext.results"],
         "bibtex_bibfiles": ["references.bib"],
         "bibtex_reference_style": "author_year",
         "html_theme": "basic",

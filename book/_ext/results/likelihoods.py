@@ -10,8 +10,14 @@ HEAD = ["Parameters", "Training, min", "Protocol of the test, hardware, source"]
 def told_by(record: Record, chapter: str) -> list[str]:
     """Cells that every record fills."""
     machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
-    source = f"{record['test_protocol']}; {machine}; `{record['command']}`, {chapter}"
+    source = f"{record['test_protocol']}; {machine}; {chapter}"
     return [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", source]
+
+
+def commands(records: dict[str, Record], names: dict[str, Record]) -> str:
+    """The commands that train the models of a table, folded away."""
+    lines = [f"- {told['model']}: `{records[name]['command']}`" for name, told in names.items() if name in records]
+    return "\n".join(["\n\n```{dropdown} The commands that trained ours", *lines, "```"]) if lines else ""
 
 
 def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> list[tuple[float, list[str]]]:
@@ -39,7 +45,8 @@ def likelihoods(records: dict[str, Record], published: Record, group: str, chapt
     lines = theirs(published, group) + (ours(records, published, chapter) if group == "fresh" else [])
     cells = [cells for _, cells in sorted(lines, key=lambda line: line[0])]
     if group == "fresh":
-        return markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+        table = markdown(["Model", "Test NLL, nats", *HEAD], cells, right=[1, 2, 3])
+        return table + commands(records, published["binary_mnist"])
     return markdown(
         ["Model", "Test NLL, nats", "Protocol and source"], [[*row[:2], row[-1]] for row in cells], right=[1]
     )
@@ -53,7 +60,7 @@ def others(records: dict[str, Record], published: Record, chapter: Chapter) -> s
         for name, names in published["elsewhere"].items()
         if name in records
     ]
-    return markdown(["Model", "Test", *HEAD], rows, right=[1, 2, 3])
+    return markdown(["Model", "Test", *HEAD], rows, right=[1, 2, 3]) + commands(records, published["elsewhere"])
 
 
 def strangers(records: dict[str, Record], published: Record) -> list[str]:
