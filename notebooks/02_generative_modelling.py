@@ -828,7 +828,7 @@ for name, seen in COVERS.items():
 # So the case for a joint model is not that it classifies better. It is that *the question need not be known in advance*. The same ten Gaussians *complete* the picture ({numref}`fig-completion`), which no classifier does, and they score what they see: $\log p(x_{\text{seen}})$, the logarithm of the denominator of {eq}`eq-joint`, says how usual the visible part is.
 
 
-# %% mystnb={"figure": {"caption": "One joint model, another question. From the left half of a test digit (top; the tinted part is covered) follow the class, and the expected right half given the class (middle, on a tint); at the bottom is the truth. Nothing was trained for this task.", "name": "fig-completion"}, "image": {"alt": "Three rows of ten small digits. Top: left halves only, the right halves tinted blue. Middle: the same with plausible blurred right halves. Bottom: the true digits."}} tolerance={"figure": 0.25, "rtol": 0.02}
+# %%
 def complete(x, seen):
     """The mean of p(x_rest | x_seen, y) for the most probable y."""
     y = log_joint(x[None], seen).argmax().item()
@@ -837,6 +837,7 @@ def complete(x, seen):
     return x.clone().masked_scatter_(~seen, m[~seen] + C[~seen][:, seen] @ weights)
 
 
+# %% mystnb={"figure": {"caption": "One joint model, another question. From the left half of a test digit (top; the tinted part is covered) follow the class, and the expected right half given the class (middle, on a tint); at the bottom is the truth. Nothing was trained for this task.", "name": "fig-completion"}, "image": {"alt": "Three rows of ten small digits. Top: left halves only, the right halves tinted blue. Middle: the same with plausible blurred right halves. Bottom: the true digits."}} tags=["hide-input"] tolerance={"figure": 0.25, "rtol": 0.02}
 half = torch.arange(196) % 14 < 7
 shown = small_test[:10]
 completed = torch.stack([complete(x, half) for x in shown])
@@ -1064,7 +1065,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 #
 # On average the training score is too good, and in the simplest case by exactly as much as the test score is too bad. (The average is over data sets. For a single pair of training and test set the gap can have the other sign, as MNIST shows below, where tables with few parents score better on the test set.)
 #
-# :::{prf:theorem} The generalisation gap has a sign on either side
+# :::{prf:theorem} The sign of the generalisation gap
 # :label: thm-gap
 # Let the training data $x_1, \dots, x_N$ and a new $x$ be independent draws from $p_{\mathrm{d}}$, let $L(\theta) = -\mathbb{E}\log p_\theta(x)$ be finite at its minimum $\theta^\star$, and let $\hat\theta$ maximise the likelihood of the training data. Then
 #
@@ -1577,7 +1578,7 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Ten parents. With 16, a pixel's table has 65,536 rows, most of which few images visit or none, and the test NLL rises again. And no: the best tables, with 97.2 nats, are ahead of the logistic regression's 98.4 (after three passes over the data).
+# Ten parents. With 16, a pixel's table has 65,536 rows, most of which few images visit or none, and the test NLL rises again. And no: the best tables, with 97.2 nats, are ahead of the logistic regression's 98.4 (after three passes over the data, so it has *not converged*).
 # :::
 #
 # What do they draw? A Bayes net is sampled parents first. For the network that takes 784 steps, but each step only adds the newest pixel's contribution to the hidden units, with no full pass; chapter 3 builds on this.
@@ -1629,7 +1630,7 @@ for name, drawn in (samples | {"test digits": x_test[-500:]}).items():
     print(f"{name:<20} {drawn.sum(1).mean():5.1f} {there:18.2f} {back:24.2f}")
 
 # %% [markdown]
-# From row to row the draws come closer to the training images, in the order of the likelihoods. All models in {numref}`fig-net-samples` but the last were fitted by counting alone. The linear model does not beat counting; hidden units do, with fewer parameters than the tables have. What a network gains is *shared statistical strength*: a logistic regression over 400 parents has 401 weights, where a table needs $2^{400}$ rows.
+# From row to row the draws come closer to the training images, in the order of the likelihoods. All models in {numref}`fig-net-samples` but the last were fitted by counting alone. The linear model, at this length of training, does not beat counting; hidden units do, with fewer parameters than the tables have. What a network gains is *shared statistical strength*: a logistic regression over 400 parents has 401 weights, where a table needs $2^{400}$ rows.
 #
 # (sec-mog)=
 # ### Why not a mixture of Gaussians?
