@@ -305,7 +305,7 @@ print("ink of 40 draws {:.1f}, of test digits {:.1f}".format(*inks))
 print(f"mean distance to a training digit {apart(forty, digits):.2f},", end=" ")
 print(f"from a test digit to a draw {apart(digits_test, forty):.2f}")
 
-# %% tolerance={"atol": 2.0}
+# %% tolerance={"rtol": 0.15}
 torch.manual_seed(1)
 for name, f, noise in (("2 numbers", sheet, 2), ("1 number", curve, 1)):
     stray = (-two_moons.log_prob(f(torch.randn(10_000, noise))) > rare).float().mean()
