@@ -859,7 +859,7 @@ print(f"a left half is more probable than its mirror image: {higher:.1%}")
 
 
 # %% [markdown]
-# That is the bargain of this book: a harder problem to learn, and in return a model that answers questions nobody has thought of yet. It answers every question as well as it knows the joint distribution, no better; so most chapters are about learning that distribution better than ten Gaussians do.
+# That is the bargain of this book: a harder learning problem, and in return a model that can answer questions not foreseen in training. It answers every question as well as it knows the joint distribution, no better; so most chapters are about learning that distribution better than ten Gaussians do.
 #
 # :::{list-table} What generative models are used for.
 # :header-rows: 1
@@ -920,8 +920,10 @@ print(f"a left half is more probable than its mirror image: {higher:.1%}")
 # rng = np.random.default_rng(0)
 # features = lambda t: np.stack([t, t**2, t**3, t**4], 1)
 # both = np.concatenate([t.numpy(), rng.standard_normal(len(t))])
-# judge = LogisticRegression(C=1e6, max_iter=1000).fit(features(both), np.repeat([1, 0], len(t)))
-# log_density = lambda t: judge.decision_function(features(t)) - t**2 / 2 - math.log(2 * math.pi) / 2
+# labels = np.repeat([1, 0], len(t))
+# judge = LogisticRegression(C=1e6, max_iter=1000).fit(features(both), labels)
+# log_q = lambda t: -(t**2) / 2 - math.log(2 * math.pi) / 2
+# log_density = lambda t: judge.decision_function(features(t)) + log_q(t)
 # grid = np.linspace(-4, 6, 2001)
 # print(np.trapezoid(np.exp(log_density(grid)), grid))
 # t_test = ((ink_test - ink.mean()) / ink.std()).double().numpy()
@@ -1929,13 +1931,17 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 # ```python
 # def tree_net(x):
 #     I = pairwise_information(x, a=0.5).fill_diagonal_(0)
-#     _, before = breadth_first_order(minimum_spanning_tree(-I.numpy()), root, directed=False)
-#     return TableNet(x.numpy().astype(bool), [[int(p)] if p >= 0 else [] for p in before])
+#     spanning = minimum_spanning_tree(-I.numpy())
+#     _, before = breadth_first_order(spanning, root, directed=False)
+#     parents = [[int(p)] if p >= 0 else [] for p in before]
+#     return TableNet(x.numpy().astype(bool), parents)
 #
-# scores = np.stack([tree_net(x[binary.y == d]).log_prob(xb_test) for d in range(10)], 1)  # [10000, 10]
-# naive = np.stack([TableNet(xb[(binary.y == d).numpy()], [[]] * 784).log_prob(xb_test) for d in range(10)], 1)
-# for s in (scores, naive):
-#     print((s.argmax(1) == binary_test.y.numpy()).mean(), -np.logaddexp.reduce(s - np.log(10), 1).mean())
+# trees_of = [tree_net(x[binary.y == d]) for d in range(10)]
+# pixels_of = [TableNet(xb[(binary.y == d).numpy()], [[]] * 784) for d in range(10)]
+# for ten_nets in (trees_of, pixels_of):
+#     s = np.stack([net.log_prob(xb_test) for net in ten_nets], 1)  # [10000, 10]
+#     correct = (s.argmax(1) == binary_test.y.numpy()).mean()
+#     print(correct, -np.logaddexp.reduce(s - np.log(10), 1).mean())
 # ```
 # Trees: 91.5% correct and 114.7 nats, where one tree for all digits needs 135.0. Independent pixels for each digit: 84.0% correct and 170.9 nats, against 205.8 without the digits. Neither saw a gradient.
 # :::
@@ -2014,5 +2020,5 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 # - Chapter 20 of {cite:t}`murphy2023` is a map of the whole field, in greater breadth than ours; {cite:t}`theis2016` is the classical warning about how generative models are compared.
 # - Mixtures of Gaussians, with EM and with priors on everything: chapter 9 of {cite:t}`bishop2006`. Bayes nets: {cite:t}`pearl1988`.
 # - {cite:t}`chow1968` on trees and {cite:t}`good1953` on unseen species are short and still a pleasure to read.
-# - Samplers: {cite:t}`mohamed2016` for the principles, {cite:t}`goodfellow2014` for the one that became famous, {cite:t}`gretton2012` and {cite:t}`szekely2013` for distances between heaps of samples.
+# - Samplers: {cite:t}`mohamed2016` for the principles, {cite:t}`goodfellow2014` for the one that became famous, {cite:t}`gretton2012` and {cite:t}`szekely2013` for distances between sets of samples.
 # - Energies without a normaliser: {cite:t}`lecun2006`. Diffusion as a bound: {cite:t}`sohldickstein2015`, {cite:t}`ho2020`, {cite:t}`kingma2021`.
