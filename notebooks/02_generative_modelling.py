@@ -1081,7 +1081,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # the expectation of $-\log p_{\hat\theta}(x)$ over the new $x$ is $L(\hat\theta) \ge L(\theta^\star)$. And $L(\theta) = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta) \ge H(p_{\mathrm{d}})$.
 # :::
 #
-# For $\mathcal{N}(\mu, I)$ in $D$ dimensions with unknown mean, all three can be computed: the mean squared error of $\hat\mu$ is $D/N$, and the two sides of {eq}`eq-gap` lie $D / (2N)$ below and above the entropy $\frac D2 \log 2\pi e$. This is the number of parameters divided by twice the number of examples, and the same holds approximately for every regular model that contains
+# For $\mathcal{N}(\mu, I)$ in $D$ dimensions with unknown mean, all three can be computed: $\mathbb{E}\lVert \hat\mu - \mu \rVert^2 = D/N$, and the two sides of {eq}`eq-gap` lie $D / (2N)$ below and above the entropy $\frac D2 \log 2\pi e$. This is the number of parameters divided by twice the number of examples, and the same holds approximately for every regular model that contains
 # the truth, is fitted to its maximum and has many more examples than parameters {cite:p}`akaike1974`. The models below meet none of these conditions, so we shall measure their gaps.
 
 # %% tags=["check:thm-gap"]
