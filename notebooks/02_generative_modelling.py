@@ -275,7 +275,7 @@ def sampler(data, noise, hidden, steps, squash=(), peak=3e-3):
 
 
 curve = sampler(moons, 1, (128, 128), 2000 * SCALE, peak=1e-2)
-sheet = sampler(moons, 2, (64, 64, 64), 4000 * SCALE, peak=2e-2)
+sheet = sampler(moons, 2, (64, 64, 64), 3000 * SCALE, peak=2e-2)
 flat8 = lambda split: split.x.flatten(1).float() / 16  # [N, 64] in [0, 1]
 digits, _, digits_test = map(flat8, load("digits"))
 painter = sampler(digits, 8, (128, 256), 1200 * SCALE, [nn.Sigmoid()])
@@ -333,7 +333,7 @@ for name, f, noise in (("2 numbers", sheet, 2), ("1 number", curve, 1)):
 # **Predict, then run.** Cover the range of either sampler of the moons with boxes of side $\epsilon$ and add up their areas. By what factor does each sum shrink when $\epsilon$ is halved?
 
 # %% tags=["check:thm-no-density"] tolerance={"rtol": 0.05}
-line, square = torch.linspace(-3, 3, 1_000_000)[:, None], torch.linspace(-3, 3, 1500)
+line, square = torch.linspace(-3, 3, 1_000_000)[:, None], torch.linspace(-3, 3, 1200)
 noises = {
     "1 number": (curve, line),
     "2 numbers": (sheet, torch.cartesian_prod(square, square)),
@@ -531,8 +531,8 @@ def to_text(sentence):
 class Reader(nn.Module):
     def __init__(self):
         super().__init__()
-        to_code = nn.Flatten(), nn.Linear(32 * 49, 128), nn.ReLU()
-        self.what = nn.Sequential(self.halve(1, 16), self.halve(16, 32), *to_code)
+        encode = [self.halve(1, 16), self.halve(16, 32), nn.Flatten()]
+        self.what = nn.Sequential(*encode, nn.Linear(32 * 49, 128), nn.ReLU())
         self.label, self.word = nn.Linear(128, 10), nn.Linear(128, len(WORDS))
         self.embed = nn.Embedding(len(WORDS), 32)
         self.gru = nn.GRU(32, 128, batch_first=True)
@@ -762,7 +762,7 @@ left.plot(grid, by_one, "--", color=COLOURS["black"], label="Gaussian")
 left.plot(grid, by_four, color=COLOURS["blue"], label="mixture of 4")
 left.set(xlabel="ink of an image (pixels)", ylabel="density (1 / pixel)")
 left.set(xlim=(0, 280), ylim=(0, 0.0125))
-left.legend(fontsize=9, loc="upper right", handlelength=1.2)
+left.legend(fontsize=9, loc="upper right", handlelength=1.7)
 right.plot(*plane_test[:500].T, ".", ms=1.5, color="#999999")
 right.contour(*plane_axes, field, levels=8, cmap="cividis", linewidths=1.2)
 right.set(xlabel="first principal component", ylabel="second")
