@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 
 from book._ext.repository import read_repository
 from book._ext.room import keep_room
+from book._ext.stops import pass_by_repeats
 
 ICONS = re.compile(r'\s*<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"></script>')
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
@@ -80,6 +81,8 @@ def lean(html: str, page: Path, out: Path, site: str) -> str:
     html = PICTURE.sub(sized, html)
     html = keep_room(html).replace(TOGGLE, NAMED_TOGGLE)
     html = PASSED_BY.sub(r'<a tabindex="-1" class="\1" href=', html)
+    if page.parent.name == "notebooks":
+        html = pass_by_repeats(html)
     up = "../" * len(page.relative_to(out).parts[:-1])
     preload = "".join(
         f'<link rel="preload" as="font" type="font/woff2" crossorigin href="{up}_static/fonts/{name}">\n'

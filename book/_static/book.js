@@ -16,6 +16,10 @@
       if (slides && formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
       else formula.removeAttribute("tabindex");
     }
+    // The theme made what scrolls a tab stop when the page's own letters, narrower than others, had not arrived yet.
+    for (const code of document.querySelectorAll(".bd-article pre[tabindex]")) {
+      if (code.scrollWidth <= code.clientWidth + 1) code.removeAttribute("tabindex");
+    }
     // A figure leads to its picture; the Tab key stops at it only where it is shown much smaller than it was drawn.
     for (const picture of document.querySelectorAll(".bd-article figure a.image-reference > img")) {
       const shrunk = picture.clientWidth < 0.85 * parseFloat(picture.style.width);
@@ -30,6 +34,7 @@
   window.addEventListener("load", function () {
     if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
     else measure();
+    document.fonts.ready.then(soon);
     window.addEventListener("resize", soon);
     const article = document.querySelector(".bd-article");
     if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // set when needed

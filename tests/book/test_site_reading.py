@@ -9,9 +9,11 @@ import pytest
 
 pytest.importorskip("sphinx.application", reason="the book's tools are not installed")
 
+from bs4 import BeautifulSoup
 from PIL import Image
 
 from book._ext import lean, lookups, quotes, room, site_files
+from book._ext.stops import pass_by_repeats
 
 THEOREM = """<div class="proof theorem admonition" id="thm-gibbs">
 <p class="admonition-title"><span class="caption-number">Theorem 1.13 </span> Gibbs’ inequality
@@ -97,3 +99,14 @@ def test_files_for_servers():
     assert "A &amp; B" in root and 'url=book/welcome.html"' in root and "og:image" in root
     lost = site_files.lost_page("A", "https://example.org/b/", "book/welcome.html")
     assert 'href="/b/book/welcome.html"' in lost and "noindex" in lost
+
+
+def test_the_tab_key_stops_at_the_first_of_several_links_to_one_place():
+    link = '<a class="reference internal" href="{}" title="t"><span>x</span></a>'.format
+    folded = f'<details class="hide"><summary>s</summary>{link("#a")}</details>'
+    text = f"{folded}{link('#a')}<p>{link('#b')}{link('#a')}</p>"
+    page = f"<nav>{link('#a')}</nav><article>{text}</article><p>{link('#b')}</p>"
+    edited = pass_by_repeats(page)
+    links = BeautifulSoup(edited, "html.parser").select("article a")
+    assert [link.get("tabindex") for link in links] == [None, None, None, "-1"]
+    assert edited.count('tabindex="-1"') == 1 and edited.replace('tabindex="-1" ', "") == page
