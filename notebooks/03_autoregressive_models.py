@@ -1801,6 +1801,7 @@ told_apart = {
 }
 HTML("".join(player(name, codes) for name, codes in told_apart.items()))
 
+
 # %% [markdown]
 # A table of which sample follows which does no better than xz. WaveNet, which looks back an eighth of a second, saves more than a bit per sample, on words that it has never heard. Its draws have the pulses of a voice and its pauses; they say nothing. (Seed 3 was chosen among three: the draws of the others have long stretches of near silence, and clicks.) An eighth of a second is shorter than most syllables, and the training was short as well.
 
