@@ -754,7 +754,7 @@ print(f"mixture of the 8 orders {-mixture.mean():.2f} nats")
 print(f"a MADE trained for line by line alone {nll(made, small_test):.2f} nats")
 
 # %% [markdown]
-# The ensemble beats each of its members by a nat or more. It does not beat the specialist that was trained for one order: eight jobs are harder than one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
+# The ensemble beats each of its members by a nat or more. It does not beat the specialist, which saw as many images in one order alone: eight jobs are harder than one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
 # have more in common with each other than with it, and {numref}`sec-ar-groups` finds them easier even one by one.
 #
 # :::{admonition} Watch out: averaging the logits over orderings
@@ -2127,7 +2127,7 @@ if rows:
 #   - with a cache
 # * - arithmetic
 #   - $D$ passes
-#   - one pass
+#   - no more than one pass
 # * - sequential steps
 #   - $D$
 #   - $D$: not saved
