@@ -822,7 +822,7 @@ if answer is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-ar-posterior
 # :class: dropdown
-# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. It expects to be wrong with probability $1 - \max_c p(c \mid x)$. The cell below takes the mean of that and counts. Three quarters of the digits get an answer of at least 99%, and about one in two hundred of these answers is wrong. That is rare, but several times as often as expected: the classifier is overconfident, as one may be that was trained to model pictures and not to be calibrated.
+# `log_p.softmax(1)`: the prior $\frac{1}{10}$ cancels, and the softmax subtracts the largest exponent first. It expects to be wrong with probability $1 - \max_c p(c \mid x)$. The cell below takes the mean of that and counts. Three quarters of the digits get an answer of at least 99%, and about one in two hundred of these answers is wrong. That is rare, but several times as often as expected: the classifier is overconfident.
 # :::
 
 # %% tags=["hide-cell"] tolerance={"atol": 0.1}
@@ -1437,7 +1437,7 @@ for name, order in small_orders.items():
 #
 # - **Recurrence**: $h_t = f(h_{t-1}, x_{t-1})$. News from $s$ travels through $t - s$ states, one after the other, each of the same size.
 # - **Convolution**: $h_t = \phi\big(\sum_j W_j x_{t-j}\big)$ over a window of $k$ values. All positions at once; what lies beyond the window is invisible, unless layers are stacked.
-# - **Self-attention**: a weighted mean over *all* of the past, with weights computed from the contents. Every pair of positions meets directly, and every pair has to be paid for.
+# - **Self-attention** ({prf:ref}`def-ar-attention`): a weighted mean over *all* of the past, with weights computed from the contents. Every pair of positions meets directly, and every pair has to be paid for.
 #
 # In all three the number of parameters does not depend on the length $T$ of the sequence: it is $O(1)$ in $T$. For attention, which sees everything at once, this is remarkable.
 #
