@@ -16,7 +16,7 @@
 # (ch-autoregressive)=
 # # Autoregressive models
 #
-# *Guess the next value from those before it, and multiply the guesses: that is a likelihood, exact, for any data you can put in a row. The rest of this chapter is about who may look at whom, and about never computing anything twice.*
+# *Predict each value from those before it and multiply the probabilities: that is a likelihood, exact, for any data you can put in a row. The rest of this chapter is about who may look at whom, and about never computing anything twice.*
 #
 # An **{term}`autoregressive model <autoregressive model>`** takes the values of an example one at a time, a picture pixel by pixel or a text letter by letter, and predicts each from those before it. {numref}`fig-ar-idea` shows one at work.
 
@@ -90,11 +90,11 @@ plt.show()
 # $$ p_\theta(x) = \prod_{t=1}^{D} p_\theta(x_{o_t} \mid x_{o_{<t}}), \qquad x_{o_{<t}} = (x_{o_1}, \dots, x_{o_{t-1}}) . $$
 # :::
 #
-# The goal is maximum likelihood. Given examples $x^{(1)}, \dots, x^{(N)}$,
+# The first goal is maximum likelihood. Given examples $x^{(1)}, \dots, x^{(N)}$, solve
 #
 # $$ \max_\theta\; \frac1N \sum_{n=1}^N \log p_\theta(x^{(n)}), \qquad \log p_\theta(x) = \sum_{t=1}^{D} \log p_\theta(x_{o_t} \mid x_{o_{<t}}) . $$ (eq-ar-loglik)
 #
-# The second goal is to draw: $x_{o_1}$ first, then $x_{o_2}$ conditioned on it, and so on. In training the conditions are the *true* earlier values and not the model's own draws, so that all $D$ terms can be computed at once. This is called **teacher forcing**.
+# The second goal is to draw from $p_\theta$: $x_{o_1}$ first, then $x_{o_2}$ conditioned on it, and so on. In training the conditions are the *true* earlier values and not the model's own draws, so that all $D$ terms can be computed at once. This is called **teacher forcing**.
 #
 # Three kinds of data come up. *Sequences*, such as text and sound, bring their order with them. *Grids*, from digits to natural images, are usually read in **raster scan**: line by line, each from left to right. *Sets* have no order at all; we pick one, or average over several ({numref}`sec-ar-orders`).
 #
@@ -107,7 +107,7 @@ plt.show()
 #
 # **Needs.** Entropy, cross-entropy and arithmetic coding ({doc}`chapter 1 <01_information_theory>`); PyTorch to the level of `nn.Module`.
 #
-# **Time.** About four hours for Parts 1 to 3, half of them for Part 1, which can stand alone; eight with Part 4, the exercises and the stretches marked *Optional*. The code runs in a minute and a half on one core. Larger models come as checkpoints or records, with the script that made them. Where there is a GPU, training runs on it, with ten times as many steps.
+# **Time.** About four hours for Parts 1 to 3, half of them for Part 1, which can stand alone; eight with Part 4, the exercises and the stretches marked *Optional*. The code runs in a minute and a half on one core. Larger models come as checkpoints, and longer experiments as *records*, files with their results, each beside the script that made it. Where there is a GPU, training runs on it, with ten times as many steps.
 
 # %% [markdown]
 # (sec-ar-build)=
@@ -116,7 +116,7 @@ plt.show()
 # (sec-ar-chain)=
 # ### Can a picture be taken one pixel at a time?
 #
-# There are $2^{784} \approx 10^{236}$ black-and-white pictures of 28 x 28 pixels. A table with a probability for each is out of the question. But a table for *one* pixel has two entries, and we can take the pixels one at a time: first the probability that the first pixel is black, then the probability that the second is, *given the first*, and so on to the last. What do we lose? Nothing.
+# There are $2^{784} \approx 10^{236}$ black-and-white pictures of 28 x 28 pixels. A table with a probability for each is out of the question. But a table for *one* pixel has two entries, and we can take the pixels one at a time: first the probability that the first pixel is black, then the probability that the second is, *given the first*, and so on to the last. What do we lose? Nothing, but nothing is gained yet either: the table for the last pixel has a row for each of the $2^{783}$ values of the pixels before it. What we gain is a place to put a network.
 #
 # :::{prf:theorem} The chain rule, in any order
 # :label: thm-ar-chain
@@ -282,7 +282,7 @@ tosses = -(torch.xlogy(grey, grey) + torch.xlogy(1 - grey, 1 - grey)).sum(1).mea
 print(f"entropy of the coin tosses, given the grey images: {tosses:.1f} nats per image")
 
 # %% [markdown]
-# Models of binary digits are compared by this number, in nats per image. It is a cross-entropy, so {doc}`chapter 1 <01_information_theory>` reads it as a file size: a digit costs 784 bits when nothing is known, and about 150 when each pixel is guessed linearly from its predecessors. The last line says what no model can avoid: the pixels are coin tosses, and even given the whole grey image the tosses cost 45.5 nats. Keep this number in mind when two models differ by a few nats.
+# Models of binary digits are compared by this number, in nats per image. It is a cross-entropy, so {doc}`chapter 1 <01_information_theory>` reads it as a file size: a digit costs 784 bits when nothing is known, and about 150 when each pixel is guessed linearly from its predecessors. The last line says what no model can avoid: the pixels are coin tosses, and even given the whole grey image the tosses cost 45.5 nats. This is a floor: of the belief net's 104 nats a better model can save 58 at most.
 #
 # In `lvmlib` every model of this chapter is an `Autoregressive`: `predict` gives the parameters of all conditionals in one pass, and `log_prob` and `sample` follow from it. With our weights `FVSBN` gives our numbers.
 
@@ -298,7 +298,7 @@ assert torch.allclose(ours, theirs, atol=1e-3)
 
 
 # %% [markdown]
-# To draw an image we follow {prf:ref}`thm-ar-chain`: 784 times compute a probability and toss a coin. {numref}`fig-ar-fvsbn` shows draws, and where the nats go on average. The border is certain to be paper and costs nothing; in the oval where there may be ink a pixel costs up to 0.4 nats. (A mean over all digits cannot show more than that; for single digits {numref}`fig-pix-surprise` in the next chapter shows the nats along the edges of the strokes.)
+# To draw an image we follow {prf:ref}`thm-ar-chain`: 784 times we compute a probability and toss a coin. {numref}`fig-ar-fvsbn` shows draws, and where the nats go on average. The border is certain to be paper and costs nothing; in the oval where there may be ink a pixel costs up to 0.4 nats. (A mean over all digits cannot show more than that; for single digits {numref}`fig-pix-surprise` in the next chapter shows the nats along the edges of the strokes.)
 
 
 # %%
@@ -416,25 +416,30 @@ plt.show()
 # :::{prf:theorem} When masks make a network autoregressive
 # :label: thm-ar-masks
 # Let a feed-forward network have inputs and outputs of degrees $1, \dots, D$, any hidden units with degrees, and only connections of type A or B. If every path from an input to an output contains a connection of type A, then output $t$ is a
-# function of the inputs of degree less than $t$. If some path from the input of degree $t$ to output $t$ has connections with $b = a$ only, then for some weights and biases output $t$ depends on that input, provided that no nonlinearity is constant and that no two skips end at the same unit.
+# function of the inputs of degree less than $t$.
 # :::
 #
 # :::{prf:proof}
-# Along a path degrees never fall, as every connection has $b \ge a$, and they rise at least once if one connection is of type A. So a path from the input of degree $s$ to output $t$ exists only if $s < t$, and a unit is a function of the inputs from which paths lead to it. This is the first part, and all that one needs to build a model. The second part follows below.
+# Along a path degrees never fall, as every connection has $b \ge a$, and they rise at least once if one connection is of type A. So a path from the input of degree $s$ to output $t$ exists only if $s < t$, and a unit is a function of the inputs from which paths lead to it.
 # :::
 #
-# :::{dropdown} *Optional:* the second part of the proof
-# Take two different values of input $t$, set all other inputs to 0, and follow the path from there to the output, choosing weights and biases so that each of its units takes two different values $h \ne h'$. Suppose that this is done for one unit and look at the next. If the path gets there by a connection with a weight, give all other connections to that
+# :::{dropdown} *Optional:* the converse
+# A **skip** is a connection that adds the value of a unit, with weight 1, to that of a unit in a later layer. If some path from the input of degree $t$ to output $t$ has connections with $b = a$ only, then for some weights and biases output $t$ depends on that input, provided that no nonlinearity is constant and that no two skips end at the same unit.
+#
+# For the proof take two different values of input $t$, set all other inputs to 0, and follow the path from there to the output, choosing weights and biases so that each of its units takes two different values $h \ne h'$. Suppose that this is done for one unit and look at the next. If the path gets there by a connection with a weight, give all other connections to that
 # unit weight 0. Its value is then $\varphi(wh + b) + r$, where $\varphi$ is its nonlinearity and $r$ is what a skip may add. By the choice of $w$ and $b$ the two arguments of $\varphi$ become any two numbers, so the difference $\varphi(wh + b) - \varphi(wh' + b)$ can be 0, and, since $\varphi$ is not constant, it can be something else as well. At most one of the two is cancelled by the difference that $r$ makes; take the other. If the path gets there by a skip, whose weight is 1
 # once and for all, give the connections beside it weight 0: the value is $\varphi(b) + h$. (Without the choice it would not do: $\varphi(x) = \operatorname{relu}(x)$ is not constant, but $\operatorname{relu}(-\operatorname{relu}(x))$ is.)
 # :::
 #
-# Here it is in code: type B everywhere, and type A in the last layer. Nothing says that the inputs must be numbered from left to right; the degrees of the inputs *are* the order.
+# Here it is in code, as in the original paper: type B everywhere, and type A in the last layer. (In networks with skips the first layer is the safe place for type A, as we shall see below.) Nothing says that the inputs must be numbered from left to right; the degrees of the inputs *are* the order.
 
 
 # %%
 class MaskedNet(nn.Module):
-    """Bits [B, D] -> log-odds [B, D]; position order[t] sees order[:t] only."""
+    """Bits [B, D] -> log-odds [B, D]; position order[t] sees order[:t] only.
+
+    Hidden units have degrees from `lowest` to D - 1.
+    """
 
     nonlinearity = staticmethod(torch.relu)
 
@@ -455,7 +460,7 @@ class MaskedNet(nn.Module):
 
     def forward(self, x, told=0):
         (first, *rest), (mask, *masks) = self.layers, self.masks
-        # `told` is used further below
+        # told: an addition to the first hidden layer, 0 for now
         h = F.linear(x, mask.to(x) * first.weight, first.bias) + told
         for layer, mask in zip(rest, masks):
             h = F.linear(self.nonlinearity(h), mask.to(x) * layer.weight, layer.bias)
@@ -507,14 +512,18 @@ for (name, order), (top, middle, bottom) in zip(paths.items(), axes.T):
     for ax in (middle, bottom):
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
-for ax, label in zip(axes[:, 0], ("order", "as stored", "as drawn")):
+labels = ("order", "output, as stored", "output, as drawn")
+for ax, label in zip(axes[:, 0], labels):
     ax.set_ylabel(label)
+for row, label in zip(axes[1:], ("input, as stored", "input, as drawn")):
+    for ax in row:
+        ax.set_xlabel(label)
 plt.show()
 
 # %% [markdown]
 # The theorem allows the layer of type A to stand anywhere. The next cells put it first, in the middle and last, and make two checks that do not use the masks: the largest entry of the Jacobian on or above the diagonal, and the sum over all states.
 #
-# **Predict, then run.** In the last three cases a *skip* carries the input of a layer around it: in the first of them around the two layers of type B, in the others around all three. Which of the six networks leak?
+# **Predict, then run.** In the last three cases there are *skips* around layers: a skip adds the input of a layer to its output, unit by unit, and so connects units of the same degree, which is type B. In the first of these cases there are skips around the two layers of type B, in the others around all three. Which of the six networks leak?
 
 # %%
 units = 10
@@ -754,14 +763,14 @@ print(f"mixture of the 8 orders {-mixture.mean():.2f} nats")
 print(f"a MADE trained for line by line alone {nll(made, small_test):.2f} nats")
 
 # %% [markdown]
-# The ensemble beats each of its members by a nat or more. It does not beat the specialist, which saw as many images in one order alone: eight jobs are harder than one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
+# The ensemble beats each of its members by a nat or more. It does not beat the specialist, which saw as many images in one order alone: learning eight orders is harder than learning one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
 # have more in common with each other than with it, and {numref}`sec-ar-groups` finds them easier even one by one.
 #
 # :::{admonition} Watch out: averaging the logits over orderings
 # :class: pitfall
 # An ensemble is often formed by averaging the *outputs* of the network under several orders, pixel by pixel, and summing the resulting log-probabilities. That is not a density. Let two bits always agree. Drawn in either order the first is a fair coin
 # and the second a copy, with log-odds $\pm a$. The averaged log-odds of *each* bit are $\pm a / 2$ in the direction of the other, so $(0, 0)$ and $(1, 1)$ each get $\sigma(a/2)^2$, nearly 1, and the four states "sum" to nearly 2. Each bit has been explained by the other, and nobody paid for either.
-# The cells below do it to MADE on a patch of 12 real pixels. (`masks=8` is `lvmlib`'s way to train several orders in turn, `OrderingMixture` its mixture.)
+# The cells below do this with a MADE on patches of 12 pixels. (`masks=8` is `lvmlib`'s way to train several orders in turn, `OrderingMixture` its mixture.)
 # :::
 
 # %%
@@ -898,7 +907,11 @@ print(f"expected {1 - p_named[sure].mean():.1%}; {sure.float().mean():.0%} of al
 #
 # $$ h_t = f(h_{t-1}, x_{t-1}), \qquad p(x_t = 1 \mid x_{<t}) = \sigma(w^\top h_t + b) . $$ (eq-ar-rnn)
 #
-# This is **{term}`parameter sharing`** over time, and $f$ is a {term}`recurrent network`. The plain choice $\tanh(W h + U x)$ forgets quickly. The gated recurrent unit (GRU) {cite:p}`cho2014` and the older LSTM {cite:p}`hochreiter1997` let the network decide how much of the state to keep:
+# This is **{term}`parameter sharing`** over time, and $f$ is a {term}`recurrent network`. The plain choice $\tanh(W x + U h)$ forgets quickly. The gated recurrent unit (GRU) {cite:p}`cho2014`, like the older LSTM {cite:p}`hochreiter1997`, lets the network decide how much of the state to keep. From an input $x$ and a state $h$ it computes, but for biases,
+#
+# $$ \begin{aligned} r &= \sigma(W_r x + U_r h), & n &= \tanh(W_n x + r \odot U_n h), \\ z &= \sigma(W_z x + U_z h), & h' &= (1 - z) \odot n + z \odot h , \end{aligned} $$ (eq-ar-gru)
+#
+# where $\odot$ multiplies entry by entry. The gate $z$ decides how much of the state is kept, and the gate $r$ how much of it enters the proposal $n$ for the new state $h'$:
 
 
 # %%
@@ -1034,11 +1047,11 @@ assert agree
 #
 # :::{prf:proposition} The receptive field of dilated convolutions
 # :label: thm-ar-receptive-field
-# Stack causal convolutions of kernel $k \ge 2$ with dilations $d_1, \dots, d_L$ on a sequence shifted by one position. Output $t$ sees at most the
+# Stack causal convolutions of kernel $k \ge 2$ with dilations $d_1, \dots, d_L$ on a sequence shifted by one position, and let
 #
-# $$ R = 1 + (k - 1) \sum_{l=1}^L d_l $$ (eq-ar-receptive-field)
+# $$ R = 1 + (k - 1) \sum_{l=1}^L d_l . $$ (eq-ar-receptive-field)
 #
-# positions just before it, its **receptive field**. If $d_1 = 1$ and $d_{l+1} \le 1 + (k - 1) \sum_{i \le l} d_i$ for all $l$, there are paths to each of them. With $k = 2$ and $d_l = 2^{l - 1}$ these hold, and $R = 2^L$.
+# Output $t$ sees none but the $R$ positions just before it, its **receptive field**. If $d_1 = 1$ and $d_{l+1} \le 1 + (k - 1) \sum_{i \le l} d_i$ for all $l$, there are paths to each of them. With $k = 2$ and $d_l = 2^{l - 1}$ these hold, and $R = 2^L$.
 # :::
 #
 # :::{prf:proof}
@@ -1456,7 +1469,7 @@ for name, order in small_orders.items():
 # * - work of a training pass
 #   - $6\, T C^2$
 #   - $k\, T C^2$
-#   - $4\, T C^2 + T^2 C$ (queries, keys, values and an output map; both halves of the square: $2\, T^2 C$)
+#   - $4\, T C^2 + T^2 C$
 # * - depth of a training pass
 #   - $T$
 #   - 1
@@ -1478,6 +1491,8 @@ for name, order in small_orders.items():
 #   - $k\, C^2$
 #   - $4\, C^2 + 2\, t C$
 # :::
+#
+# The four maps of attention make queries, keys, values and the output. Its $T^2 C$ counts the pairs $s \le t$ only; code that fills the whole table of $T \times T$ pairs and then masks half of it does $2\, T^2 C$.
 #
 # "In principle" deserves a picture. {numref}`fig-ar-reach` asks the gradient how strongly the last output depends on each input, for one layer of each kind with random weights.
 
@@ -1603,9 +1618,16 @@ def equal_terms(names):
 equal_terms(list(equal["models"])[:9])  # the others belong to the next chapter
 
 # %% [markdown]
-# On equal terms the linear rule is behind all models but one, the recurrent net that does not know where it is. Being told the position is worth six nats to it and three to WaveNet. WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind. The transformer that goes pixel by pixel ends between MADE and the recurrent net, and gained six nats in the last three quarters, more than any other that knows the position: it is the furthest from having converged. Those that work on patches of 2 x 2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it. None of the deep models has converged. Two reservations: there is one seed of each, and most models ended with the lower of the two rates that they tried in full, so that a lower one still might do better. A difference of half a nat settles nothing here.
+# On equal terms:
 #
-# At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which are larger and were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. The list goes on, with the models of the next chapters, on the page of {doc}`results <../book/results>`.
+# - The linear rule falls behind all models except the recurrent net that is not told the position. Being told is worth six nats to the recurrent net and three to WaveNet.
+# - WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind.
+# - The transformer that goes pixel by pixel ends between MADE and the recurrent net. It gained six nats in the last three quarters, more than any other model that knows the position, so it is the furthest from convergence.
+# - The transformers that work on patches of 2 x 2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it.
+#
+# None of the deep models has converged. There is one seed of each, and most models ended with the lower of the two rates that they tried in full, so a still lower one might do better. A difference of half a nat settles nothing here.
+#
+# At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which are larger and were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. The list goes on, with the models of the next chapters, on the page that collects all {doc}`results <../book/results>`.
 
 # %%
 elsewhere = published("fresh")
@@ -1634,7 +1656,7 @@ plt.show()
 
 
 # %% [markdown]
-# WaveNet and the patch transformer are ahead of MADE by six nats after a handful of passes, with a fraction of its weights, and the recurrent net by four; {numref}`fig-ar-models` shows that the eye agrees. The causal transformer has seen less than half of the images once, since a pass takes it half an hour of one core, and its row says only what that is worth: *not converged*. The others, too, were stopped after a fixed number of passes. (Parameters are counted as stored, those behind a mask included.) The next chapter has the models that are made for pictures.
+# WaveNet and the patch transformer are ahead of MADE by six nats after a handful of passes, with a fraction of its weights, and the recurrent net by four; {numref}`fig-ar-models` shows that the eye agrees. The causal transformer has seen less than half of the images once, since a pass takes it half an hour of one core, so its row says little. The others, too, were stopped after a fixed number of passes. (Parameters are counted as stored, those behind a mask included.) The next chapter has the models that are made for pictures.
 
 # %% [markdown]
 # (sec-ar-patches)=
@@ -1881,12 +1903,12 @@ assert torch.allclose(solved, fused, atol=1e-5)
 # All these models compute their likelihood in one pass and draw in $D$ steps, because pixel $t$ has to be known before pixel $t + 1$ can be predicted. The obvious way is to run the whole network at each step and read off *one* of its $D$ outputs. That is $D$ passes, and nearly all of their work was done the step before. What can be kept follows from the masks: a unit that does not see pixel $t$ does not change when pixel $t$ is drawn.
 #
 # - **Belief net**: a running sum of log-odds; each new bit adds its column of $W$.
-# - **Recurrent net**: the state. This is what a state is.
-# - **MADE**: the hidden units whose inputs are all known. Sort them by degree, and at each step the ones that have just become known lie side by side.
+# - **Recurrent net**: the state $h_t$, all that the net knows of the past.
+# - **MADE**: at step $t$ the hidden units of degree up to $t$. Sorted by degree, those that become computable at one step lie side by side.
 # - **WaveNet**: the last $d$ inputs of each layer of dilation $d$, in a ring: write the new one over the oldest.
 # - **Attention**: keys and values of all tokens so far, the **KV cache** of language models.
 #
-# Each is a closure with the same interface: `step(t, x)` returns the log-odds of pixel $t$ and remembers what it computed. `draw` does not notice the difference. Three of them follow here, those of MADE and WaveNet in the hidden cells.
+# Each becomes a closure, a function with a memory of its own: `step(t, x)` returns the log-odds of pixel $t$, as `draw` expects, and remembers what it computed. Three of them follow here, those of MADE and WaveNet in the hidden cells.
 
 
 # %%
@@ -1994,7 +2016,7 @@ def wavenet_steps(net, n):
 #
 # :::{prf:proof}
 # At step $t$ (counted from 0) the inputs of degrees $1, \dots, t$ are known. A hidden unit of degree $m \le t$ depends on units of degree at most $m$, so all units of degree up to $t$ can be computed, and those of smaller degree have been. Output $t + 1$ needs units of degree less than $t + 1$: all known. Sorted by degree, the units of degree $t$ are a slice, and what they may see
-# in the layer below is an initial slice, whose length is the number of ones in their rows of the mask. So each one of each mask is used exactly once. Let two layers' degrees be spread evenly, like independent uniform numbers: $b \ge a$ holds for half of the pairs.
+# in the layer below is an initial slice, whose length is the number of ones in their rows of the mask. So each one of each mask is used exactly once. If the degrees of two layers are spread evenly, like independent uniform numbers, then $b \ge a$ holds for about half of the pairs.
 # :::
 #
 # The arithmetic is that of one pass; the *latency* is not. There are still $D$ sequential steps, each now a few products of a few rows, and a machine that is good at large products and slow to start small ones still has to start $D$ times.
@@ -2058,7 +2080,7 @@ print(f"ones in MADE's masks: {ones:,}; a dense pass: {dense:,}")
 # WaveNet's work falls by the length, 64: each step costs what one position of a pass costs. MADE and the belief net gain twice as much, and attention half as much again, because the whole network also multiplies what the masks hide, and the cached version never touches that.
 # :::
 #
-# The pictures are the same to the last bit: nothing was approximated. In `lvmlib` every model has this built in: `sample(n, cache=True)` is the default, and `cache=False` is the long way round for those who want to compare. {numref}`fig-ar-speed` shows what it is worth, as measured by the scripts in `benchmarks/`.
+# The pictures are the same to the last bit: nothing was approximated. In `lvmlib` every model has this built in: `sample(n, cache=True)` is the default, and `cache=False` switches it off. {numref}`fig-ar-speed` shows what it is worth, as measured by the scripts in `benchmarks/`.
 
 # %%
 model = MADE((1, 14, 14), hidden=(100, 100)).double()
@@ -2069,7 +2091,7 @@ slow = model.sample(8, cache=False)
 print(f"same samples from the same seed: {torch.equal(fast, slow)}")
 assert torch.equal(fast, slow)
 
-# %% mystnb={"figure": {"caption": "Speed-up against length, measured on one core: binary pictures of growing side, 16 drawn together from FVSBN and MADE, 4 from the others. Left, seconds with the cache (filled markers, solid) and with the whole network run anew for each value (open markers, dashed). Right, the ratio of the two; the dotted line grows in proportion to the length.", "name": "fig-ar-speed"}, "image": {"alt": "Two panels on logarithmic axes against lengths from 64 to 784. Left, for each of five models a solid line of seconds with the cache, and a dashed one far above it that rises more steeply. Right, the five ratios: all rise with the length, none much more steeply than the dotted line, that of the RNN the highest."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Speed-up against length, measured on one core: binary pictures of growing side, 16 drawn together from FVSBN and MADE, 4 from the others. Above, on one scale, seconds with the whole network run anew for each value and with the cache. Below, the ratio of the two; the dotted line grows in proportion to the length.", "name": "fig-ar-speed"}, "image": {"alt": "Three panels on logarithmic axes against lengths from 64 to 784, with a line for each of five models. Above left, seconds with the network run anew; above right, seconds with the cache, far lower and rising less steeply. Below, the ratios: all rise with the length, none much more steeply than the dotted line, that of the RNN the highest."}} tags=["hide-input"]
 rows = benchmark("speedup")
 models = {
     "FVSBN": "o",
@@ -2079,26 +2101,27 @@ models = {
     "CausalTransformer": "D",
 }
 if rows:
-    fig, (left, right) = plt.subplots(1, 2, figsize=(6, 3.4), layout="constrained")
+    fig, axes = plt.subplots(2, 2, figsize=(6, 5.4), sharex=True)
+    (without, cached), (key, ratio) = axes
+    cached.sharey(without)  # one scale of seconds
     for (name, marker), colour in zip(models.items(), COLOURS.values()):
         mine = [row for row in rows if row["model"] == name]
         keys = ("length", "cached_s", "uncached_s")
         columns = [np.array([row[key] for row in mine]) for key in keys]
         lengths, cached_s, anew_s = columns
         style = {"marker": marker, "ms": 4, "lw": 1.2, "color": colour}
-        left.plot(lengths, cached_s, "-", label=name.replace("Causal", ""), **style)
-        left.plot(lengths, anew_s, "--", mfc="white", **style)
-        right.plot(lengths, anew_s / cached_s, "-", **style)
-    right.plot(lengths, lengths / lengths[0] * 3, ":", color=COLOURS["black"], lw=1.2)
-    length_axis(left, lengths, title="seconds")
-    length_axis(right, lengths, title="times faster")
-    fig.legend(
-        loc="outside lower center",
-        ncols=5,
-        fontsize=8,
-        columnspacing=1,
-        handlelength=1.5,
-    )
+        without.plot(lengths, anew_s, label=name.replace("Causal", ""), **style)
+        cached.plot(lengths, cached_s, **style)
+        ratio.plot(lengths, anew_s / cached_s, **style)
+    ratio.plot(lengths, lengths / lengths[0] * 3, ":", color=COLOURS["black"], lw=1.2)
+    length_axis(without, lengths, title="network anew", ylabel="seconds")
+    length_axis(cached, lengths, title="with the cache")
+    length_axis(ratio, lengths, title="times faster")
+    for ax in (without, cached):
+        ax.set_xlabel("")
+        ax.tick_params(labelbottom=True)
+    key.axis("off")
+    key.legend(*without.get_legend_handles_labels(), loc="center")
     plt.show()
 
 # %% mystnb={"figure": {"caption": "What the next value costs with the cache, in microseconds for 16 pictures of 784 pixels, by how many values came before it: constant for all but the transformer, by design. There the products with all earlier keys and values grow, beside linear maps that do not.", "name": "fig-ar-cost"}, "image": {"alt": "Microseconds against position from 0 to 784, on a logarithmic axis. Four flat lines, one above the other: FVSBN, MADE, RNN and WaveNet. Above them the line of the transformer, which rises."}} tags=["hide-input"]
@@ -2203,21 +2226,21 @@ for name, values in speed.items():
     row = "".join(f"{value:7.1f}" for value, _ in values.values())
     print(f"{name:12}{row}  nats")
 
-# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. Inset, the first of 14 groups in each pattern.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one."}} tags=["hide-input"] tolerance={"rtol": 0.03}
-fig, ax = plt.subplots(figsize=(6, 3.4))
-for i, (name, values) in enumerate(speed.items()):
-    ax.plot(
-        list(values),
-        [value for value, _ in values.values()],
-        marker="osv"[i],
-        label=name,
-    )
-    inset = ax.inset_axes((0.5 + 0.24 * i, 0.62, 0.2, 0.3))
-    inset.imshow((values[14][1].view(14, 14) == 0).float(), cmap="gray_r", vmax=1.5)
-    inset.set(xticks=[], yticks=[])
-    inset.set_title(name, fontsize=8, pad=2)
-    inset.spines[:].set_visible(True)
-    inset.grid(visible=False)
+# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. The two pictures show the first of 14 groups in each pattern, dark.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one. Beside them, two pictures of 14 by 14 pixels: the first row dark, and 14 scattered pixels dark."}} tags=["hide-input"] tolerance={"rtol": 0.03}
+fig, axes = plt.subplot_mosaic(
+    [["curves", "consecutive"], ["curves", "scattered"]],
+    figsize=(6.4, 3.6),
+    width_ratios=(2.4, 1),
+)
+ax = axes["curves"]
+for (name, values), marker in zip(speed.items(), "os"):
+    nats = [value for value, _ in values.values()]
+    ax.plot(list(values), nats, marker=marker, label=name)
+    first_group = (values[14][1].view(14, 14) == 0).float()
+    # paper in light grey, so that the picture has an edge
+    axes[name].imshow(first_group, cmap="gray_r", vmin=-0.15, vmax=1.2)
+    axes[name].set_title(name, fontsize=10)
+    axes[name].axis("off")
 ax.set(
     xscale="log",
     xlabel="steps to draw a digit, $G$",
@@ -2252,7 +2275,7 @@ for name, values in orders_record["test_nll_nats"].items():
 #
 # :::{exercise} ★★ A window and its cache
 # :label: ex-ar-window
-# Let the log-odds of bit $t$ be $b + \sum_{j=1}^{k} w_j x_{t-j}$, with zeros before the first bit. Fill the gap: a `step` for `draw` that keeps the last $k$ bits and *never looks at the rest of* `x`. What does a step cost, and what does the cache save compared with running the network anew?
+# Let the log-odds of bit $t$ be $b + \sum_{j=1}^{k} w_j x_{t-j}$, with zeros before the first bit. Fill the gap: a function `step(t, x)` for `draw`, which gets $x$ of shape [n, D], filled in before $t$, and returns the log-odds [n] of bit $t$. It keeps the last $k$ bits and *never looks at the rest of* `x`. What does a step cost, and what does the cache save compared with running the network anew?
 # :::
 
 
@@ -2401,7 +2424,7 @@ print(f"copies, best of 4 shifts: {aligned.mean():4.1f} pixels")
 # An exact $\log p(x)$ invites a use: what is improbable under the model must be an anomaly. Train MADE on eight of the ten digits and ask it to find the other two, and a number of stranger things. For each kind we report how often a strange image has the lower likelihood of a pair (the area under the ROC curve): 1 is a perfect alarm, 0.5 is useless, and 0 a
 # perfect alarm with the wires crossed.
 #
-# **Predict, then run.** Of the eight kinds in the next cell, which will the alarm miss?
+# **Predict, then run.** There are eight kinds: coins with the digits' share of ink, a checkerboard, inverted digits, digits mirrored top to bottom, digits shifted by three pixels, the unseen digits 8 and 1, and a blank picture. Which will the alarm miss?
 
 # %%
 familiar = (train.y != 1) & (train.y != 8)
@@ -2559,18 +2582,18 @@ print(f"more than 1% of the probabilities differ in their last bits: {many_diffe
 # These models have no latent variable, no code that describes the picture as a whole. But they have parameters, and one can ask a picture: *how would you like me to change?* The answer is the score $\nabla_\theta \log p_\theta(x)$, in this use called the **{term}`Fisher score`**: a vector of fixed length for any $x$. Two pictures that pull the parameters in the same direction have
 # something in common {cite:p}`jaakkola1999`. To compare them one scales: by $F^{-1/2}$, with the Fisher information $F = \mathbb{E}[\nabla \log p\, \nabla \log p^\top]$, or, as we do, simply to length 1. The score has been used to move about among pictures where no latent space is to be had {cite:p}`yan2019`.
 #
-# Gradients of single examples need no loop over examples. The gradient with respect to a *bias* is that with respect to the sum to which the bias is added, which has one row $\delta(x)$ for each example. The gradient with respect to the *weight matrix* before it is $M \odot \delta(x)\, x^\top$ with the mask $M$, too large to store for thousands of pictures; but a linear classifier needs inner products only. The units of one degree $m$ see the same pixels, the first $m$, so with $\delta_{[m]}$ for these units' part of $\delta$,
+# Gradients of single examples need no loop over examples. Let $\delta(x)$ be the gradient of $\log p(x)$ with respect to the sums that enter the hidden units. It is also the gradient with respect to their *biases*, since a bias is simply added to its sum. The gradient with respect to the *weight matrix* before them is $M \odot \delta(x)\, x^\top$ with the mask $M$, too large to store for thousands of pictures; but a linear classifier needs inner products only. The units of one degree $m$ see the same pixels, the first $m$, so with $\delta_{[m]}$ for these units' part of $\delta$,
 #
 # $$ \langle M \odot \delta(x)\, x^\top, \; M \odot \delta(x')\, x'^\top \rangle = \sum_{m=1}^{D-1} \big( \delta_{[m]}(x)^\top \delta_{[m]}(x') \big) \big( x_{\le m}^\top x'_{\le m} \big) . $$
 #
-# Scaling $\delta$ brings such a gradient to length 1.
+# Scaling $\delta(x)$ brings such a gradient to length 1.
 
 # %%
 from sklearn.svm import SVC
 
 
 def hidden_and_score(model, x):
-    """Of MADE's hidden layer: activations and gradients by its biases; both [N, H]."""
+    """Activations of MADE's hidden layer, gradients w.r.t. its biases; both [N, H]."""
     kept = []
     keep = lambda layer, inputs, output: kept.append(output)
     hook = model.net.layers[0].register_forward_hook(keep)
@@ -2584,7 +2607,7 @@ degree = made.net.layers[0].mask.sum(1).long()
 
 
 def describe(x):
-    """Descriptions, all of length 1; the gradient by the weights as its two factors."""
+    """Descriptions, all of length 1; the gradient w.r.t. the weights as two factors."""
     h, delta = hidden_and_score(made, x)
     x = x.flatten(1)
     seen = x.square().cumsum(1)[:, degree - 1]  # [N, H]
