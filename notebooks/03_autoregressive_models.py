@@ -2248,7 +2248,7 @@ ax.set(
 )
 ax.set_xticks([1, 4, 14, 49, 196], ["1", "4", "14", "49", "196"])
 ax.minorticks_off()
-_ = ax.legend(loc="lower left")
+_ = ax.legend(loc="upper right")
 plt.show()
 
 # %% [markdown]
