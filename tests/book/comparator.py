@@ -2,7 +2,7 @@
 
 Everything here is a pure function of two sets of outputs; `notebook_plugin.py` runs the cells. Numbers and words are
 judged in `texts.py`, pictures as they look in `pictures.py`, what matplotlib was asked to draw in `drawings.py`, and
-samples of a model in `draws.py`. `check_stored` judges a notebook before anything is run.
+samples of a model in `draws.py`, sounds in `sounds.py`. `check_stored` judges a notebook before anything is run.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from book._tools.pairing import ROOT
 from lvmlib.plotting import FILE_DPI, SCREEN_DPI
 from tests.book.bitmaps import COLOURFUL, PICTURES, compare_exactly, compare_pictures, decode
 from tests.book.drawings import compare_descriptions, without_defaults
+from tests.book.sounds import compare_sounds, unheard, without_sounds
 from tests.book.texts import SHOWN_LINES, compare_text, literals, visible_text
 from tests.book.tolerance import FIGURE_OTHER, Tolerance
 
@@ -101,6 +102,7 @@ def compare_displayed(
     for mime in sorted(a):
         if mime == "text/html":
             problems += compare_text(visible_text(a[mime]), visible_text(b[mime]), tolerance, chosen)
+            problems += compare_sounds(a[mime], b[mime], tolerance)
         elif mime.startswith("text/"):
             problems += compare_text(a[mime], b[mime], tolerance, chosen)
     if any(mime in PICTURES for mime in a) and not moving:
@@ -144,8 +146,10 @@ def refused(output: dict) -> list[str]:
     """Return why an output cannot be compared: a kind of data, or of HTML, that nothing here reads."""
     data = output["data"]
     problems = [f"  an output of the kind {mime} cannot be compared" for mime in data if mime not in KINDS]
+    problems += unheard(data.get("text/html", ""))
     for mime in ("text/html", "text/markdown"):
-        if found := UNSEEN.search(data.get(mime, "")):
+        text = without_sounds(data.get(mime, "")) if mime == "text/html" else data.get(mime, "")
+        if found := UNSEEN.search(text):
             problems.append(f"  {mime} with {found[0]!r} cannot be compared: show a figure or text instead")
     return problems
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import io
+import wave
 from collections.abc import Callable
 from typing import Any
 
 import nbformat
+import numpy as np
 import pytest
 
 from book._tools.execute import NOTEBOOKS
@@ -28,6 +32,19 @@ ERROR = {"output_type": "error", "ename": "ValueError", "evalue": "three", "trac
 
 def shown(**data: str) -> dict[str, Any]:
     return {"output_type": "display_data", "data": {k.replace("_", "/"): v for k, v in data.items()}, "metadata": {}}
+
+
+def wav(samples: list[int], rate: int = 8000) -> str:
+    """A sound of 16-bit samples, in base64."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, rate, 0, "NONE", ""))
+        out.writeframes(np.array(samples, "<i2").tobytes())
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def player(data: str, name: str = "a word") -> str:
+    return f'<audio controls aria-label="{name}" src="data:audio/wav;base64,{data}"></audio>'
 
 
 def notebook() -> list[Any]:
@@ -100,6 +117,10 @@ WRONG: dict[str, Callable[[list], Any]] = {
     "HTML with an image": add(shown(text_html="<p><img src='a.png'></p>")),
     "HTML with SVG": add(shown(text_html="<svg><path/></svg>")),
     "HTML with sound": add(shown(text_html="<audio controls src='a.wav'></audio>")),
+    "HTML with a sound that is none": add(shown(text_html=player("AAAA"))),
+    "HTML with a sound of no length": add(shown(text_html=player(wav([])))),
+    "HTML with a long sound": add(shown(text_html=player(wav([0] * 40_000)))),
+    "HTML with a sound that plays by itself": add(shown(text_html=player(wav([1])).replace("controls", "autoplay"))),
     "HTML with a film": add(shown(text_html="<video src='a.mp4'></video>")),
     "HTML with a canvas": add(shown(text_html="<canvas></canvas>")),
     "HTML with a frame": add(shown(text_html="<iframe src='https://x.org'></iframe>")),
@@ -122,6 +143,7 @@ WRONG: dict[str, Callable[[list], Any]] = {
 RIGHT: dict[str, Callable[[list], Any]] = {
     "as stored": lambda cells: None,
     "a table": add(shown(text_html="<table><tr><td>1</td></tr></table>")),
+    "a sound in HTML": add(shown(text_html="<p>a word</p>" + player(wav([0, 9000, -9000])))),
     "a formula": add(shown(text_latex="$x$")),
     "text marked up": add(shown(text_markdown="**bold** ([link](a.html))")),
     "the largest tolerance": declared({"rtol": 0.2, "atol": 2.0, "figure": 0.35, "data": 0.2}),
@@ -162,6 +184,28 @@ def test_report_says_what_is_wrong():
     assert "the stored output (stderr) is not what `make execute` would store of it" in report
     assert "an output of the kind audio/wav cannot be compared" in report
     assert "the tag live:anything names no live figure; there are: walk" in report
+
+
+SOUND = [0, 9000, -9000, 300]
+OTHER_SOUNDS = {
+    "other samples": player(wav([0, 9000, -9000, 600])),
+    "a sample more": player(wav([*SOUND, 0])),
+    "another rate": player(wav(SOUND, rate=16_000)),
+    "another name": player(wav(SOUND), name="a letter"),
+    "twice": 2 * player(wav(SOUND)),
+    "none": "",
+}
+
+
+@pytest.mark.parametrize("change", OTHER_SOUNDS)
+def test_another_sound_is_noticed(change):
+    stored, new = ([shown(text_html=html)] for html in (player(wav(SOUND)), OTHER_SOUNDS[change]))
+    assert compare_outputs(stored, new, {})
+
+
+def test_a_sound_may_be_rounded_otherwise():
+    stored, new = ([shown(text_html=player(wav([*SOUND[:3], last])))] for last in (300, 301))
+    assert compare_outputs(stored, new, {}) == []
 
 
 @pytest.mark.parametrize("chapter", [path.name for path in chapters(NOTEBOOKS)])
