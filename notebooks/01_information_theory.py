@@ -798,12 +798,10 @@ ax.invert_yaxis()
 ax.grid(visible=False, axis="y")
 plt.show()
 
-
 # %% [markdown]
 # In every row the file is the model's $-\log_2 Q$, to within a few bits and the padding of the last byte. (With four characters it is 0.2 bits shorter: the rounding of probabilities to integers happened to favour this text.) So *the loss of a probability model is a file size*. This is why later chapters report bits per pixel. The price is speed: each symbol costs one call of the model, for the sender and for the receiver alike, and the receiver must compute the same probabilities to the last bit.
 #
 # The same machine runs backwards. The *decoder* turns bits into text, and fed with coin flips instead of a code it steps into each piece of the interval with the probability of that piece: it **samples** from the model.
-
 
 # %%
 from lvmlib.compression import Decoder
