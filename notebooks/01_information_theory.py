@@ -101,7 +101,7 @@ plt.show()
 chances = np.geomspace(5e-5, 1, 400)
 examples = {"a certain event": 1, "heads": 1 / 2, "a six": 1 / 6}
 examples |= {"two sixes": 1 / 36, "one word of 10,000": 1e-4}
-fig, ax = plt.subplots(figsize=(6, 3.2))
+fig, ax = plt.subplots(figsize=(4.8, 3.2))
 ax.plot(chances, -np.log2(chances))
 for name, chance in examples.items():
     bits = info.self_information(chance)
