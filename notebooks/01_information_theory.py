@@ -530,7 +530,7 @@ assert worst < 1e-12
 # (sec-utf8)=
 # ### *Optional:* does the code on your disk know the frequencies?
 #
-# Text files do not use Huffman's code. They use UTF-8, a prefix code with codewords of 8, 16, 24 and 32 bits. How do its lengths compare with the surprise of the characters? We count every character of the 130 sonnets, spaces and line ends included, and set the apostrophe as a printed book does, as ’ (U+2019).
+# Text files do not use Huffman's code. They use UTF-8, a prefix code with codewords of 8, 16, 24 and 32 bits. How do its lengths compare with the surprise of the characters? We count every character of the 130 sonnets, spaces and line breaks included, and set the apostrophe as a printed book does, as ’ (U+2019).
 
 # %%
 printed = text.replace("'", "’")
@@ -916,7 +916,7 @@ plt.show()
 #
 # :::{exercise} ★★ Two best codes
 # :label: ex-huffman-ties
-# A source has probabilities 0.4, 0.2, 0.2, 0.1, 0.1. Break the ties of Huffman's algorithm in two ways, such that the longest codeword has 3 bits in one code and 4 in the other. Compare their mean lengths. Which one would you use on a line that carries a fixed number of bits per second?
+# A source has probabilities 0.4, 0.2, 0.2, 0.1, 0.1. Break the ties of Huffman's algorithm in two ways, so that the longest codeword has 3 bits in one code and 4 in the other. Compare their mean lengths. Which one would you use on a line that carries a fixed number of bits per second?
 # :::
 #
 # :::{solution} ex-huffman-ties
@@ -1516,7 +1516,7 @@ print(f"h(X) - h(Y) = {before:.3f} nats, h(X^3) - h(Y^3) = {after:.3f} nats")
 # (sec-max-entropy)=
 # ### Which density has the largest entropy?
 #
-# Among $K$ outcomes it was the uniform distribution. On the whole line no density is uniform, and without a constraint there is no maximum: make it wider, and $h$ grows. So fix the width.
+# Among $K$ outcomes it was the uniform distribution. On the whole line no density is uniform, and without a constraint there is no maximum: make it wider, and $h$ grows. So fix the variance.
 #
 # :::{prf:theorem} The Gaussian has the largest entropy
 # :label: thm-gaussian-max-entropy
@@ -2017,7 +2017,7 @@ for name, (a, q_var) in guesses.items():
     assert abs(total - exact_mi) < 4 * error and (gap > 0.1) == (name != "posterior")
 
 # %% [markdown]
-# Read the bound from right to left: *any classifier is a witness*. Subtract its cross-entropy loss on new images from the entropy of the labels: the images contain at least that much information. For real digits we train logistic regression on 5,000 images and evaluate it on the 10,000 test images, for three descriptions of an image, each computed from the one before.
+# Read the bound from right to left: *any classifier is a witness*. Subtract its cross-entropy loss on new images from the entropy of the labels: the images contain at least that much information about them. For real digits we train logistic regression on 5,000 images and evaluate it on the 10,000 test images, for three descriptions of an image, each computed from the one before.
 
 # %% tolerance={"atol": 0.005, "rtol": 0.02}
 from sklearn.linear_model import LogisticRegression
@@ -2063,7 +2063,7 @@ right.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The bound is judged on images that the classifier has not seen, which keeps it honest, and what a weak classifier misses can only lower it. It shows that information is *there*, never that it is absent. And where $z$ is continuous, $h(z)$ must be known: for the prior of a latent variable it is, for data it is not.
+# The bound is evaluated on images that the classifier has not seen, which keeps it honest, and what a weak classifier misses can only lower it. It shows that information is *there*, never that it is absent. And where $z$ is continuous, $h(z)$ must be known: for the prior of a latent variable it is, for data it is not.
 #
 # (sec-ink)=
 # ### *Optional:* estimating mutual information from a table
@@ -2125,7 +2125,7 @@ plt.show()
 #
 # :::{exercise} ★ Two dice
 # :label: ex-two-dice
-# You throw two dice and report only their sum. How many bits does the sum carry, how many the pair, and how many are lost? Is the loss a conditional entropy, and which?
+# You throw two dice and report only their sum. How many bits does the sum carry, how many the pair, and how many are lost? Is the loss a conditional entropy, and if so, which one?
 # :::
 #
 # :::{solution} ex-two-dice
@@ -2229,7 +2229,7 @@ for m in (8, 32, 256):
 # What to take along:
 #
 # - a model's mean $-\log_2$ probability *is* the size of a file, and arithmetic coding produces that file;
-# - maximum likelihood is forward KL and covers modes; variational inference is reverse KL and seeks them;
+# - maximum likelihood is forward KL and covers modes; variational inference is reverse KL and seeks one;
 # - nearly every inequality here is Gibbs' inequality: put a model where the truth cannot be computed, and the error has a sign. The evidence lower bound of the variational autoencoder will be the next one;
 # - plug-in estimates of entropy are too low on average, of mutual information too high, until there are many more observations than outcomes.
 #
