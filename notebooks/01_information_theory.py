@@ -835,7 +835,7 @@ for order in (0, 1, 4):
 #
 # A picture of 1000 x 1000 pixels, each of three colours, each of 256 levels, is one out of $256^{3{,}000{,}000}$. By {prf:ref}`thm-entropy-range` its entropy is at most the logarithm of that number: 24 million bits, 3 megabytes. Only pure noise, all levels independent and equally likely, reaches the bound. How far below it are photographs? Nobody knows $p(\text{photograph})$, but every lossless compressor gives an upper bound, because no decodable code is shorter on average than the entropy.
 #
-# **Predict, then run.** We compress the two photographs that come with scikit-learn and 2,000 handwritten digits from MNIST {cite:p}`lecun1998`. As a control we add the first photograph with the levels of each colour shuffled ({numref}`fig-pictures`). `histogram` is the entropy of a single level, from counts, summed over the three colours. Will zlib, xz and png need fewer bits for the shuffled photograph than the histogram says, as many, or more?
+# **Predict, then run.** We compress the two photographs that come with scikit-learn and 2,000 handwritten digits from MNIST {cite:p}`lecun1998`. As a control we add the first photograph with the levels of each colour shuffled ({numref}`fig-pictures`). `histogram` is the entropy of a single level, from counts, summed over the colours. Will zlib, xz and png need fewer bits for the shuffled photograph than the histogram says, as many, or more?
 
 # %%
 import io
