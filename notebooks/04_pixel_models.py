@@ -693,6 +693,7 @@ for ax, network, title in zip(axes, (net, two_stacks), ("PixelCNN", "two stacks"
 fig.colorbar(shades, ax=axes, label="share")
 plt.show()
 
+
 # %% [markdown]
 # That is the whole of a pixel model. What follows compares its relatives (Part 2), gives pixels more than two values (Part 3) and conditions the model on something known (Part 4).
 #
@@ -1046,8 +1047,8 @@ def work_per_pixel(model):
     return torch.tensor(spent).diff()
 
 
-# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while a picture of 16x16 pixels is drawn. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two comb-shaped curves with a spike every 16 pixels, and a smooth one of PixelSNAIL, all two orders of magnitude below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
-shape = (1, 16, 16)
+# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while a picture of 12x12 pixels is drawn. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two comb-shaped curves with a spike every 12 pixels, and a smooth one of PixelSNAIL, all two orders of magnitude below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
+shape = (1, 12, 12)
 models = {
     "Gated PixelCNN": (GatedPixelCNN(shape, channels=32, layers=7), "blue"),
     "PixelCNN": (PixelCNN(shape, channels=32, layers=7), "vermilion"),
@@ -1067,7 +1068,7 @@ for name, colour in {"PixelCNN": "vermilion", "Gated PixelCNN": "blue"}.items():
     cached_ms = [us / 1000 for us in row["cached_us"]]
     right.plot(row["position"], cached_ms, lw=1, color=COLOURS[colour])
     right.axhline(row["uncached_us"] / 1000, ls="--", lw=1.4, color=COLOURS[colour])
-left.set(yscale="log", xlabel="pixel", ylabel="million multiply-adds", xlim=(0, 256))
+left.set(yscale="log", xlabel="pixel", ylabel="million multiply-adds", xlim=(0, 144))
 right.set(yscale="log", xlabel="pixel", ylabel="milliseconds", xlim=(0, 784))
 fig.legend(loc="outside upper center", ncols=3)
 plt.show()
@@ -1278,14 +1279,14 @@ for x in p:
 # (sec-pix-tricks)=
 # ### *Optional:* what does each training trick buy?
 #
-# The recipe behind the models of this chapter has a number of ingredients that are usually listed and seldom weighed:
+# The recipe behind the models of this chapter has a number of ingredients that are often listed and seldom measured:
 #
 # - a fresh binarization at every use;
 # - a learning rate that rises, then falls along a cosine, and an average over the weights of the last hundred steps or so;
 # - gradients clipped to a norm of 1;
 # - in the network: two stacks with gates, depth, and coordinates.
 #
-# Weigh them: a small Gated PixelCNN on 5,000 digits of 14x14 pixels with everything, then with one thing changed at a time.
+# To weigh them, take a small Gated PixelCNN on 5,000 digits of 14x14 pixels with all of them, then change one thing at a time.
 # `python -m lvmlib.experiments.pixel_ablation` trained each variant for 1,000 steps of 64 digits, with two seeds. Networks that lose layers or gates are made wider or deeper, so that all have about as many parameters.
 
 # %% mystnb={"figure": {"caption": "Test NLL of a small Gated PixelCNN with the whole recipe, and with one ingredient left out at a time; a dot for each of two seeds. \"Neither\" has a constant learning rate and no average. To the left is better; the dashed line is the mean with everything.", "name": "fig-pix-tricks"}, "image": {"alt": "A dot plot with one row for each variant and two dots in each row. Without coordinates both dots lie more than two nats to the right of the line; all others lie within one nat of it, the constant learning rate to its left."}}
@@ -1317,13 +1318,13 @@ for name, runs in ablation.items():
 # %% [markdown]
 # First the noise: two seeds of one variant differ by up to 0.25 nats and typically by 0.1, so a difference of means below 0.2 or so says little. Then, from the largest:
 #
-# - **Where one is** is worth 2.3 nats, more than everything else together, and costs two planes of numbers.
+# - **Position** is worth 2.3 nats, more than everything else together, and costs two planes of numbers.
 # - **Depth**, four layers of 16 channels in place of two of 25, is worth 0.8; **two stacks with gates**, in place of six layers of one stack, 0.4 with 7% more parameters.
-# - **Clipping** is worth 0.3: it keeps a rare large gradient from undoing what was learned.
-# - **Fresh binarization** is worth perhaps 0.2 in these few passes. The training NLL is on one draw of the coins, for the frozen variant of seed 0 the very draw that it was trained on. Its mean lies 0.3 nats below the test NLL, where the two differ by at most 0.06 in every other variant: it has begun to learn coins by heart.
+# - **Clipping** is worth 0.3: it keeps a rare large gradient from undoing earlier progress.
+# - **Fresh binarization** is worth perhaps 0.2 in these few passes. The training NLL is on one draw of the coins, for the frozen variant of seed 0 the very draw that it was trained on. Its mean lies 0.3 nats below the test NLL, where the two differ by at most 0.06 in every other variant: it has begun to memorise the coins.
 # - **A falling learning rate** *costs* 0.3 here. The run is so short that the network does better to keep moving to the end, and the average over the weights removes the noise of that; without the average ("neither") the gain is nearly gone. Where the rate does fall to zero the average changes nothing, as the last weights hardly move.
 #
-# None of these numbers is a law. A run ten times as long would be expected to like the falling rate better and the fresh coins more; what the table teaches is to weigh before believing, and to run more than one seed.
+# None of these numbers is a law. In a run ten times as long the falling rate and the fresh coins would be expected to do better. The lesson is to measure before believing, and to run more than one seed.
 #
 # ### Exercises of Part 2
 #
@@ -1664,7 +1665,7 @@ print(f"test: {nats / (64 * math.log(2)):.2f} bits/dim; uniform levels cost", en
 print(f"{math.log2(17):.2f}")
 
 
-# %% mystnb={"figure": {"caption": "Digits of 8x8 pixels with 17 grey levels. Above: test digits. Below: draws from the small PixelCNN++, none selected, after 500 steps.", "name": "fig-pix-little"}, "image": {"alt": "Four rows of twelve small grey pictures: two rows of digits, then two rows of draws, many of which look like digits."}} tolerance={"draws": ["rows 3-4"], "rtol": 0.2} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Digits of 8x8 pixels with 17 grey levels. Above: test digits. Below: draws from the small PixelCNN++, none selected, after 200 steps (*not converged*).", "name": "fig-pix-little"}, "image": {"alt": "Four rows of twelve small grey pictures: two rows of digits, then two rows of draws, many of which look like digits."}} tolerance={"draws": ["rows 3-4"], "rtol": 0.2} tags=["hide-input"]
 @torch.no_grad()
 def draw_levels(network, n, size=8):
     """Grey pictures [n, 1, size, size], one pass for every pixel."""
@@ -1907,7 +1908,7 @@ print(
 )
 
 # %% [markdown]
-# Test and training pictures cost nearly the same, so the model has not learned its 905 pictures by heart.
+# Test and training pictures cost nearly the same, so the model has not memorised its 905 pictures.
 
 # %% mystnb={"figure": {"caption": "Emoji from the test set; the same with the lower half drawn by PixelCNN++ given the upper half; and draws from nothing. None selected. Edges and colours are carried on below the middle for a few rows; there are no whole objects, and without a beginning there are only patches.", "name": "fig-pix-emoji"}, "image": {"alt": "Three rows of eight small colour pictures on white. Above, real emoji: animals, food and objects. In the middle the same upper halves, continued downwards by coloured patches that match at the seam and soon dissolve. Below, scattered coloured patches, none of them identifiable."}} tags=["photo"] tolerance={"draws": ["rows 2-3"], "rtol": 0.2}
 torch.manual_seed(0)
@@ -1944,13 +1945,13 @@ for name in ("mixture", "softmax"):
 # (sec-pix-colourise)=
 # ### *Optional:* colourisation
 #
-# Which colours fit a grey picture $y$? Draws from $p(x \mid y)$. A model in reading order cannot be *asked* for it, because $y$ says something about pixels that come later too. But it can be *told* {cite:p}`kolesnikov2017`: let every conditional look at the grey picture on all sides,
+# Which colours fit a grey picture $y$? Draws from $p(x \mid y)$. A model of $p(x)$ in reading order cannot give them, because $y$ says something about later pixels too. But a model can be conditioned on $y$ {cite:p}`kolesnikov2017`: let every factor see the whole grey picture,
 #
 # $$ \log p(x \mid y) = \sum_t \log p(x_t \mid x_{<t}, h(y)) . $$ (eq-pix-told)
 #
 # The map $h(y)$ comes out of ordinary convolutions. They need no masks, since $y$ is given and not predicted; five of them with growing dilation see 16 pixels to each side. A layer of the pixel model adds $h$ at a pixel, times a matrix of its own, to what goes into the gate there. The sum stays a distribution of $x$ for each $y$: the order of the pixels is untouched.
 #
-# `Colourisation` wraps a `PixelCNNpp` in this way. Ours began with the weights from above and was trained on. The gradient shows that the first pixel, of which an unconditional model knows nothing, is told of the grey below and to the right:
+# `Colourisation` wraps a `PixelCNNpp` in this way. Ours began with the weights from above and was trained on. The gradient shows that the first pixel, for which an unconditional model has nothing to go on, depends on the grey picture below and to the right:
 
 # %%
 colouriser, facts = trained("colourise", emoji, "emoji_{}")
@@ -1996,7 +1997,7 @@ print(
 
 
 # %% [markdown]
-# The corner is told of more than 16 columns and rows because the layers of the pixel model carry the map on: to the right, along the rows above, and downwards by the squares over which the halvings average it.
+# The corner depends on more than 16 columns and rows because the layers of the pixel model carry the map further: to the right, along the rows above, and downwards by the squares over which the halvings average it.
 #
 # Two draws for the same picture differ, which is the point: nothing in the grey says whether the can is yellow or blue. Outline and shading are told, and that is worth a third of the bits. What 905 pictures do not teach is taste. The model has seen what a shaded surface looks like in many colours, but not often enough that clover is green.
 #
@@ -2229,7 +2230,7 @@ for name, x in (
 # (sec-pix-scales)=
 # ### *Optional:* from coarse to fine, in few steps
 #
-# The order of the pixels is ours to choose, and so is how many are drawn at once. Draw a coarse picture first, every fourth pixel of every fourth row, pixel by pixel: 49 steps for a digit. Then double it twice. Each doubling adds three groups: the pixels to the right of those that are there, those below, and those diagonally below. Within a group the pixels are drawn
+# We may choose the order of the pixels, and how many are drawn at once. Draw a coarse picture first, every fourth pixel of every fourth row, pixel by pixel: 49 steps for a digit. Then double it twice. Each doubling adds three groups: the pixels to the right of those that are there, those below, and those diagonally below. Within a group the pixels are drawn
 # *at once*, independent of one another given all groups before {cite:p}`reed2017`:
 #
 # $$ \log p(x) = \log p(x_{\text{coarse}}) + \sum_{g} \sum_{t \in g} \log p(x_t \mid x_{\text{groups before } g}) . $$ (eq-pix-groups)
@@ -2266,7 +2267,7 @@ x = scales.sample(12)
 coarse = x[..., ::4, ::4].repeat_interleave(4, 2).repeat_interleave(4, 3)
 image_grid(torch.cat([coarse, x]), columns=12, row_labels=["7x7", "28x28"])
 plt.show()
-coarse_test = binary_test.x[..., ::4, ::4]
+coarse_test = binary_test.x[:1000, :, ::4, ::4]
 with torch.no_grad():
     print(
         f"the 49 coarse pixels: {-scales.coarse.log_prob(coarse_test).mean():.1f}",
@@ -2279,7 +2280,7 @@ beside_data(x, log_p, binary_test.x[:200], log_p_data)
 # (sec-pix-hierarchy)=
 # ### *Optional:* first the gist, then the pixels
 #
-# A pixel model decides everything in passing, the gist of the picture included: whether this becomes a 3 is settled somewhere along the first stroke. A hierarchy says the gist first. Let a deterministic encoder $c$ map a picture to binary codes on a coarse grid, let a prior $p(c)$ model the codes (another pixel model, over a tiny picture) and a decoder $p(x \mid c)$ the pixels given the codes.
+# A pixel model never decides what the picture is to be: whether it becomes a 3 is settled somewhere along the first stroke. A hierarchy settles the gist first. Let a deterministic encoder $c$ map a picture to binary codes on a coarse grid, let a prior $p(c)$ model the codes (another pixel model, over a tiny picture) and a decoder $p(x \mid c)$ the pixels given the codes.
 #
 # :::{prf:proposition} Deterministic codes give a bound
 # :label: thm-pix-codes
@@ -2295,7 +2296,7 @@ beside_data(x, log_p, binary_test.x[:200], log_p_data)
 # Bayes' rule is $p(c \mid x)\, p(x) = p(c)\, p(x \mid c)$; take logarithms at $c = c(x)$. The last term is a probability, so minus its logarithm is not negative, and it is 0 if and only if $p(c(x) \mid x) = 1$. Exponentiate the inequality and sum over $x$.
 # :::
 #
-# ({ref}`ch-vae` trains bounds of this kind, with a distribution over the codes of a picture in place of one code.) And it speaks of super-resolution as well: there $c(x)$ is the small picture.
+# ({ref}`ch-vae` trains bounds of this kind, with a distribution over the codes of a picture in place of one code.) It covers super-resolution as well: there $c(x)$ is the small picture.
 
 # %% tags=["check:thm-pix-codes"]
 torch.manual_seed(1)
@@ -2326,7 +2327,7 @@ assert abs(log_p.exp().sum() - 1) < 1e-9
 assert (slack >= -1e-9).all() and torch.allclose(slack, -posterior)
 
 # %% [markdown]
-# How does one train the encoder? Not by the bound. A decoder as strong as a PixelCNN models $x$ quite well without any codes, and then the codes are an expense: maximising the bound drives them towards saying nothing. (In VAEs the same thing is called {term}`posterior collapse`.) So give the encoder a weak partner to train with, an **auxiliary decoder** that draws all
+# How does one train the encoder? Not by the bound. A decoder as strong as a PixelCNN models $x$ quite well without any codes, and then the codes are an expense: maximising the bound drives their information towards zero. (In VAEs the same thing is called {term}`posterior collapse`.) So give the encoder a weak partner to train with, an **auxiliary decoder** that draws all
 # pixels independently of each other {cite:p}`defauw2019`. It *needs* to be told where the strokes are. Its gradient trains the encoder; when that is done the auxiliary decoder is thrown away, and prior and pixel model are trained for the codes as they are.
 
 # %% tolerance={"rtol": 0.05}
