@@ -105,7 +105,7 @@ plt.show()
 #
 # **Needs.** The chain rule of probability and masks for sequences ({doc}`chapter 3 <03_autoregressive_models>`), entropy and cross-entropy ({doc}`chapter 1 <01_information_theory>`), convolutions.
 #
-# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; seven with exercises and the stretches marked *Optional*. The code runs in a minute or two on one core. Models that took longer come as checkpoints or records, with the script that made them.
+# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; seven with exercises and the stretches marked *Optional*. The code runs in about a minute and a half on one core. Models that took longer come as checkpoints or records, with the script that made them.
 #
 # (sec-pix-build)=
 # ## Part 1. Build: how does a convolution become a distribution?
@@ -1508,7 +1508,7 @@ for n in (300, 3_000, 30_000):
 # The mixture wins at every size, and by most where data are few: 1.3 bits with 300 pixels, 0.7 with 3,000, 0.6 with 30,000.
 # :::
 #
-# With 300 pixels, and 2,000 more that say when to stop, five logistics do as well as the table with 30,000 (where both are *not converged*); with 3,000 they are half a bit ahead of it. Their advantage must end somewhere, since a table can learn any distribution and a mixture of five only some. For emoji it does not end here, nor for the photographs of {cite:t}`salimans2017`.
+# With 300 pixels, and 2,000 more that say when to stop, five logistics do about as well as the table with 30,000 (where both are *not converged*); with 3,000 they are half a bit ahead of it. Their advantage must end somewhere, since a table can learn any distribution and a mixture of five only some. For emoji it does not end here, nor for the photographs of {cite:t}`salimans2017`.
 #
 # {numref}`fig-pix-heads` shows why. From so few pixels the table has hardly left the uniform distribution, and its teeth are the values that it has met. The logistics know at once which levels are near to which, and put mass on the two ends, where the edge bins collect what lies beyond.
 
