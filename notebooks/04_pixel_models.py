@@ -140,9 +140,9 @@ print(f"196 fair coins cost {196 * math.log(2):.2f} nats")
 # A convolution with a 3x3 kernel computes the features of a pixel from the pixel and its eight neighbours. Four of these, and the
 # pixel itself, are still unknown when the pixel is to be drawn. So set their weights to zero: multiply the kernel by
 # a mask, which makes it a {term}`masked convolution`. There are two {cite:p}`vandenoord2016`. **Mask A** hides the pixel itself and all that follow. **Mask B** hides only what follows:
-# from the second layer on, the features at a pixel have been computed from earlier pixels alone, so they may be used. {numref}`fig-pix-masks` shows both.
+# from the second layer on, the features at a pixel have been computed from earlier pixels alone, so they may be used. With reading order as the degree, these are the types A and B of {numref}`tab-ar-masks`; they differ in the centre tap only ({numref}`fig-pix-masks`).
 
-# %% mystnb={"figure": {"caption": "The two masks of a 3x3 kernel. The square marks the pixel whose features are computed; dark taps are kept, white ones are set to 0. Mask A leaves the pixel itself out, mask B does not.", "name": "fig-pix-masks"}, "image": {"alt": "Two grids of 3 by 3 cells. In both the upper row and the left neighbour are dark and the rest is white, but in the right one, mask B, the centre is dark as well."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The two masks of a 3x3 kernel. The square marks the pixel whose features are computed; blue taps are kept, white ones are set to 0. Mask A leaves the pixel itself out, mask B does not.", "name": "fig-pix-masks"}, "image": {"alt": "Two grids of 3 by 3 cells. In both the upper row and the left neighbour are blue and the rest is white, but in the right one, mask B, the centre is blue as well."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(3.6, 1.7))
 for ax, kind in zip(axes, "AB"):
     taps = torch.tensor([[1, 1, 1], [1, int(kind == "B"), 0], [0, 0, 0]])
@@ -181,7 +181,7 @@ def pixelcnn(channels, layers):
 
 
 # %% [markdown]
-# The weights stay as they are and the mask is applied each time they are used. (Code that overwrites the weights themselves has to do so again after every optimiser step.) Is the result a distribution?
+# The weights stay as they are and the mask is applied each time they are used. Is the result a distribution?
 #
 # :::{prf:proposition} Masked convolutions obey the order
 # :label: thm-pix-masks
@@ -226,7 +226,7 @@ print(f"with mask B first, derivatives by the pixel itself that are not 0: {itse
 
 
 # %% [markdown]
-# Training is maximum likelihood. Because $x$ is known, all 196 conditionals come out of *one* pass, each of them computed from the true earlier pixels (*teacher forcing*). This makes these models easy to train.
+# Training is maximum likelihood. Because $x$ is known, all 196 conditionals come out of *one* pass, each of them computed from the true earlier pixels (*teacher forcing*).
 
 
 # %%
@@ -264,7 +264,7 @@ print(f"after {300 * SCALE} steps: {test_cost['one stack, ReLUs'].mean():.2f} na
 
 
 # %% [markdown]
-# Drawing has to follow the order: compute the log-odds of the first pixel, draw it, compute those of the second. A line beneath this figure and others like it says how much ink the draws have and what they cost under the model, beside data. The mean cost of its own draws is the entropy of the model, that of data its cross-entropy; for the true distribution the two are equal.
+# Drawing has to follow the order: compute the log-odds of the first pixel, draw it, compute those of the second. The line below this figure, as below similar ones, compares draws with data: the share of ink, and the mean cost under the model, $-\log p(x)$. The mean cost of its own draws is the entropy of the model, that of data its cross-entropy; for the true distribution the two are equal.
 
 
 # %%
@@ -290,7 +290,7 @@ log_p_test = -test_cost["one stack, ReLUs"]
 beside_data(samples, -nll(net, samples), small_test.x[:2000], log_p_test)
 
 # %% [markdown]
-# The draws are sharp, neither speckled like independent pixels nor blurred like a mean, because each pixel was drawn given those before it. `lvmlib` has the same masked convolution. It does not store the rows that the mask would hide altogether, which saves a third of the work of a 3x3 kernel.
+# The draws are sharp, neither speckled like independent pixels nor blurred like a mean, because each pixel was drawn given those before it. The masked convolution of `lvmlib` is the same, but does not store the rows that the mask hides altogether, a third of a 3x3 kernel.
 
 # %% tags=["hide-input"]
 conv = MaskedConv2d(16, 16, 3, "B")
@@ -355,8 +355,7 @@ print(f"8 layers see {int(seen.sum())} of {place[0] * size + place[1]} earlier p
 #
 # :::{prf:proposition} The blind spot
 # :label: thm-pix-blind
-# In a stack of $L$ masked 3x3 convolutions with ReLUs between them, A first and then B, consider the output at pixel $(r, c)$ and the pixel $a$ rows further up and
-# $b$ columns further right (left, for negative $b$). The one depends on the other for some weights if and only if $0 \le a \le L$ and $-L \le b \le a$, but not $a = 0 \le b$. For no number of layers, and no weights, does the output depend
+# In a stack of $L$ masked 3x3 convolutions with ReLUs between them, A first and then B, the output at $(r, c)$ can depend on the pixel $(r - a, c + b)$, for some weights, if and only if $0 \le a \le L$, $-L \le b \le a$, and $b < 0$ where $a = 0$. For no number of layers, and no weights, does it depend
 # on pixels with $b > a \ge 1$.
 # :::
 #
@@ -432,10 +431,10 @@ print(f"64 coins: {64 * math.log(2):.1f} nats, 29 coins: {29 * math.log(2):.1f} 
 #
 # **Two stacks.** The wedge arises because one kernel has two jobs: to carry information from above, and to stop at the pixel. Because it must stop at the pixel, it cannot reach to the right in its own row, and so every step to the right costs a step up. Give each job a stack of layers of its own ({numref}`fig-pix-stacks`):
 #
-# - the **vertical stack** $v$ sees the rows above and nothing else. All of a row above is known, so its kernels need no mask: they reach as far to the right as to the left, and layer by layer they cover a full rectangle. A shift up by one row is enough;
+# - the **vertical stack** $v$ sees the rows above and nothing else. All of a row above is known, so its kernels need no mask: they reach as far to the right as to the left, and layer by layer they cover a full rectangle. Only the first layer must be moved up by one row. From then on the features at row $r$ are made of rows above $r$, so later kernels may read their own row too;
 # - the **horizontal stack** $h$ runs along the row from the left, with masks, and receives the vertical stack's features at each pixel.
 #
-# The horizontal stack may read the vertical one, but not the other way round: $h$ knows pixels of its own row, and the kernels of $v$, which reach to the right, would let a pixel see its right neighbour.
+# $h$ may read $v$, but not the other way round: the kernels of $v$, which reach to the right, would pick up features of $h$ made from pixels that are not yet drawn.
 
 
 # %% tags=["hide-input"]
@@ -492,7 +491,7 @@ plt.show()
 #
 # :::{prf:proposition} What a gate does
 # :label: thm-pix-gate
-# (i) $g(a, b) = \mathbb{E}[s \tanh a]$ for a switch $s \sim \operatorname{Bern}(\sigma(b))$. (ii) For small arguments $g(a, b) = \frac12 a + \frac14 a b + R$ with $|R| \le \frac13 |a|^3 + \frac{1}{48} |a| |b|^3$, so a gate computes products of features. (iii) Its derivatives
+# (i) $g(a, b) = \mathbb{E}[s \tanh a]$ for a switch $s \sim \operatorname{Bern}(\sigma(b))$. (ii) For small arguments $g(a, b) \approx \frac12 a + \frac14 a b$, so a gate computes products of features; the error is at most $\frac13 |a|^3 + \frac{1}{48} |a| |b|^3$. (iii) Its derivatives
 # are $\partial_a g = \sigma(b)(1 - \tanh^2 a)$ and $\partial_b g = \tanh(a)\,\sigma(b)\,\sigma(-b)$: each factor scales the gradient of the other.
 # :::
 #
@@ -524,7 +523,7 @@ assert torch.allclose(d_a, b.sigmoid() * (1 - a.tanh() ** 2))
 
 
 # %% [markdown]
-# Here is one layer, with the kernels of {numref}`fig-pix-stacks`, and the network made of four. The first layer differs: its vertical kernel ends above the pixel's own row and its horizontal kernel left of the pixel (mask A). Later ones read *features* of their own row or pixel, which were themselves made of earlier pixels. No mask is multiplied anywhere: each kernel has only the taps that it may use, and padding puts it in its place.
+# Here is one layer, with the kernels of {numref}`fig-pix-stacks`, and the network made of four. The first layer differs: its vertical kernel ends above the pixel's own row and its horizontal kernel left of the pixel (mask A). No mask is multiplied anywhere: each kernel has only the taps that it may use, and padding puts it in its place.
 
 
 # %%
@@ -548,10 +547,13 @@ class GatedLayer(nn.Module):
 
     def forward(self, v, h):
         s, (height, width) = self.side, h.shape[2:]
-        # zeros to the left, to the right, above
-        a = self.V(F.pad(v, (s, s, self.top, 0)))[:, :, :height]
-        b = self.H(F.pad(h, (s, 0, 0, 0)))[..., :width] + self.link(a)
+        # zeros to the left, to the right, above; none below or, for H, to the right
+        a = self.V(F.pad(v, (s, s, self.top, 0)))
+        a = a[:, :, :height]  # row r reads up to its own, in the first layer above it
+        b = self.H(F.pad(h, (s, 0, 0, 0)))[..., :width]  # columns in the same way
+        b = b + self.link(a)
         out, on = self.mix(gate(b)).chunk(2, 1)  # to the output, to the next layer
+        # no residual around mask A: it would carry the pixel itself
         return gate(a), on if self.first else h + on, out
 
 
@@ -701,7 +703,7 @@ plt.show()
 #
 # :::{exercise} ★★ What is the wedge worth?
 # :label: ex-pix-weighted
-# Fill the gap: given the influences of {numref}`fig-pix-weighted`, what share of their sum comes from pixels in the wedge of {prf:ref}`thm-pix-blind`, $a$ rows up and more than $a$ columns to the right? Apply it to both networks.
+# Fill the gap: given the influences of {numref}`fig-pix-weighted`, what share of their sum comes from pixels in the wedge of {prf:ref}`thm-pix-blind`, $a \ge 1$ rows up and more than $a$ columns to the right? The test applies it to both networks, with the influences on the first 200 test digits.
 # :::
 
 
@@ -712,11 +714,13 @@ def share_of_wedge(strength, row, column):
 
 
 # %%
-answer = share_of_wedge(pull(two_stacks, small_test.x[:200], 7, 7), 7, 7)
-if answer is not ...:  # a test of your code
-    assert share_of_wedge(pull(net, small_test.x[:200], 7, 7), 7, 7) == 0
+influences = (pull(network, small_test.x[:200], 7, 7) for network in (net, two_stacks))
+answers = [share_of_wedge(strength, 7, 7) for strength in influences]
+if ... not in answers:  # a test of your code
+    assert answers[0] == 0  # the PixelCNN does not see the wedge
+    # 15 of 196 pixels are in it: 5 + 4 + 3 + 2 + 1, one to five rows up
     assert abs(share_of_wedge(torch.ones(14, 14), 7, 7) - 15 / 196) < 1e-6
-    print(answer)
+    print(f"PixelCNN {answers[0]:.2f}, two stacks {answers[1]:.2f}")
 
 
 # %% [markdown]
@@ -762,7 +766,13 @@ for name, network in (("PixelCNN", net), ("two stacks", two_stacks)):
 # (sec-pix-measure)=
 # ## Part 2. Measure: how far does it see, what does it cost, how good is it?
 #
-# The Gated PixelCNN sees a square that grows with its layers. Three other designs see *everything* that was drawn before: recurrence (PixelRNN), self-attention (PixelSNAIL), and halving the resolution (PixelCNN++, which Part 3 builds). {numref}`fig-pix-fields` sets them side by side.
+# The Gated PixelCNN sees a square that grows with its layers. Three other designs reach further:
+#
+# - **PixelRNN** runs an LSTM over the pixels, a recurrent network with gates like the GRU of {doc}`chapter 3 <03_autoregressive_models>`. Its **Row LSTM** computes the states of a row from those of the row above, in $H$ steps for $H$ rows; its **Diagonal BiLSTM** computes them along diagonals, from the upper left and from the upper right, in $H + W - 1$ steps.
+# - **PixelSNAIL** alternates causal convolutions with self-attention to all earlier pixels.
+# - **PixelCNN++** does most of its work at lower resolution and returns to the full one (Part 3).
+#
+# {numref}`fig-pix-fields` sets them side by side.
 
 # %% mystnb={"figure": {"caption": "What the output at the marked pixel depends on (grey) and what it does not although it was drawn before (tinted), in six small networks; the title counts the seen pixels. Two stacks see a square without a wedge, of a side that grows with the layers. Halving the resolution makes each layer reach twice as far. Diagonal recurrence and attention reach everything.", "name": "fig-pix-fields"}, "image": {"alt": "Six panels. PixelCNN: grey region with a blind wedge on the upper right. Gated PixelCNN: a full square above and to the left. Row LSTM: a cone that widens upwards. Diagonal BiLSTM: everything earlier. PixelCNN++: everything earlier. PixelSNAIL: everything earlier."}}
 size, place = 16, (10, 8)
@@ -786,7 +796,7 @@ before = place[0] * size + place[1]
 print(f"in the titles: how many of {before} earlier pixels are seen")
 
 # %% [markdown]
-# Being in the field does not mean being used, but what lies outside no weights can use. {numref}`fig-pix-growth` shows how the field grows with depth.
+# {numref}`fig-pix-growth` shows how the field grows with depth.
 
 # %% mystnb={"figure": {"caption": "Pixels that the output at the centre of a 33x33 picture depends on, measured by gradients, against the number of layers. Crosses: what the proposition on the blind spot and the theorem on two stacks give. Both grow with the square of the depth until the picture ends; PixelCNN falls behind by nearly a quarter.", "name": "fig-pix-growth"}, "image": {"alt": "Two rising curves against the number of layers from 1 to 16. The gated network's curve lies above the PixelCNN's, with crosses from the formulas on both, and a dashed horizontal line at 544 earlier pixels."}}
 torch.manual_seed(0)  # dead units would hide some of what is seen
@@ -817,11 +827,11 @@ plt.show()
 #
 # Before PixelCNN came PixelRNN, in the same paper {cite:p}`vandenoord2016`: an LSTM sees *all* of its past, however far. In reading order it would take one step for each pixel, 784 for a digit, also in training. Two arrangements do with fewer.
 #
-# **Row LSTM.** The states of a whole row are computed at once from those of the row above, by a convolution of width 3 along the row, and from the input, by a masked convolution of width $k$ (3 in the pictures here, 7 in the trained models). A picture of $H$ rows takes $H$ steps. But what the states carry from above forms a cone: of row $r - a$, pixel $(r, c)$ sees no column beyond $c + a + \lfloor k/2 \rfloor - 1$, which is $c + a$ for $k = 3$. That is the wedge of
+# **Row LSTM.** The states of a whole row are computed at once from those of the row above, by a convolution of width 3 along the row, and from the input, by a masked convolution of width $k$ (3 in the pictures here, 7 in the trained models). A picture of $H$ rows takes $H$ steps. But what the states carry from above forms a cone: of row $r - a$, pixel $(r, c)$ sees nothing to the right of column $c + a + \lfloor k/2 \rfloor - 1$, which is $c + a$ for $k = 3$. That is the wedge of
 # the PixelCNN again: a wider first kernel moves it, and no number of layers opens it.
 #
 # **Diagonal BiLSTM.** Shift every row one place further to the right than the row above it ({numref}`fig-pix-skew`). The two neighbours of a pixel, the left one and the upper one, then both stand in the column before it, so that an LSTM may run over the *columns* of the skewed picture, all pixels of
-# a diagonal at once, in $H + W - 1$ steps. One that starts in the upper left corner sees everything up and to the left. A second one runs from the upper right; its features are moved down by a row before they are added, since the pixel to the right is not known yet. Because they arrive a row late, they may use the pixel at which they stand, too, which mask A hides from all other features: the second direction of the first layer also reads the picture itself. (Otherwise the last pixel of the row above would never be seen.) Together the two see everything that was drawn.
+# a diagonal at once, in $H + W - 1$ steps. One that starts in the upper left corner sees everything up and to the left. A second one runs from the upper right; its features are moved down by a row before they are added, since the pixel to the right is not known yet. Because of this move the second direction may read the pixel at its own position: once moved, this is the pixel above. In the first layer it therefore reads the picture without mask A. (With the mask, the last pixel of the row above would never be seen.) Together the two see everything that was drawn.
 
 
 # %%
@@ -968,8 +978,8 @@ print(
 #
 # :::{prf:proposition} Nothing needs to be computed twice
 # :label: thm-pix-cache
-# In a network as in {prf:ref}`thm-pix-masks` let the features of every layer be computed at pixel $i$, for that pixel only, when pixels before $i$ are drawn and $i$ is not. Then (i) each of these features has its final value: it is what a pass over the finished picture gives; (ii) all $D$ steps together do the multiplications of one
-# forward pass with the masked-out ones left away.
+# In a network as in {prf:ref}`thm-pix-masks` let the features of every layer be computed at pixel $i$, for that pixel only, once all pixels before $i$ are drawn. Then (i) each of these features has its final value: it is what a pass over the finished picture gives; (ii) all $D$ steps together do the multiplications of one
+# forward pass with the masked-out ones left out.
 # :::
 #
 # :::{prf:proof}
@@ -1047,7 +1057,7 @@ def work_per_pixel(model):
     return torch.tensor(spent).diff()
 
 
-# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while a picture of 12x12 pixels is drawn. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two comb-shaped curves with a spike every 12 pixels, and a smooth one of PixelSNAIL, all two orders of magnitude below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while two rows of a picture of 12x12 pixels are drawn, the sixth and the seventh. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two comb-shaped curves with a spike every 12 pixels, and a smooth one of PixelSNAIL, all two orders of magnitude below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
 shape = (1, 12, 12)
 models = {
     "Gated PixelCNN": (GatedPixelCNN(shape, channels=32, layers=7), "blue"),
@@ -1058,7 +1068,8 @@ fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 3.2))
 for name, (model, colour) in models.items():
     work = work_per_pixel(model)
     _, work_pass = multiplications(model.predict, torch.zeros(1, *shape))
-    left.plot(work / 1e6, lw=1, color=COLOURS[colour], label=name)
+    two_rows = torch.arange(60, 84)
+    left.plot(two_rows, work[60:84] / 1e6, color=COLOURS[colour], label=name)
     left.axhline(work_pass / 1e6, ls="--", lw=1.4, color=COLOURS[colour])
     print(f"{name:>14}, millions: all steps {work.sum() / 1e6:.1f}", end=", ")
     print(f"one pass {work_pass / 1e6:.1f}")
@@ -1068,7 +1079,7 @@ for name, colour in {"PixelCNN": "vermilion", "Gated PixelCNN": "blue"}.items():
     cached_ms = [us / 1000 for us in row["cached_us"]]
     right.plot(row["position"], cached_ms, lw=1, color=COLOURS[colour])
     right.axhline(row["uncached_us"] / 1000, ls="--", lw=1.4, color=COLOURS[colour])
-left.set(yscale="log", xlabel="pixel", ylabel="million multiply-adds", xlim=(0, 144))
+left.set(yscale="log", xlabel="pixel", ylabel="million multiply-adds", xlim=(60, 83))
 right.set(yscale="log", xlabel="pixel", ylabel="milliseconds", xlim=(0, 784))
 fig.legend(loc="outside upper center", ncols=3)
 plt.show()
@@ -1083,7 +1094,7 @@ plt.show()
 # One pass gives all conditionals *of a picture that is there*. If all pixels are drawn from one pass over an empty picture, each is drawn given zeros above and to the left, and no stroke is ever continued.
 # :::
 #
-# **Predict, then run.** Test digits have 25 pixels of ink. How many will digits have whose pixels were all drawn at once?
+# **Predict, then run.** Test digits have 25 pixels of ink. Will digits drawn all at once have more than that, less, or as much?
 
 # %% tolerance={"rtol": 0.1}
 with torch.no_grad():
@@ -1098,7 +1109,7 @@ for name, x in (
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Some nine: a third of what data have, and of what the same network draws pixel by pixel.
+# Less: some nine, a third of what data have, and of what the same network draws pixel by pixel.
 # :::
 #
 # (sec-pix-table)=
@@ -1126,11 +1137,17 @@ print(
 )
 
 # %% [markdown]
-# FVSBN, the linear model, needs 33.6 nats, and every pixel model is at least five nats better. MADE is harder to beat: PixelCNN and Row LSTM are level with it, the Gated PixelCNN, whose stacks leave no blind spot, is half a nat ahead, PixelSNAIL one and PixelCNN++ nearly two. Each has at most a sixth of MADE's 315,000 weights; the Diagonal BiLSTM does as well with 6,313. The order says how far each came with 96,000 images, not how good it can become: only FVSBN has converged. There is one seed, and the learning rates are a factor of three apart: the Gated PixelCNN reached 29.01 nats with a rate of 0.03 and 27.84 with 0.01. A difference of half a nat settles nothing here.
+# FVSBN, the linear model, needs 33.6 nats, and every pixel model is at least five nats better. MADE, with 28.4, is harder to beat:
 #
-# Convolutions also train faster than recurrence, here by little: the same images took the PixelCNN 40 seconds of one core, the Row LSTM 46 and the Diagonal BiLSTM 61, with a half and a third of the weights. On parallel hardware a wider gap is to be expected, because an LSTM over 28 rows takes 28 sequential steps and a convolution one.
+# - PixelCNN, Row LSTM and Diagonal BiLSTM are level with it;
+# - the Gated PixelCNN, which has no blind spot, is half a nat ahead;
+# - PixelSNAIL is one nat ahead, PixelCNN++ nearly two.
 #
-# **At full size.** `python -m lvmlib.experiments.binary_mnist` and `... conditional_mnist` trained networks on 28x28 digits: 60,000 images by {term}`stochastic binarization`, drawn as 0 and 1 anew at every use, on one processor core. The table shows them beside published figures of two kinds. Those under *fresh* are of networks that, like ours, saw their training set drawn anew for every pass {cite:p}`hotaj2021`; but they are larger, and were trained for 457 passes. Those under *fixed*, from {cite:t}`vandenoord2016`, belong to *one* binarization of MNIST, a file that does not come with this book, in which a second pass brings nothing new; {cite:t}`burda2016` found their models about two nats worse on it.
+# None of these has more than a sixth of MADE's 315,000 weights; the Diagonal BiLSTM has 6,313. The order says how far each came with 96,000 images, not how good it can become: only FVSBN has converged. There is one seed, and the learning rates are a factor of three apart: the Gated PixelCNN reached 29.01 nats with a rate of 0.03 and 27.84 with 0.01. A difference of half a nat settles nothing here.
+#
+# Convolutions also train faster than recurrence, here by little: the PixelCNN took 40 seconds of one core, the Row LSTM 46 and the Diagonal BiLSTM 61, with a half and a third of the weights. Parallel hardware should widen the gap: an LSTM over 28 rows takes 28 sequential steps, a convolution one.
+#
+# **At full size.** `python -m lvmlib.experiments.binary_mnist` and `... conditional_mnist` trained networks on 28x28 digits: 60,000 images by {term}`stochastic binarization`, drawn as 0 and 1 anew at every use, on one processor core. The table shows them beside published figures of two kinds. Those under *fresh* are of networks that, like ours, saw their training set drawn anew for every pass {cite:p}`hotaj2021`; but they are larger, and were trained for 457 passes. Those under *fixed*, from {cite:t}`vandenoord2016`, belong to *one* binarization of MNIST, a file that does not come with this book, where a second pass brings nothing new; {cite:t}`burda2016` found their models about two nats worse on it.
 
 # %%
 names = {"FVSBN": "fvsbn", "MADE": "made", "PixelRNN, Row LSTM": "pixelrnn"}
@@ -1154,7 +1171,7 @@ for label, facts in zoo.items():
 print(f"{'published only':>20}  {quoted(fixed, 'PixelRNN, Diagonal BiLSTM'):>29}")
 
 # %% [markdown]
-# (The last line is of a PixelRNN whose layers are Diagonal BiLSTMs; a bound would be marked with <=.) And what each took:
+# (The last line is of a PixelRNN with Diagonal BiLSTMs. Multi-scale and hierarchical models follow in Part 4; the hierarchical model's value is only an upper bound, <=.) And what each took:
 
 # %%
 measured = {row["model"]: row for row in benchmark("sampling") if row["n"] == 16}
@@ -1172,7 +1189,7 @@ for label, facts in zoo.items():
 # %% [markdown]
 # The seconds are those of `benchmarks/sampling` for 16 digits, with the cache and on one core, for networks with as many parameters as the last column says.
 #
-# Each row is one seed. *Training and test digits cost nearly the same*, so the models have not memorised the data. The published networks are larger and were trained longer: the other library's Gated PixelCNN is 128 channels wide and was trained for 457 passes, ours has 24 channels and saw the data three and a half times. None of ours has converged, and the distance from a published figure says little about a kind of model.
+# Each row is one seed. *Training and test digits cost nearly the same*, so the models have not memorised the data. The Gated PixelCNN under *fresh* is 128 channels wide and was trained for 457 passes, ours has 24 channels and saw the data three and a half times. None of ours has converged, and the distance from a published figure says little about a kind of model.
 #
 # *Those that reach everything come out ahead:* PixelCNN++ by halving, then PixelSNAIL by attention. They also have more parameters than the PixelCNNs and the Row LSTM.
 #
@@ -1362,7 +1379,7 @@ if finished is not ...:  # a test of your code
 #
 # :::{solution} ex-pix-diagonal
 # :class: dropdown
-# The direction from the upper right has, at $(r, c)$, heard of the pixels to the right in row $r$, $(r, c + 1), (r, c + 2), \dots$, which come later. Worse, it has heard of $(r, c)$ itself, because the features to its right are made from it: the network would be told the answer. Moved down, place $(r, c)$ receives what belongs to $(r - 1, c)$: rows above $r$ only, among them those to the right. What is not heard of this way, the pixels to the left in row $r$, the first direction knows.
+# The direction from the upper right sees, at $(r, c)$, the pixels to the right in row $r$, $(r, c + 1), (r, c + 2), \dots$, which come later. Worse, it sees $(r, c)$ itself, which it reads without a mask: the network would see the answer. Moved down, $(r, c)$ receives what belongs to $(r - 1, c)$: pixels of the rows above $r$ only, also those to the right. The pixels to the left in row $r$, which this direction does not see, the first one does.
 # :::
 #
 # (sec-pix-levels)=
@@ -1375,7 +1392,7 @@ if finished is not ...:  # a test of your code
 #
 # The first pixel models predicted 256 values with a softmax over 256 logits: a free table, which can have any shape, and must learn every entry separately. It does not know that 127 lies between 126 and 128. PixelCNN++ {cite:p}`salimans2017` puts the knowledge in: a level is a continuous brightness, **rounded**. One example of 127 then makes 126 and 128 more likely as well, and $3M$ numbers, for $M$ bumps, do the work of 256. Why several bumps? Because the next pixel may be paper *or* ink, and a single bump would have to lie in between.
 #
-# Let the brightness be a mixture of $M$ logistic distributions, each with distribution function $F(t) = \sigma((t - \mu)/s)$. Any distribution would do whose $F$ is simple and whose tails are not too thin ({ref}`ex-pix-normal`). The probability of level $k$ is what falls into the bin around it:
+# Let the brightness be a mixture of $M$ logistic distributions, each with distribution function $F(t) = \sigma((t - \mu)/s)$. Any distribution will do whose $F$ is easy to compute and whose tails are not too thin: ten standard deviations off, a level costs 20 nats under a logistic, 53 under a normal distribution ({ref}`ex-pix-normal`). The probability of level $k$ is what falls into the bin around it:
 #
 # $$ P(k) = \sum_{m=1}^{M} \pi_m \left[ F_m\!\left(k + \tfrac12\right) - F_m\!\left(k - \tfrac12\right) \right], \qquad k \in \{0, \dots, K - 1\}, $$ (eq-pix-logistic)
 #
@@ -1427,13 +1444,13 @@ assert worst < 1e-12 and abs(without - 0.506) < 5e-4
 # %% [markdown]
 # :::{admonition} Watch out: the edge bins
 # :class: pitfall
-# Code that uses the plain difference for all levels is in circulation. Its "probabilities" of a logistic with mean 0 and scale 20 sum to 0.506: half of the mass lies on levels that do not exist. It reports an NLL that is too *high* and, worse, cannot say "black" with certainty except by an ever smaller scale. And it is black and white, the ends of the scale, that scans, drawings and emoji have most of.
+# Code that uses the plain difference for all levels is in circulation. Its "probabilities" of a logistic with mean 0 and scale 20 sum to 0.506: half of the mass lies on levels that do not exist. It reports an NLL that is too *high* and, worse, cannot say "black" with certainty except by an ever smaller scale. These two levels are the most frequent in scans, drawings and emoji.
 # :::
 #
 # :::{admonition} Watch out: the logarithm of a difference
 # :class: pitfall
 # Far above the centre of a logistic both sigmoids are rounded to 1, their difference is 0, and its logarithm $-\infty$: in float32, already some 17 scales away. With $a$ and $b$ the arguments at the upper and the lower end,
-# $\log(\sigma(a) - \sigma(b)) = \log \sigma(a) + \log \sigma(-b) + \log(1 - e^{-1/s})$ holds exactly (exercise) and never subtracts. The next cell compares.
+# $\log(\sigma(a) - \sigma(b)) = \log \sigma(a) + \log \sigma(-b) + \log(1 - e^{-1/s})$ holds exactly ({ref}`ex-pix-log-difference`) and never subtracts. The next cell compares.
 # :::
 
 # %%
@@ -1448,7 +1465,7 @@ print(f"{stable:.4f} stable, {exact:.4f} from the tail")
 
 
 # %% [markdown]
-# **Does it pay?** The claim is that knowing the scale saves data. So take the smallest pixel model that there is, a network that predicts a grey level of an emoji from its left, upper and upper left neighbours, with each kind of output, and train it on 300, 3,000 and 30,000 pixels.
+# **Does it pay?** Knowing the scale should save data. So take the smallest pixel model that there is, a network that predicts a grey level from its left, upper and upper left neighbours, with each kind of output, and train it on 300, 3,000 and 30,000 pixels of *emoji*: colour pictures of 32x32 pixels, made grey, without the places where the three neighbours are equal.
 #
 # **Predict, then run.** Which of the two is ahead at each size, and does the gap grow or shrink?
 
@@ -1536,12 +1553,12 @@ plt.show()
 #
 # {numref}`fig-pix-updown` draws a small one, which we now build.
 
-# %% mystnb={"figure": {"caption": "A small PixelCNN++. Both streams go down to half the resolution and up again. Each box is a pair of residual blocks, one for each stream; the dashed shortcuts bring back what the halving lost.", "name": "fig-pix-updown"}, "image": {"alt": "A U-shaped diagram. From the left: the picture, shifted convolutions, a pair of blocks at 8 by 8, an arrow down with stride 2, a pair at 4 by 4, an arrow up by a transposed convolution, two pairs at 8 by 8, then the mixture of logistics. Two dashed arrows lead across the top from the way down to the two pairs on the way up."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A small PixelCNN++. Both stacks go down to half the resolution and up again. Upper row: 8x8 pixels, lower row: 4x4. A pair has a residual block for each stack; the dashed shortcuts bring back what the halving lost.", "name": "fig-pix-updown"}, "image": {"alt": "A U-shaped diagram. From the left: the picture, shifted convolutions, a pair of blocks at 8 by 8, an arrow down with stride 2, a pair at 4 by 4, an arrow up by a transposed convolution, two pairs at 8 by 8, then the mixture of logistics. Two dashed arrows lead across the top from the way down to the two pairs on the way up."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.6, 2.5))
 # fmt: off
 stations = {
     "picture": (0, 1), "shifted\nconvolutions": (1.6, 1), "pair": (3.1, 1),
-    "pair, 4x4": (4.4, 0), "pair ": (5.7, 1), " pair": (7, 1), "logistics": (8.5, 1),
+    " pair ": (4.4, 0), "pair ": (5.7, 1), " pair": (7, 1), "logistics": (8.5, 1),
 }
 # fmt: on
 for text, (x, y) in stations.items():
@@ -1552,19 +1569,36 @@ arrow(ax, (3.25, 0.75), (3.9, 0.15))
 arrow(ax, (4.9, 0.15), (5.55, 0.75))
 ax.text(3.35, 0.3, "stride 2", ha="right", fontsize=9)
 ax.text(5.45, 0.3, "transposed, stride 2", ha="left", fontsize=9)
-ax.text(0, 1.5, "8x8", ha="center", fontsize=9)
+for y, resolution in ((1, "8x8"), (0, "4x4")):
+    ax.text(-0.8, y, resolution, ha="right", va="center", fontsize=9)
 for start, end, height in ((3.1, 5.7, 1.75), (1.6, 7.0, 2.15)):
     path = ([start, start, end], [1.3, height, height])
     ax.plot(*path, ls="--", lw=1.3, color=COLOURS["vermilion"])
     arrow(ax, (end, height), (end, 1.25), colour=COLOURS["vermilion"])
 ax.text(4.4, 1.8, "shortcuts", ha="center", va="bottom", fontsize=9)
-ax.set(xlim=(-0.6, 9.2), ylim=(-0.4, 2.4))
+ax.set(xlim=(-1.4, 9.2), ylim=(-0.4, 2.4))
 ax.axis("off")
 plt.show()
 
 
 # %% [markdown]
-# Is it still autoregressive? It has the two streams of the Gated PixelCNN, and its convolutions are *shifted*. In the stream $u$ of the rows above, the kernel is centred on the column, and its lowest row lies on the row of the place. In the stream $v$, which knows the row to the left as well, its lower right corner lies on the place. The first convolution of the one is pushed down by a row, that of the other right by a column, so features at a place know only pixels before it. With stride 2 the coarse feature at $(r, c)$ reads fine features up to the place $(2r, 2c)$, the first of its square in the order, and so knows only pixels before $(2r, 2c)$. Going up again, all four places of the square may use it.
+# Is it still autoregressive? It has the vertical stack $v$ and the horizontal stack $h$ of the Gated PixelCNN, and its convolutions are *shifted* ({numref}`fig-pix-shifted`): a kernel of $v$ reads its own row and the row above, around its column; a kernel of $h$ ends at the pixel itself. Again only the first layer is moved, down by a row in $v$ and right by a column in $h$. With stride 2 the coarse feature at $(r, c)$ is computed at pixel $(2r, 2c)$, the first of its four in reading order, from features that know earlier pixels only. So it knows nothing of the four, and all four may use it on the way up.
+
+# %% mystnb={"figure": {"caption": "The two kernels of PixelCNN++ in later layers. The square marks the pixel whose features are computed, blue taps are read. In the vertical stack features of the marked row, also those on the right, know only rows above it. With stride 2 the result belongs to all four outlined pixels, of which the marked one comes first.", "name": "fig-pix-shifted"}, "image": {"alt": "Two grids of 4 by 6 cells. In both a pixel is marked, and the 2 by 2 cells that begin with it are outlined. On the left two rows of three cells around the pixel's column, its own row and the row above, are blue; on the right two rows of two cells that end at the pixel."}} tags=["hide-input"]
+fig, axes = plt.subplots(1, 2, figsize=(5, 1.9))
+for ax, stack, columns in zip(axes, ("vertical", "horizontal"), (3, 2)):
+    taps = torch.zeros(4, 6)
+    taps[1:3, 1 : 1 + columns] = 1  # the marked pixel is (2, 2)
+    ax.imshow(taps, cmap="Blues", vmax=1.6)
+    ax.hlines([0.5, 1.5, 2.5], -0.5, 5.5, color="#bbbbbb", lw=0.8)
+    ax.vlines([0.5, 1.5, 2.5, 3.5, 4.5], -0.5, 3.5, color="#bbbbbb", lw=0.8)
+    four = plt.Rectangle((1.5, 1.5), 2, 2, fill=False, ec=COLOURS["black"], lw=2)
+    ax.add_patch(four)
+    ax.plot(2, 2, "s", color=COLOURS["vermilion"], ms=8)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(f"{stack}: 2x{columns}", fontsize=11)
+    ax.grid(visible=False)
+plt.show()
 
 
 # %%
@@ -1583,17 +1617,19 @@ class Shifted(nn.Conv2d):
 
 # %%
 class Pair(nn.Module):
-    """A gated residual block for each stream, with or without a shortcut."""
+    """A gated residual block for each stack, with or without a shortcut."""
 
     def __init__(self, p, shortcut=False):
         super().__init__()
+        # v reads itself, h reads itself and v, and each its shortcut if there is one
         self.above = Shifted((1 + shortcut) * p, 2 * p, (2, 3))
         self.left = Shifted((2 + shortcut) * p, 2 * p, (2, 2), left=True)
 
-    def forward(self, u, v, *old):  # old: u and v from the way down
-        u = u + gate(self.above(torch.cat([u, *old[:1]], 1)))
-        v = v + gate(self.left(torch.cat([v, u, *old[1:]], 1)))  # v reads u
-        return u, v
+    def forward(self, v, h, *old):  # old: nothing, or v and h from the way down
+        # old[:1] is the old v, old[1:] the old h; both are empty without a shortcut
+        v = v + gate(self.above(torch.cat([v, *old[:1]], 1)))
+        h = h + gate(self.left(torch.cat([h, v, *old[1:]], 1)))  # h reads v, never back
+        return v, h
 
 
 # %%
@@ -1604,9 +1640,9 @@ class SmallPixelCNNpp(nn.Module):
         super().__init__()
         self.K, self.M = K, M
         self.above, self.left = Shifted(2, p, (2, 3)), Shifted(2, p, (2, 1), left=True)
-        self.shrink_u = Shifted(p, p, (2, 3), stride=2)
-        self.shrink_v = Shifted(p, p, (2, 2), left=True, stride=2)
-        self.grow_u, self.grow_v = (nn.ConvTranspose2d(p, p, 2, 2) for _ in "uv")
+        self.shrink_v = Shifted(p, p, (2, 3), stride=2)
+        self.shrink_h = Shifted(p, p, (2, 2), left=True, stride=2)
+        self.grow_v, self.grow_h = (nn.ConvTranspose2d(p, p, 2, 2) for _ in "vh")
         self.down, self.middle = Pair(p), Pair(p)
         self.up = nn.ModuleList([Pair(p, shortcut=True), Pair(p, shortcut=True)])
         self.out = nn.Conv2d(p, 3 * M, 1)
@@ -1617,16 +1653,18 @@ class SmallPixelCNNpp(nn.Module):
     def forward(self, x):
         z = 2 * x / (self.K - 1) - 1
         z = torch.cat([z, torch.ones_like(z)], 1)  # tells the picture from its border
-        u = F.pad(self.above(z), (0, 0, 1, -1))  # pushed down: knows rows above
-        v = u + F.pad(self.left(z), (1, -1))  # pushed right: pixels to the left, too
-        shortcuts = [(u, v)]
-        u, v = self.down(u, v)
-        shortcuts.append((u, v))
-        u, v = self.middle(self.shrink_u(u), self.shrink_v(v))
-        u, v = self.grow_u(u), self.grow_v(v)
+        # A pad of 1 and -1 adds a row (or column) of zeros and cuts off the last one:
+        # the map moves by one. So v knows rows above, h also pixels to the left.
+        v = F.pad(self.above(z), (0, 0, 1, -1))  # down
+        h = v + F.pad(self.left(z), (1, -1))  # right
+        shortcuts = [(v, h)]
+        v, h = self.down(v, h)
+        shortcuts.append((v, h))
+        v, h = self.middle(self.shrink_v(v), self.shrink_h(h))
+        v, h = self.grow_v(v), self.grow_h(h)
         for pair in self.up:
-            u, v = pair(u, v, *shortcuts.pop())
-        return self.out(F.elu(v))
+            v, h = pair(v, h, *shortcuts.pop())
+        return self.out(F.elu(h))
 
 
 # %%
@@ -1728,7 +1766,7 @@ for halvings, layers in ((0, 3), (1, 1), (2, 1)):
 # %% [markdown]
 # With two halvings every earlier pixel is in reach, for two thirds of the multiplications of a network of fewer blocks at full resolution that sees little more than half of them.
 #
-# And the shortcuts? A coarse pixel serves all four pixels of its square because it has seen nothing of the square itself. So without shortcuts the second pixel of a square never hears of the first, its left neighbour, and those of the lower row hear of nothing in their own row: the pixels that tell most. Cut them and ask the gradient:
+# And the shortcuts? A coarse pixel serves all four pixels of its square because it has seen nothing of the square itself. So without shortcuts the second pixel of a square does not see the first, its left neighbour, and those of the lower row see nothing of their own row, where the closest pixels are. Cut them and ask the gradient:
 
 
 # %%
@@ -1744,7 +1782,7 @@ model = PixelCNNpp((1, 8, 8), channels=4, layers=1, **twice).double()
 print(f"pixels that see their left neighbour: {sees_left(model):.0%} with shortcuts")
 for module in model.modules():
     for pair in getattr(module, "up", ()):  # the last input of both blocks: a shortcut
-        for block in (pair.u, pair.v):
+        for block in (pair.u, pair.v):  # lvmlib's names for the stacks v and h
             nn.init.zeros_(block.sides[-1].weight)
 print(f"                                      {sees_left(model):.0%} without")
 
@@ -1776,7 +1814,7 @@ for name, x in (("data", originals), ("draws", grey_drawn)):
     print(f"{name:>5}: {bpd:.2f} bits/dim, mean level {x.mean():.1f}")
 
 # %% [markdown]
-# After three quarters of a pass the model needs 1.117 bits/dim on the first 2,000 test images and has *not converged*. For Glow, a flow trained far longer, {cite:t}`chen2019` quote a bound of 1.05. (Both are bits/dim of 256 levels. They must not be compared with nats of *binarized* digits, which are other data.) Nothing had to be binarized, and no level is drawn from a table: an edge bin keeps paper white, and within a stroke one logistic says how dark it is.
+# After three quarters of a pass the model needs 1.117 bits/dim on the first 2,000 test images and has *not converged*. For Glow, a flow trained far longer, {cite:t}`chen2019` quote a bound of 1.05. (Both are bits/dim of 256 levels. They must not be compared with nats of *binarized* digits, which are other data.) An edge bin keeps paper white, and within a stroke one logistic says how dark it is.
 
 # %% [markdown]
 # (sec-pix-colour)=
@@ -1820,11 +1858,13 @@ assert torch.equal(depends, torch.ones(12, 12).tril(-1))
 # :::
 
 # %%
+print("colour pictures of 8x8 pixels (32x32: 16 times as many)")
 for model in (
-    PixelCNN((3, 32, 32), levels=256),
-    PixelCNNpp((3, 32, 32), channels=8, layers=1),
+    PixelCNN((3, 8, 8), levels=256),
+    PixelCNNpp((3, 8, 8), channels=8, layers=1),
 ):
-    print(f"{type(model).__name__}: {len(model.order)} steps, 32 * 32 = {32 * 32}")
+    runs = (work_per_pixel(model) > 0).sum()  # draws that the network has to run for
+    print(f"{type(model).__name__:>10}: {len(model.order)} draws, {runs} network runs")
 
 
 # %% [markdown]
@@ -1939,7 +1979,7 @@ for name in ("mixture", "softmax"):
     )
 
 # %% [markdown]
-# On the training pictures the table is nearly as good. On test pictures it is a quarter of a bit worse: it learns about each level separately, and 905 pictures are few for 768 outputs at each pixel, where the mixture has 50. The mixture loses next to nothing from training to test.
+# On the training pictures the table is nearly as good. On test pictures it is a quarter of a bit worse: it learns about each level separately, and 905 pictures are few for 768 outputs at each pixel, where the mixture has 50.
 
 # %% [markdown]
 # (sec-pix-colourise)=
@@ -1961,7 +2001,7 @@ corner = colouriser.model.predict(white, colouriser.features(grey))[..., 0, 0]
 (gradient,) = torch.autograd.grad(corner.square().sum(), grey)
 rows, columns = gradient[0, 0].nonzero().amax(0).add(1).tolist()
 print(
-    f"the pixel in the corner is told of {rows} rows and {columns} columns of grey",
+    f"the pixel in the corner sees {rows} rows and {columns} columns of grey",
     "pixels",
 )
 print(
@@ -2020,7 +2060,9 @@ rounded = normal_bins(100.0, 10.0, 256)
 if rounded is not ...:  # a test of your code
     assert abs(rounded.sum() - 1) < 1e-12
     assert abs(normal_bins(0, 20, 256)[0] - 0.51) < 0.01
-    print(rounded[200], bins(100.0, 10 * 3**0.5 / math.pi, 256)[200])
+    logistic = bins(100.0, 10 * 3**0.5 / math.pi, 256)
+    print(f"P(200): normal {rounded[200]:.1e}, logistic {logistic[200]:.1e}")
+    print("(a 0 under the normal law is no mistake of yours: its cdf rounds to 1)")
 
 # %% [markdown]
 # :::{solution} ex-pix-normal
@@ -2296,7 +2338,7 @@ beside_data(x, log_p, binary_test.x[:200], log_p_data)
 # Bayes' rule is $p(c \mid x)\, p(x) = p(c)\, p(x \mid c)$; take logarithms at $c = c(x)$. The last term is a probability, so minus its logarithm is not negative, and it is 0 if and only if $p(c(x) \mid x) = 1$. Exponentiate the inequality and sum over $x$.
 # :::
 #
-# ({ref}`ch-vae` trains bounds of this kind, with a distribution over the codes of a picture in place of one code.) It covers super-resolution as well: there $c(x)$ is the small picture.
+# ({doc}`Chapter 8 <08_vae>` trains bounds of this kind, with a distribution over the codes of a picture in place of one code.) The proposition applies to super-resolution as well: there $c(x)$ is the small picture.
 
 # %% tags=["check:thm-pix-codes"]
 torch.manual_seed(1)
