@@ -1444,7 +1444,7 @@ assert worst < 1e-12 and abs(without - 0.506) < 5e-4
 # %% [markdown]
 # :::{admonition} Watch out: the edge bins
 # :class: pitfall
-# Code that uses the plain difference for all levels is in circulation. Its "probabilities" of a logistic with mean 0 and scale 20 sum to 0.506: half of the mass lies on levels that do not exist. It reports an NLL that is too *high* and, worse, cannot say "black" with certainty except by an ever smaller scale. These two levels are the most frequent in scans, drawings and emoji.
+# Code that uses the plain difference for all levels is in circulation. Its "probabilities" of a logistic with mean 0 and scale 20 sum to 0.506: half of the mass lies on levels that do not exist. It reports an NLL that is too *high* and, worse, cannot say "black" with certainty except by an ever smaller scale. In scans, drawings and emoji black and white are the most frequent levels.
 # :::
 #
 # :::{admonition} Watch out: the logarithm of a difference
@@ -1585,14 +1585,15 @@ plt.show()
 # Is it still autoregressive? It has the vertical stack $v$ and the horizontal stack $h$ of the Gated PixelCNN, and its convolutions are *shifted* ({numref}`fig-pix-shifted`): a kernel of $v$ reads its own row and the row above, around its column; a kernel of $h$ ends at the pixel itself. Again only the first layer is moved, down by a row in $v$ and right by a column in $h$. With stride 2 the coarse feature at $(r, c)$ is computed at pixel $(2r, 2c)$, the first of its four in reading order, from features that know earlier pixels only. So it knows nothing of the four, and all four may use it on the way up.
 
 # %% mystnb={"figure": {"caption": "The two kernels of PixelCNN++ in later layers. The square marks the pixel whose features are computed, blue taps are read. In the vertical stack features of the marked row, also those on the right, know only rows above it. With stride 2 the result belongs to all four outlined pixels, of which the marked one comes first.", "name": "fig-pix-shifted"}, "image": {"alt": "Two grids of 4 by 6 cells. In both a pixel is marked, and the 2 by 2 cells that begin with it are outlined. On the left two rows of three cells around the pixel's column, its own row and the row above, are blue; on the right two rows of two cells that end at the pixel."}} tags=["hide-input"]
-fig, axes = plt.subplots(1, 2, figsize=(5, 1.9))
+fig, axes = plt.subplots(1, 2, figsize=(5, 1.8), gridspec_kw={"wspace": 0.2})
 for ax, stack, columns in zip(axes, ("vertical", "horizontal"), (3, 2)):
     taps = torch.zeros(4, 6)
     taps[1:3, 1 : 1 + columns] = 1  # the marked pixel is (2, 2)
     ax.imshow(taps, cmap="Blues", vmax=1.6)
-    ax.hlines([0.5, 1.5, 2.5], -0.5, 5.5, color="#bbbbbb", lw=0.8)
-    ax.vlines([0.5, 1.5, 2.5, 3.5, 4.5], -0.5, 3.5, color="#bbbbbb", lw=0.8)
-    four = plt.Rectangle((1.5, 1.5), 2, 2, fill=False, ec=COLOURS["black"], lw=2)
+    ax.hlines(torch.arange(-0.5, 4), -0.5, 5.5, color="#bbbbbb", lw=0.8, clip_on=False)
+    ax.vlines(torch.arange(-0.5, 6), -0.5, 3.5, color="#bbbbbb", lw=0.8, clip_on=False)
+    ax.spines[:].set_visible(False)
+    four = plt.Rectangle((1.5, 1.5), 2, 2, fill=False, lw=2, zorder=3)
     ax.add_patch(four)
     ax.plot(2, 2, "s", color=COLOURS["vermilion"], ms=8)
     ax.set(xticks=[], yticks=[])
@@ -1628,7 +1629,7 @@ class Pair(nn.Module):
     def forward(self, v, h, *old):  # old: nothing, or v and h from the way down
         # old[:1] is the old v, old[1:] the old h; both are empty without a shortcut
         v = v + gate(self.above(torch.cat([v, *old[:1]], 1)))
-        h = h + gate(self.left(torch.cat([h, v, *old[1:]], 1)))  # h reads v, never back
+        h = h + gate(self.left(torch.cat([h, v, *old[1:]], 1)))  # v never reads h
         return v, h
 
 
