@@ -1580,7 +1580,6 @@ ax.set(xlim=(-1.4, 9.2), ylim=(-0.4, 2.4))
 ax.axis("off")
 plt.show()
 
-
 # %% [markdown]
 # Is it still autoregressive? It has the vertical stack $v$ and the horizontal stack $h$ of the Gated PixelCNN, and its convolutions are *shifted* ({numref}`fig-pix-shifted`): a kernel of $v$ reads its own row and the row above, around its column; a kernel of $h$ ends at the pixel itself. Again only the first layer is moved, down by a row in $v$ and right by a column in $h$. With stride 2 the coarse feature at $(r, c)$ is computed at pixel $(2r, 2c)$, the first of its four in reading order, from features that know earlier pixels only. So it knows nothing of the four, and all four may use it on the way up.
 
