@@ -15,9 +15,9 @@
 # %% [markdown]
 # # Information theory
 #
-# *How much is a message worth, and what does it cost to believe in the wrong model? Both answers come in bits, and nearly every objective in this book is one of them.*
+# *How much is a message worth, and what does it cost to believe in the wrong model? Both answers come in bits, and nearly every objective in this book is one of the two.*
 #
-# A *source* produces symbols: coin flips, letters, the pixels of an image. Symbol $i$ comes with probability $p_i$. The rarer a symbol, the more surprising it is to see it; **information theory** measures that surprise, averages it, and shows that the average is the length of the shortest file.
+# A *source* produces symbols: coin flips, letters, the pixels of an image. Symbol $i$ comes with probability $p_i$. The rarer a symbol, the more surprising it is to see it; **information theory** measures that surprise, averages it, and shows that the average is, to within a bit, the shortest mean length of a message.
 #
 # :::{prf:definition} Surprise and entropy
 # :label: def-entropy
@@ -26,10 +26,9 @@
 # $$ H(X) = \mathbb{E}[-\log p(X)] = -\sum_i p_i \log p_i, \qquad 0 \log 0 = 0 . $$ (eq-entropy)
 # :::
 #
-# What never happens does not count. {numref}`fig-entropy-area` draws the sum as an area.
+# Outcomes that never happen do not count. {numref}`fig-entropy-area` draws the sum as an area.
 
 # %% tags=["hide-input"]
-import io
 import itertools
 import lzma
 import math
@@ -39,28 +38,14 @@ from fractions import Fraction
 
 import matplotlib.pyplot as plt
 import numpy as np
-import scipy.optimize
 import scipy.signal
 import scipy.special
 import scipy.stats
 import torch
-from PIL import Image
-from sklearn.datasets import load_sample_images
-from sklearn.linear_model import LogisticRegression
 
 from lvmlib import information as info
 from lvmlib import load
-from lvmlib.compression import (
-    Decoder,
-    Encoder,
-    arithmetic_decode,
-    arithmetic_encode,
-    huffman_code,
-    kraft_sum,
-    prefix_code,
-    prefix_decode,
-    slots,
-)
+from lvmlib.compression import huffman_code, kraft_sum, prefix_code, prefix_decode
 from lvmlib.plotting import COLOURS, use_style
 
 SCALE = 1  # multiplies the Monte Carlo draws; stored outputs are those of 1
@@ -84,7 +69,7 @@ axes[0].set_ylabel("surprise (bits)")
 plt.show()
 
 # %% [markdown]
-# The goal of this chapter is two statements about these areas. Code each symbol with $\ell_i$ bits, so that any stream of symbols can be decoded: no mean length $\sum_i p_i \ell_i$ is less than the entropy, and that of the best code, $L^\star$, comes within a bit of it. And whoever designs the code for a model $q$ instead of $p$ pays for it, by an amount that is never negative:
+# The goal of this chapter is two statements about these areas. Suppose that symbol $i$ is coded with $\ell_i$ bits, in such a way that every stream of symbols can be decoded. Then the mean length $\sum_i p_i \ell_i$ is never less than the entropy, written $H(p)$, and the smallest possible mean length $L^\star$ exceeds it by less than one bit. And a code designed for a model $q$ instead of $p$ costs an extra amount, the KL divergence of {numref}`sec-kl`, which is never negative ($\mathbb{E}_p$ is the mean over draws from $p$):
 #
 # $$ H(p) \le L^\star < H(p) + 1, \qquad \underbrace{\mathbb{E}_p[-\log q(X)]}_{\text{cost of believing } q} = \underbrace{H(p)}_{\text{unavoidable}} + \underbrace{\operatorname{KL}(p \,\|\, q)}_{\ge\, 0} . $$ (eq-it-goal)
 #
@@ -100,9 +85,11 @@ plt.show()
 #
 # **Needs.** Discrete and continuous probability (expectation, conditional probability, densities), logarithms, a little NumPy; one loop uses PyTorch.
 #
-# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; seven with exercises and the stretches marked *Optional*. The code runs in about half a minute on one core, and a GPU would not speed it up.
+# **Time.** About four hours on the main path, an hour and a half of them for Part 1, which can stand alone; seven with exercises and the stretches marked *Optional*. The code runs in half a minute on one core.
 #
 # **Units.** $\log_2$ gives bits and the natural logarithm gives nats; 1 {term}`nat` is $1/\ln 2 \approx 1.443$ bits. We write $\log$ where a statement holds in any unit. Numbers in this chapter are in bits unless we say otherwise, which is also the default of `lvmlib.information`; later chapters, which take derivatives, use nats.
+#
+# **Marks.** `lvmlib` is the small library that comes with this book. A theorem marked *checked* is followed by a cell that tests it numerically. *Predict, then run* asks for a guess before you read on. Stars grade the exercises.
 #
 # (sec-it-code)=
 # ## Part 1. Code: how short can a message be?
@@ -116,17 +103,15 @@ plt.show()
 chances = np.geomspace(5e-5, 1, 400)
 examples = {"a certain event": 1, "heads": 1 / 2, "a six": 1 / 6}
 examples |= {"two sixes": 1 / 36, "one word of 10,000": 1e-4}
-fig, ax = plt.subplots(figsize=(6, 3.2))
+fig, ax = plt.subplots(figsize=(4.8, 3.2))
 ax.plot(chances, -np.log2(chances))
 for name, chance in examples.items():
     bits = info.self_information(chance)
     ax.plot(chance, bits, "o", color=red, clip_on=False)
-    place = dict(xytext=(-9, -7), ha="right") if chance > 0.01 else dict(xytext=(9, 3))
-    place |= dict(xytext=(-9, -16)) if chance == 1 else {}
-    place["textcoords"] = "offset points"
+    place = dict(xytext=(9, -2 if chance == 1 else 3), textcoords="offset points")
     ax.annotate(f"{name}: {bits:.2f}", (chance, bits), **place)
 ax.set(xscale="log", xlabel="probability of the event", ylabel="surprise (bits)")
-ax.set(xlim=(5e-5, 1), ylim=(-2.5, 15))
+ax.set(xlim=(5e-5, 1), ylim=(0, 15))
 plt.show()
 
 # %% [markdown]
@@ -139,7 +124,7 @@ plt.show()
 # Put $g(t) = I(2^{-t})$ for $t \ge 0$. Then $g$ never decreases, $g(s + t) = g(s) + g(t)$ and $g(1) = 1$. Adding $g(n/m)$ up $m$ times gives $m\, g(n/m) = g(n) = n\, g(1) = n$, so $g(r) = r$ for every rational $r > 0$; and $g(0) = 2 g(0)$ gives $g(0) = 0$. Any real $t > 0$ lies between rationals $r \le t \le r'$ as close together as we like, and $r = g(r) \le g(t) \le g(r') = r'$. Hence $g(t) = t$, which says $I(p) = -\log_2 p$.
 # :::
 #
-# Another unit is another base of the logarithm, nothing more. Compare three functions that all fall to 0 at probability 1 and agree on a fair coin: only one of them is additive.
+# Another unit is another base of the logarithm. Compare three functions that all fall to 0 at probability 1 and agree on a fair coin: only one of them is additive.
 
 # %% tags=["check:thm-surprise"]
 candidates = {
@@ -165,7 +150,7 @@ print(f"heads, in nats: {heads_in_nats:.4f} (expected ln 2 = {math.log(2):.4f})"
 # (sec-entropy)=
 # ### Entropy: the mean surprise
 #
-# There are three ways to think about this one number, and you will need all of them.
+# There are three ways to think about this number.
 #
 # - **Mean surprise.** The definition, and the area in {numref}`fig-entropy-area`.
 # - **Mean message length.** How many yes/no questions, asked well, does it take to find out what happened? For four equal outcomes, two. For probabilities 1/2, 1/4, 1/8, 1/8, ask "is it the first?", then "the second?", then "the third?": $1 \cdot \frac12 + 2 \cdot \frac14 + 3 \cdot \frac14 = 1.75$ questions on average, exactly the entropy.
@@ -216,7 +201,7 @@ for K in (2, 6, 100):
 # %% [markdown]
 # For a coin with probability $p$ of heads the entropy is a curve worth remembering ({numref}`fig-bernoulli`): flat at the top, so that a slightly unfair coin loses next to nothing, and infinitely steep at the ends, where a little doubt about a certain thing costs a lot.
 
-# %% mystnb={"figure": {"caption": "Entropy of a coin. At $p = 0.1$ it is 0.469 bits, less than half of a fair coin's, though tails come nine times in ten and not always.", "name": "fig-bernoulli"}, "image": {"alt": "A symmetric arch over the probability of heads, zero bits at 0 and 1, one bit at one half; points at 0.1 and 0.9 are marked at 0.469 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Entropy of a coin. At $p = 0.1$ it is 0.469 bits, less than half of a fair coin's, although one flip in ten still comes up heads.", "name": "fig-bernoulli"}, "image": {"alt": "A symmetric arch over the probability of heads, zero bits at 0 and 1, one bit at one half; points at 0.1 and 0.9 are marked at 0.469 bits."}} tags=["hide-input"]
 heads_p = np.linspace(0, 1, 501)
 fig, ax = plt.subplots(figsize=(6, 3.2))
 ax.plot(heads_p, info.entropy(np.stack([heads_p, 1 - heads_p], axis=-1)))
@@ -275,7 +260,7 @@ for name, x in flips.items():
 
 
 # %% [markdown]
-# That both end so close to the truth is luck: over all sequences, the estimate for the biased coin has a standard deviation of 0.048 bits. That both start from below is not. Entropy is concave ({numref}`fig-bernoulli`), and the mean of a concave function is at most the function of the mean (Jensen's inequality). Since $\mathbb{E}[\hat p] = p$, we get $\mathbb{E}[H(\hat p)] \le H(\mathbb{E}[\hat p]) = H(p)$: *on average the plug-in estimate is too low*. By how much? For a coin we can sum over all possible counts.
+# That the biased coin's estimate ends so close to the truth is luck: over all sequences it has a standard deviation of 0.048 bits (the fair coin's, at the flat top of {numref}`fig-bernoulli`, only 0.003). That both start from below is not luck. Entropy is a sum of concave functions $-p_i \log p_i$, hence concave, and the mean of a concave function is at most the function of the mean (Jensen's inequality). Since $\mathbb{E}[\hat p] = p$, we get $\mathbb{E}[H(\hat p)] \le H(\mathbb{E}[\hat p]) = H(p)$: *on average the plug-in estimate is too low*. By how much? For a coin we can sum over all possible counts.
 
 
 # %%
@@ -292,14 +277,15 @@ for N in (2, 5, 10, 100):
     mean, _ = mean_plugin(0.5, N)
     rule = 1 / (2 * N * math.log(2))
     print(f"{N:3} fair flips: too low by {1 - mean:.4f}, 1 / (2 N ln 2) = {rule:.4f}")
-print(f"400 flips, p = 0.9: standard deviation {mean_plugin(0.9, 400)[1]:.3f} bits")
+for p in (0.5, 0.9):
+    print(f"400 flips, p = {p}: standard deviation {mean_plugin(p, 400)[1]:.3f} bits")
 
 # %% [markdown]
-# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (proof in {numref}`sec-plugin-bias`). With only a few observations per outcome it is not small at all.
+# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (see {numref}`sec-plugin-bias`). With only a few observations per outcome it is not small at all.
 #
 # :::{admonition} Watch out: "this sequence looks fair, so it has entropy 1"
 # :class: pitfall
-# Counting single symbols measures the entropy of single symbols. The sequence 0101010101... has as many zeros as ones, so its plug-in entropy is exactly 1 bit; yet after the first flip you know all the rest. What counts for a sequence is the *entropy rate*, the surprise per symbol given everything before it, and here the rate is 0. Counting blocks shows it: the plug-in entropy of blocks of 8, divided by 8, is 0.125 bits for the alternating sequence and 1.000 for a fair coin.
+# Counting single symbols measures the entropy of single symbols. The sequence 0101010101... has as many zeros as ones, so its plug-in entropy is exactly 1 bit; yet after the first flip you know all the rest. What counts for a sequence is the *entropy rate*, the mean surprise per symbol given everything before it, and here the rate is 0. Counting blocks shows it: the plug-in entropy of blocks of 8, divided by 8, is 0.125 bits for the alternating sequence and 1.000 for a fair coin.
 # :::
 
 # %%
@@ -364,7 +350,7 @@ plt.show()
 
 
 # %% [markdown]
-# So codeword lengths come out of a budget. And the budget is the same for every code that is *uniquely decodable*, which means that different streams of symbols always have different codes.
+# So codeword lengths come out of a budget. It is the same for every code that is *uniquely decodable*: different streams of symbols always have different codes.
 #
 # :::{prf:theorem} Kraft and McMillan
 # :label: thm-kraft
@@ -372,7 +358,7 @@ plt.show()
 #
 # $$ \sum_{i=1}^{K} 2^{-\ell_i} \le 1 . $$ (eq-kraft)
 #
-# Conversely, for any lengths that satisfy {eq}`eq-kraft` there is a prefix code with these lengths.
+# Conversely, for any lengths that satisfy {eq}`eq-kraft` there is a prefix code with these lengths. The left side is the code's *Kraft sum*, and {eq}`eq-kraft` is *Kraft's inequality*.
 # :::
 #
 # :::{prf:proof}
@@ -385,7 +371,7 @@ plt.show()
 # *Within the budget there is a prefix code* {cite:p}`kraft1949`. Sort the lengths, shortest first, and lay pieces of length $2^{-\ell_1}, 2^{-\ell_2}, \dots$ side by side from 0. They end at $S \le 1$. The $i$-th piece starts at a sum of earlier $2^{-\ell_j}$ with $\ell_j \le \ell_i$, a multiple of $2^{-\ell_i}$. So it consists of exactly the binary fractions that begin with certain $\ell_i$ digits; take these as the codeword. If one codeword were the beginning of another, its piece would contain the other piece. But the pieces are disjoint.
 # :::
 #
-# Together the two halves say why *a prefix code is enough*: take any uniquely decodable code; its lengths keep to the budget; so a prefix code with the very same lengths exists, and it can be decoded at sight.
+# So *a prefix code is enough*: the lengths of any uniquely decodable code keep to the budget, and a prefix code with the same lengths can be decoded at sight.
 #
 # (sec-kraft-check)=
 # ### *Optional:* all small codes
@@ -473,7 +459,7 @@ assert (excess_best <= excess_rounded).all()
 # %% [markdown]
 # :::{admonition} Watch out: "every code has H ≤ L < H + 1"
 # :class: pitfall
-# The left half holds for every decodable code. The right half holds for *optimal* codes (and for rounded-up surprises). Three letters with probabilities 0.98, 0.01, 0.01 have an entropy of 0.161 bits; the code 00, 01, 10 spends 2 bits on each, which is 1.839 too many, while an optimal code has $L = 1.020$. And a source with a single symbol needs no code at all: $H = 0$, and the optimal codeword is the empty string, $L = 0$. Implementations that insist on at least one bit have $L = 1 = H + 1$ and violate the bound.
+# The left half holds for every decodable code, the right half for *optimal* ones (and for rounded-up surprises). Three letters with probabilities 0.98, 0.01, 0.01 have an entropy of 0.161 bits; the code 00, 01, 10 spends 2 bits on each, an optimal one $L = 1.020$. And a single symbol needs no code at all: $H = 0$, and the optimal codeword is the empty string, $L = 0$. Implementations that insist on at least one bit violate the bound.
 # :::
 
 # %%
@@ -489,7 +475,7 @@ print(f"one symbol: H = {info.entropy([1.0]):.0f}, optimal code {huffman_code([1
 # (sec-huffman)=
 # ### Huffman's code
 #
-# Rounding surprises up is good but not best. The best symbol code is due to {cite:t}`huffman1952`, who built the tree from its leaves: the two least probable symbols will sit deepest, so tie them together, treat the pair as one symbol, and repeat.
+# Rounding surprises up is good, but not optimal. The best symbol code is due to {cite:t}`huffman1952`, who built the tree from its leaves: the two least probable symbols will sit deepest, so tie them together, treat the pair as one symbol, and repeat.
 #
 # :::{prf:theorem} Huffman's code is optimal
 # :label: thm-huffman
@@ -497,9 +483,11 @@ print(f"one symbol: H = {info.entropy([1.0]):.0f}, optimal code {huffman_code([1
 # :::
 #
 # :::{prf:proof}
-# By {prf:ref}`thm-kraft` it is enough to look at prefix codes, that is, at trees. An optimal tree exists, since only finitely many choices of lengths have a mean below any given bound. It has these properties. (i) *A more probable symbol never sits deeper:* otherwise exchanging the two would shorten the mean. (ii) *The deepest leaves come in pairs:* a deepest leaf without a sibling could move up to its parent. So, exchanging symbols of equal depth or of equal probability if need be, which leaves the mean as it is, the two least probable symbols, with probabilities $p$ and $p'$, may be taken to be siblings at the greatest depth.
+# By {prf:ref}`thm-kraft` it is enough to look at prefix codes, that is, at trees. In some optimal tree the two least probable symbols, with probabilities $p$ and $p'$, are siblings at the greatest depth (see below). Replace this pair by its parent, as one symbol of probability $p + p'$. The mean length falls by exactly $p + p'$, whatever the rest of the tree looks like. So the tree is optimal if and only if the smaller tree is optimal for the merged source, which has $K - 1$ symbols. Repeat down to two symbols, where one bit each is optimal.
+# :::
 #
-# Replace this pair by its parent, as one symbol of probability $p + p'$. The mean length falls by exactly $p + p'$, whatever the rest of the tree looks like. So the tree is optimal if and only if the smaller tree is optimal for the merged source, which has $K - 1$ symbols. Repeat down to two symbols, where one bit each is optimal.
+# :::{dropdown} *Optional:* why the two least probable may be siblings
+# An optimal tree exists, since only finitely many choices of lengths have a mean below any given bound. It has two properties. (i) *A more probable symbol never sits deeper:* otherwise exchanging the two would shorten the mean. (ii) *The deepest leaves come in pairs:* a deepest leaf without a sibling could move up to its parent. So, exchanging symbols of equal depth or of equal probability if need be, which leaves the mean as it is, the two least probable become siblings at the greatest depth.
 # :::
 #
 # In code, a node is a dictionary from the symbols below it to the bits that lead there. We try it on the letters of the first 130 of Shakespeare's sonnets; the last 16 are kept for a test.
@@ -546,7 +534,7 @@ assert worst < 1e-12
 # (sec-utf8)=
 # ### *Optional:* does the code on your disk know the frequencies?
 #
-# Text files do not use Huffman's code. They use UTF-8, a prefix code with codewords of 8, 16, 24 and 32 bits. How do its lengths compare with the surprise of the characters? We count every character of the 130 sonnets, spaces and line ends included, and set the apostrophe as a printed book does, as ’ (U+2019).
+# Text files do not use Huffman's code. They use UTF-8, a prefix code with codewords of 8, 16, 24 and 32 bits. How do its lengths compare with the surprise of the characters? We count every character of the 130 sonnets, spaces and line breaks included, and set the apostrophe as a printed book does, as ’ (U+2019).
 
 # %%
 printed = text.replace("'", "’")
@@ -589,7 +577,7 @@ plt.show()
 # (sec-blocks)=
 # ### What is half a bit?
 #
-# A coin with $p = 0.1$ has entropy 0.469 bits. No symbol code gets there: two symbols, one bit each. But nobody forces us to code one flip at a time. Two flips have four outcomes with probabilities 0.81, 0.09, 0.09, 0.01, and Huffman's code for these *blocks* needs 1.29 bits, or 0.645 per flip. Surprises of independent symbols add, so a block of $n$ has entropy $nH$, and the one bit of rounding is now shared by $n$ symbols:
+# A coin with $p = 0.1$ has entropy 0.469 bits. No symbol code gets there: two symbols, one bit each. But we may code several flips at a time. Two flips have four outcomes with probabilities 0.81, 0.09, 0.09, 0.01, and Huffman's code for these *blocks* needs 1.29 bits, or 0.645 per flip. Surprises of independent symbols add, so a block of $n$ has entropy $nH$, and the one bit of rounding is now shared by $n$ symbols:
 #
 # :::{prf:corollary} Blocks
 # :label: thm-blocks
@@ -624,12 +612,12 @@ plt.show()
 
 
 # %% [markdown]
-# Blocks have a price: the table of codewords has $2^n$ entries. Is there a way to code a whole book as one block, without writing down the table?
+# Blocks have a price: the table of codewords has $2^n$ entries. Can a whole book be coded as one block without such a table?
 #
 # (sec-arithmetic)=
 # ### Arithmetic coding: one block for the whole stream
 #
-# Go back to the picture of the cut interval. Kraft's construction gives every message its own piece of $[0, 1)$, and the piece can be found *one symbol at a time*: cut the interval in proportion to the probabilities of the first symbol and step into the piece of the one that came; cut that piece in proportion to the probabilities of the second symbol, *given the first*; and so on ({numref}`fig-arithmetic`). In the end you stand in an interval whose length is the product of these probabilities: the probability of the stream. Write down a binary fraction inside it, and the receiver, who cuts along with you, can retrace every step.
+# Go back to the picture of the cut interval. Kraft's construction gives every message its own piece of $[0, 1)$, and the piece can be found *one symbol at a time*: cut the interval in proportion to the probabilities of the first symbol and step into the piece of the one that occurred; cut that piece in proportion to the probabilities of the second symbol, *given the first*; and so on ({numref}`fig-arithmetic`). In the end you stand in an interval whose length is the product of these probabilities: the probability of the stream. Write down a binary fraction inside it, and the receiver, who cuts along with you, can retrace every step.
 
 
 # %% tags=["hide-input"]
@@ -680,7 +668,7 @@ plt.show()
 # The stream's interval $[u, u + Q)$ has length $Q \ge 2 \cdot 2^{-n}$. The first multiple $m 2^{-n}$ at or above $u$ is less than $2^{-n}$ away from it, so $[m 2^{-n}, (m + 1) 2^{-n})$ ends before $u + 2 \cdot 2^{-n} \le u + Q$ and lies inside. It consists of the fractions that begin with the $n$ binary digits of $m 2^{-n}$: these digits are the code. Different streams of equal length have disjoint intervals, so, as in {prf:ref}`thm-kraft`, no code is the beginning of another. The last statement is the mean of the first.
 # :::
 #
-# With exact fractions the whole coder is a dozen lines. The model is any function from the symbols so far to the probabilities of the next.
+# With exact fractions, coder and decoder take two dozen lines. The model is any function from the symbols so far to the probabilities of the next.
 
 
 # %%
@@ -731,9 +719,11 @@ print(f"mean length {mean:.3f}, entropy {6 * info.entropy([0.5, 0.3, 0.2]):.3f} 
 assert max(excess) < 2
 
 # %% [markdown]
-# Exact fractions grow with the stream. `lvmlib.compression` does the same with 64-bit integers: it writes bits out as soon as they are settled, and its rounding costs about $10^{-4}$ bits per symbol. Its `slots` turns probabilities into integers too, one run of the numbers from 0 to $2^{24} - 1$ for each symbol. On the stream above both coders give the same bits.
+# Exact fractions grow with the stream. `lvmlib.compression` does the same with 64-bit integers: it writes bits out as soon as they are settled, and its rounding costs about $10^{-4}$ bits per symbol. Its function `slots` replaces probabilities by integers as well: of the numbers $0, \dots, 2^{24} - 1$ each symbol owns a run in proportion to its probability. On the stream above both coders give the same bits.
 
 # %%
+from lvmlib.compression import Encoder, slots
+
 library_encoder = Encoder()
 library_encoder.push([1, 0, 2], slots([[0.5, 0.3, 0.2]] * 3))  # slots for each symbol
 as_bits = "".join(f"{byte:08b}" for byte in library_encoder.finish())
@@ -745,7 +735,11 @@ print(" ours:", encode(letter_model, [1, 0, 2]))
 # (sec-shakespeare)=
 # ### A model of Shakespeare, trained, compressing and sampled
 #
-# {term}`Arithmetic coding <arithmetic coding>` turns *any* predictor of the next symbol into a compressor, and the file is as long as the predictor is surprised. So here is a first model of text. It learns from the first 130 sonnets how often each character follows the last $k$ characters, and corrects each order by the next longer one. We compress the last 16 sonnets, which it has never seen. It is told one thing about them: the alphabet is that of both parts together, so that no character of the test is impossible. A receiver has to know it too.
+# {term}`Arithmetic coding <arithmetic coding>` turns *any* predictor of the next symbol into a compressor, and the file is as long as the predictor is surprised. So here is a first model of text. It counts in the first 130 sonnets how often each character follows the last $k$ characters. The prediction from $k$ characters, $p_k$, refines that from $k - 1$, beginning with the uniform $p_{-1}$: if the context was seen $n > 0$ times, and $n_c$ times before the character $c$,
+#
+# $$ p_k(c) = \frac{n_c + d\, p_{k-1}(c)}{n + d}, \qquad d = 2 \cdot \#\{c : n_c > 0\} . $$
+#
+# The counts outweigh the shorter context as $n$ grows, and the more slowly, the more *different* characters have followed, since more new ones must then be expected (the factor 2 is a choice). We compress the last 16 sonnets, which the model has never seen; the receiver knows their length and the alphabet of all the sonnets.
 
 
 # %%
@@ -763,14 +757,16 @@ class Ngram:
         p = np.full(self.size, 1 / self.size)
         for k in range(min(self.order, len(prefix)) + 1):
             context = tuple(prefix[len(prefix) - k :])
-            if context in self.counts:  # a longer context corrects a shorter one,
-                seen = self.counts[context]  # the more so the more often it was seen
-                doubt = 2 * np.count_nonzero(seen)  # many followers: expect others
-                p = (seen + doubt * p) / (seen.sum() + doubt)
+            if context in self.counts:
+                seen = self.counts[context]  # n_c for every character c
+                d = 2 * np.count_nonzero(seen)  # number of different followers, times 2
+                p = (seen + d * p) / (seen.sum() + d)
         return p
 
 
 # %%
+from lvmlib.compression import arithmetic_decode, arithmetic_encode
+
 rest = bytes(last_sonnets.x.numpy())
 alphabet = sorted(set(text) | set(rest.decode()))
 known = [alphabet.index(c) for c in text]
@@ -781,6 +777,7 @@ print(f"alphabet of {len(alphabet)}")
 ngrams, sizes = {}, {}
 for order in range(-1, 6):
     ngrams[order] = model = Ngram(known, order, len(alphabet))
+    # framed=False: the length is not written in front, the receiver knows it
     data = arithmetic_encode(model, unseen, framed=False)
     back = arithmetic_decode(model, data, length=len(unseen))
     assert back.tolist() == unseen  # exact
@@ -794,7 +791,7 @@ for order in range(-1, 6):
     print(f"{name:>17}: -log2 Q = {ideal:7.1f}, file {8 * len(data)} bits", end=", ")
     print(f"{sizes[name]:.3f} per character")
 
-# %% mystnb={"figure": {"caption": "Sixteen sonnets on disk. A longer memory makes the model less surprised and the file shorter, until contexts become too rare to learn from. zlib and xz, which learn from the 16 sonnets alone, cannot compete with a model that has read 130 others. Let xz read them too, and it comes close to two characters of memory.", "name": "fig-text"}, "image": {"alt": "Horizontal bars of bits per character: no model about 6, frequencies about 4.5, falling to about 2.5 for four characters; zlib and xz about 3.7, and 2.9 for xz that has read the other sonnets."}} tags=["hide-input"] tolerance={"rtol": 0.02}
+# %% mystnb={"figure": {"caption": "Sixteen sonnets on disk. A longer memory makes the model less surprised and the file shorter, until contexts become too rare to learn from. zlib and xz, which learn from the 16 sonnets alone, beat the bare frequencies, but no model with a memory that has read 130 others. If xz may read them too, it comes close to the model with two characters of memory.", "name": "fig-text"}, "image": {"alt": "Horizontal bars of bits per character: no model about 6, frequencies about 4.5, falling to about 2.5 for four characters; zlib and xz about 3.7, and 2.9 for xz that has read the other sonnets."}} tags=["hide-input"] tolerance={"rtol": 0.02}
 raw = text.encode()
 bars = dict(sizes)
 bars["zlib"] = 8 * len(zlib.compress(rest, 9)) / len(rest)
@@ -810,14 +807,15 @@ ax.invert_yaxis()
 ax.grid(visible=False, axis="y")
 plt.show()
 
-
 # %% [markdown]
-# In every row the file is the model's $-\log_2 Q$, to within a few bits and the filling of the last byte. So *the loss of a probability model is a file size*. This is not a metaphor, and it is why later chapters report bits per pixel. The price is speed: each symbol costs one call of the model, for the sender and for the receiver alike, and the receiver must compute the same probabilities to the last bit.
+# In every row the file is the model's $-\log_2 Q$, to within a few bits and the padding of the last byte. (With four characters it is 0.2 bits shorter: the rounding of probabilities to integers happened to favour this text.) So *the loss of a probability model is a file size*. This is why later chapters report bits per pixel. The price is speed: each symbol costs one call of the model for sender and receiver alike, and both must compute the same probabilities to the last bit.
 #
 # The same machine runs backwards. The *decoder* turns bits into text, and fed with coin flips instead of a code it steps into each piece of the interval with the probability of that piece: it **samples** from the model.
 
-
 # %%
+from lvmlib.compression import Decoder
+
+
 def sample(model, length, seed):
     coin_flips = Decoder(np.random.default_rng(seed).bytes(length))
     stream = []
@@ -827,19 +825,24 @@ def sample(model, length, seed):
 
 
 for order in (0, 1, 4):
-    print(f"order {order}:", " / ".join(sample(ngrams[order], 150, seed=1).split("\n")))
+    print(f"--- order {order}\n{sample(ngrams[order], 150, seed=1)}")
 
 # %% [markdown]
-# With four characters of memory most words are words, and no sentence is a sentence. Shannon let people guess the next letter of printed English and put its entropy between 0.6 and 1.3 bits per letter {cite:p}`shannon1951`. Our best model needs 2.46. (Shannon left out capitals and punctuation.)
+# With four characters of memory most words are words, and no sentence is a sentence. Shannon let people guess the next letter of printed English, without capitals and punctuation, and put its entropy between 0.6 and 1.3 bits per letter {cite:p}`shannon1951`. Our best model needs 2.46.
 #
 # (sec-images)=
 # ### What is an image worth?
 #
-# A picture of 1000 x 1000 pixels, each of three colours, each of 256 levels, is one out of $256^{3{,}000{,}000}$. By {prf:ref}`thm-entropy-range` its entropy is at most the logarithm of that number: 24 million bits, 3 megabytes. Only coloured noise reaches the bound. How far below it are photographs? Nobody knows $p(\text{photograph})$, but every lossless compressor gives an upper bound, because no decodable code is shorter on average than the entropy.
+# A picture of 1000 x 1000 pixels, each of three colours, each of 256 levels, is one out of $256^{3{,}000{,}000}$. By {prf:ref}`thm-entropy-range` its entropy is at most the logarithm of that number: 24 million bits, 3 megabytes. Only pure noise, all levels independent and equally likely, reaches the bound. How far below it are photographs? Nobody knows $p(\text{photograph})$, but every lossless compressor gives an upper bound, because no decodable code is shorter on average than the entropy.
 #
-# **Predict, then run.** We compress the two photographs that come with scikit-learn and 2,000 handwritten digits from MNIST {cite:p}`lecun1998`. As a control we add the first photograph with the levels of each colour shuffled ({numref}`fig-pictures`). `histogram` is the entropy of a single level, from counts. What will zlib, xz and png make of the shuffled photograph: less than the histogram, the same, or more?
+# **Predict, then run.** We compress the two photographs that come with scikit-learn and 2,000 handwritten digits from MNIST {cite:p}`lecun1998`. As a control we add the first photograph with the levels of each colour shuffled ({numref}`fig-pictures`). `histogram` is the entropy of a single level, from counts, summed over the colours. Will zlib, xz and png need fewer bits for the shuffled photograph than the histogram says, as many, or more?
 
 # %%
+import io
+
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
 china, flower = load_sample_images().images  # [427, 640, 3], uint8
 rng = np.random.default_rng(0)
 levels_of = china.reshape(-1, 3).T  # [3, pixels]
@@ -903,10 +906,10 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Slightly more. Where the neighbours say nothing, no coder beats the histogram, and each adds a little overhead of its own: 23.5 to 23.7 bits against 22.99. Between the shuffled photograph and the real one, every bit is saved by *guessing a pixel from the others*.
+# Slightly more. Where the neighbours say nothing, no coder beats the histogram, and each adds a little overhead of its own: 23.5 to 23.7 bits against 22.99. Between the shuffled photograph and the real one, every bit is saved by *guessing a level from other levels*.
 # :::
 #
-# At the best rates in the table, 1000 x 1000 pixels of such photographs take 10 to 14 Mbit instead of 24. These are upper bounds, from two pictures that have lost detail as JPEG files. A better model of photographs would find shorter codes, and such models are what this book builds.
+# At the best rates in the table, 1000 x 1000 pixels of such photographs take 10 to 14 Mbit instead of 24. (These are estimates of upper bounds, from two pictures that have lost detail as JPEG files.) A better model would find shorter codes, and such models are what this book builds.
 #
 # ### Exercises of Part 1
 #
@@ -922,7 +925,7 @@ plt.show()
 #
 # :::{exercise} ★★ Two best codes
 # :label: ex-huffman-ties
-# A source has probabilities 0.4, 0.2, 0.2, 0.1, 0.1. Break the ties of Huffman's algorithm in two ways, such that the longest codeword has 3 bits in one code and 4 in the other. Compare their mean lengths. Which one would you use on a line that carries a fixed number of bits per second?
+# A source has probabilities 0.4, 0.2, 0.2, 0.1, 0.1. Break the ties of Huffman's algorithm in two ways, so that the longest codeword has 3 bits in one code and 4 in the other. Compare their mean lengths. Which one would you use on a line that carries a fixed number of bits per second?
 # :::
 #
 # :::{solution} ex-huffman-ties
@@ -1026,7 +1029,7 @@ for a in (1.0, 0.05):
 # (sec-kl)=
 # ### Cross-entropy and KL divergence
 #
-# A code is built for the probabilities that you *believe*, $q$. Symbols come with the probabilities that are *true*, $p$. Symbol $i$ then costs $-\log_2 q_i$ bits instead of the $-\log_2 p_i$ it deserves. What you pay on average has two names, one for the total and one for the excess.
+# A code is built for the probabilities that you *believe*, $q$. Symbols come with the probabilities that are *true*, $p$. Symbol $i$ then costs $-\log_2 q_i$ bits instead of the $-\log_2 p_i$ it deserves.
 #
 # :::{prf:definition} Cross-entropy and KL divergence
 # :label: def-kl
@@ -1037,7 +1040,7 @@ for a in (1.0, 0.05):
 # If $q_i = 0$ somewhere where $p_i > 0$, both are infinite: someone who holds an event to be impossible has no codeword for it.
 # :::
 #
-# For densities the sums become integrals. The log-ratio $\log \frac{p}{q}$ is weighted by $p$, so what matters most is to be right where $p$ is large. This rule of thumb has a limit: an outcome with $p_i = 0.01$ and $q_i = 10^{-12}$ adds 0.33 bits, and as $q_i \to 0$ this one rare outcome outweighs all others.
+# The outcomes with $p_i > 0$ are the *support* of $p$. For densities the sums become integrals. The log-ratio $\log \frac{p}{q}$ is weighted by $p$, so what matters most is to be right where $p$ is large. This rule of thumb has a limit: an outcome with $p_i = 0.01$ and $q_i = 10^{-12}$ adds 0.33 bits, and as $q_i \to 0$ this one rare outcome outweighs all others.
 #
 # To see the cost on disk, take Huffman's code for the letters of the sonnets and use it on a text in which every letter is replaced by the next one in the alphabet.
 
@@ -1062,9 +1065,9 @@ print(f"a fair coin believed to be 90:10 costs {kl([0.5, 0.5], [0.9, 0.1]):.3f} 
 print(f"a 90:10 coin believed to be fair costs {kl([0.9, 0.1], [0.5, 0.5]):.3f} extra")
 
 # %% [markdown]
-# The shifted text is no less orderly, but the wrong code spends 5.316 bits per letter instead of 4.209. (Less than the cross-entropy, 5.487: rounded to whole bits, Huffman's lengths are ideal for the beliefs $2^{-\ell_i}$, which happen to be less wrong about this text.) The two coins show that *the KL divergence is not symmetric*, and so it is no distance.
+# The shifted text is no less orderly, but the wrong code spends 5.316 bits per letter instead of 4.209. (Less than the cross-entropy, 5.487: rounded to whole bits, Huffman's lengths are ideal for the beliefs $2^{-\ell_i}$, which happen to be less wrong about this text.) The two coins show that *the KL divergence is not symmetric*, so it is not a distance.
 #
-# Can the wrong model ever cost *less* than the right one? No, and we prove it twice, because both proofs return many times in this book.
+# Can the wrong model ever cost *less* than the right one? No; we prove it twice, because both proofs return throughout this book.
 #
 # :::{prf:theorem} Gibbs' inequality
 # :label: thm-gibbs
@@ -1122,7 +1125,7 @@ assert half_outside == 1
 # %% [markdown]
 # :::{admonition} Watch out: "log a ≤ a − 1, so the KL divergence in bits is non-negative"
 # :class: pitfall
-# The inequality is true for the natural logarithm and *false* for the binary one: $\log_2 1.5 = 0.585 > 0.5$. The conclusion survives, since bits are nats times a positive constant; the proof as it stands on many slides does not. And the sums must run over the support of $p$: in the example above $q$ has half its mass where $p$ has none, so $\sum_{p_i > 0} q_i = 0.5$. A proof that sums $q_i$ over all outcomes and writes "= 1" has divided by $p_i = 0$ on the way.
+# The inequality is true for the natural logarithm and *false* for the binary one: $\log_2 1.5 = 0.585 > 0.5$. The conclusion survives, since bits are nats times a positive constant; the proof on many slides does not. And the sums must run over the support of $p$: in the example above $q$ has half its mass where $p$ has none, so $\sum_{p_i > 0} q_i = 0.5$. A proof that sums $q_i$ over all outcomes and writes "= 1" has divided by $p_i = 0$ on the way.
 # :::
 #
 # (sec-forward-reverse)=
@@ -1157,7 +1160,7 @@ target_mean = (target * line).sum() * line_step
 target_width = math.sqrt((target * (line - target_mean) ** 2).sum() * line_step)
 print(f"{'p itself':<19} {target_mean:5.2f}  {target_width:5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which takes over the mean and the variance of $p$ and has its peak in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which matches the mean and the variance of $p$ and peaks in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1180,10 +1183,10 @@ plt.show()
 
 # %% [markdown]
 # :::{dropdown} What to expect
-# Forward: one minimum, between the humps. Wherever $p$ has mass, $q$ must have some too. It **covers all modes**, and fills the gap between them with mass that belongs nowhere. For a Gaussian, covering means matching moments: mean and variance are those of $p$, up to the spacing of the grid. Reverse: two minima, one on each hump. Wherever $p$ has nothing, $q$ must have nothing. It **seeks one mode** and forgets the other, at a small price: where $q$ sits, $p$ is nearly $0.6\, q$ or $0.4\, q$, so a forgotten hump costs about $-\log_2 0.6 = 0.74$ or $-\log_2 0.4 = 1.32$ bits.
+# Forward: one minimum, between the humps. Wherever $p$ has mass, $q$ must have some too. It **covers all modes** (humps), and fills the gap between them with mass that belongs nowhere. For a Gaussian, covering means matching moments: mean and variance are those of $p$, up to the spacing of the grid. Reverse: two minima, one on each hump. Wherever $p$ has nothing, $q$ must have nothing. It **seeks one mode** and forgets the other, at a small price: where $q$ sits, $p$ is nearly $0.6\, q$ or $0.4\, q$, so forgetting the other hump costs about $-\log_2 0.6 = 0.74$ or $-\log_2 0.4 = 1.32$ bits.
 # :::
 #
-# Keep {numref}`fig-forward-reverse` in mind. *Maximum likelihood is forward KL*, so models that are too small smear; a *variational posterior is fitted by reverse KL*, so it tends to be too narrow and may miss modes. Many strengths and weaknesses of the models in this book are one of these two pictures.
+# Keep {numref}`fig-forward-reverse` in mind. *Maximum likelihood is forward KL*, so models that are too small smear; the *approximate posteriors* of the variational autoencoder and its kin are fitted by *reverse KL*, so they tend to be too narrow and may miss modes.
 #
 # (sec-gaussian-kl)=
 # ### Between Gaussians: a closed form
@@ -1196,7 +1199,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# $\ln \mathcal{N}(x; \mu, \Sigma) = -\frac12 [ D \ln 2\pi + \ln \det \Sigma + (x - \mu)^\top \Sigma^{-1} (x - \mu) ]$. Subtract this for $q$ from that for $p$ and take the mean over $x \sim p$. The constants cancel, the determinants give the logarithm, and there remain two quadratic forms. A quadratic form is a trace, $v^\top A v = \operatorname{tr}(A v v^\top)$, and the mean goes inside the trace. For $p$'s own form, $\mathbb{E}[(x - \mu_p)(x - \mu_p)^\top] = \Sigma_p$ gives $\operatorname{tr}(\Sigma_p^{-1} \Sigma_p) = D$. For $q$'s, put $x - \mu_q = (x - \mu_p) + (\mu_p - \mu_q)$; the mixed terms have mean zero, so $\mathbb{E}[(x - \mu_q)(x - \mu_q)^\top] = \Sigma_p + (\mu_p - \mu_q)(\mu_p - \mu_q)^\top$, which gives the trace and the last term.
+# Subtract $\ln \mathcal{N}(x; \mu, \Sigma) = -\frac12 [ D \ln 2\pi + \ln \det \Sigma + (x - \mu)^\top \Sigma^{-1} (x - \mu) ]$ for $q$ from that for $p$ and take the mean over $x \sim p$. The constants cancel, and the determinants give the logarithm. A quadratic form is a trace, $v^\top A v = \operatorname{tr}(A v v^\top)$, and the mean goes inside the trace. For $p$'s own form, $\mathbb{E}[(x - \mu_p)(x - \mu_p)^\top] = \Sigma_p$ gives $\operatorname{tr}(\Sigma_p^{-1} \Sigma_p) = D$. For $q$'s, put $x - \mu_q = (x - \mu_p) + (\mu_p - \mu_q)$; the mixed terms have mean zero, so $\mathbb{E}[(x - \mu_q)(x - \mu_q)^\top] = \Sigma_p + (\mu_p - \mu_q)(\mu_p - \mu_q)^\top$, which gives the trace and the last term.
 # :::
 #
 # For diagonal covariances this is a sum over dimensions. With means $\mu_d$ and variances $\sigma_d^2$ against a standard normal it is $\frac12 \sum_d (\sigma_d^2 + \mu_d^2 - 1 - \ln \sigma_d^2)$, a term in the loss of nearly every variational autoencoder.
@@ -1241,7 +1244,7 @@ assert abs(log_ratios.mean() - formula) < 4 * error
 #
 # $$ k_1 = -\ln r, \qquad k_2 = \tfrac12 (\ln r)^2, \qquad k_3 = (r - 1) - \ln r . $$ (eq-kl-estimators)
 #
-# The first is the definition. But when $p$ and $q$ are close, nearly half of its draws are negative, for a quantity that never is. The third adds $r - 1$, whose mean is zero and which is high when $-\ln r$ is low: a *control variate*. It is the gap between the tangent and the logarithm in {numref}`fig-tangent`, hence never negative.
+# The first is the definition. But when $p$ and $q$ are close, nearly half of its draws are negative, for a quantity that never is. The third adds $r - 1$, whose mean is zero and which is high when $-\ln r$ is low. A term of known mean that is added to cancel noise is called a *control variate*. So $k_3$ is the gap between the tangent and the logarithm in {numref}`fig-tangent`, hence never negative.
 #
 # :::{prf:proposition} Which of them are unbiased
 # :label: thm-kl-estimators
@@ -1265,13 +1268,13 @@ print(f"coins: KL {coin_kl:.4f};", {k: f"{m:.4f}" for k, m in exact_means.items(
 assert all(math.isclose(m, coin_kl) == (k != "k2") for k, m in exact_means.items())
 
 normals = np.random.default_rng(0).normal(size=1_000_000 * SCALE)  # p = N(0, 1)
-print("  d  KL exact       estimate (nats)   spread of a draw / KL")
+print("  d  KL exact        estimate (nats)    spread of a draw / KL")
 for d in (0.1, 1.0, 2.0):  # q = N(d, 1), so KL = d^2 / 2
     exact = d**2 / 2
     for name, estimator in estimators.items():
         k = estimator(d * normals - d**2 / 2)
         error = k.std() / math.sqrt(len(k))
-        print(f"{d:3}   {exact:.3f}  {name}  {k.mean():.4f} +- {error:.4f}", end="   ")
+        print(f"{d:3}   {exact:.3f}  {name}  {k.mean():.5f} +- {error:.5f}", end="   ")
         print(f"{k.std() / exact:5.2f}")
         assert name == "k2" or abs(k.mean() - exact) < 4 * error
         assert name != "k2" or d < 1 or abs(k.mean() - exact) > 40 * error
@@ -1298,7 +1301,7 @@ for d in (0.1, 1.0, 2.0):  # q = N(d, 1), so KL = d^2 / 2
 # Collect equal terms: $\frac1N \sum_n \log p_\theta(x_n) = \sum_x \hat p(x) \log p_\theta(x)$. The second equality is the definition of the divergence.
 # :::
 #
-# This is the forward divergence, from the data to the model, and explains why maximum likelihood covers modes.
+# This is the forward divergence, which is why maximum likelihood covers modes.
 #
 # **Predict, then run.** Here is a training loop, the first of many: a model of single letters with $p_\theta = \operatorname{softmax}(\theta)$, trained by gradient descent on the mean surprise of the letters of the sonnets. It starts at the uniform distribution, $\log_2 26 = 4.70$ bits. Will the loss fall to 0? If not, where does it stop, and what does $p_\theta$ look like then?
 
@@ -1356,15 +1359,15 @@ right.plot(lambdas, nll, label="mean -log2 likelihood")
 right.plot(lambdas, to_model, label="KL(data || model)")
 right.axvline(expected_lambda, ls=":", color="black", label="mean length - 1")
 right.set(xlabel="λ", ylabel="bits per word", xlim=(1.5, 6), ylim=(0, 4.4))
-right.legend(loc=(0.35, 0.35), fontsize=9)
+right.legend(loc=(0.38, 0.35), fontsize=9, handlelength=1.2)
 plt.show()
 
 # %% [markdown]
-# The crude model costs 0.0252 bits per word more than the best possible one, less than one per cent of the entropy of 2.839 bits.
+# The crude model costs 0.0252 bits per word more than the best possible one, whose cost is the entropy, 2.839 bits.
 #
 # :::{admonition} Watch out: "maximum likelihood minimises KL(data ‖ model)", for densities
 # :class: pitfall
-# For continuous data the sentence is about an infinite quantity. The empirical distribution sits on $N$ points, where a density has no mass at all, and $\operatorname{KL}(\hat p \,\|\, p_\theta) = \infty$ for *every* $\theta$. Sort 1,000 draws into bins of width $w$ and the divergence is finite; but once the bins are so fine that they hold one draw each, it grows by $\log_2 10 = 3.32$ bits whenever they become ten times finer, as the cell below shows. What stays finite, and what one does minimise, is the *cross-entropy* $-\frac1N \sum_n \log p_\theta(x_n)$. So for densities say cross-entropy.
+# The empirical distribution sits on $N$ points, where a density has no mass at all, and $\operatorname{KL}(\hat p \,\|\, p_\theta) = \infty$ for *every* $\theta$. Sort 1,000 draws into bins of width $w$ and the divergence is finite; but once the bins are so fine that they hold one draw each, it grows by $\log_2 10 = 3.32$ bits whenever they become ten times finer. What stays finite, and what one does minimise, is the *cross-entropy* $-\frac1N \sum_n \log p_\theta(x_n)$.
 # :::
 
 # %%
@@ -1381,7 +1384,7 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 # (sec-plugin-bias)=
 # ### *Optional:* back to the biased estimate
 #
-# How far below the truth is the plug-in entropy ({numref}`sec-estimation`)? With the KL divergence the answer is an identity and two lines.
+# How far below the truth is the plug-in entropy ({numref}`sec-estimation`)? The KL divergence answers with an identity, and Jensen's inequality with a bound.
 #
 # :::{prf:theorem} Bias of the plug-in entropy
 # :label: thm-plugin-bias
@@ -1395,7 +1398,7 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 #
 # $$ \begin{aligned} \mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)] &\le \mathbb{E}\Big[ \ln \sum_i \frac{\hat p_i^2}{p_i} \Big] \le \ln \mathbb{E}\Big[ \sum_i \frac{\hat p_i^2}{p_i} \Big] \\ &= \ln \Big( 1 + \sum_i \frac{\operatorname{Var}(\hat p_i)}{p_i} \Big) = \ln\Big( 1 + \frac{K - 1}{N} \Big), \end{aligned} $$
 #
-# since $\operatorname{Var}(\hat p_i) = p_i (1 - p_i) / N$ and $\sum_i (1 - p_i) = K - 1$.
+# since $\mathbb{E}[\hat p_i^2] = p_i^2 + \operatorname{Var}(\hat p_i)$ and $\sum_i p_i = 1$, and since $\operatorname{Var}(\hat p_i) = p_i (1 - p_i) / N$ and $\sum_i (1 - p_i) = K - 1$.
 # :::
 #
 # The bound is about twice the truth: for large $N$ the divergence is near $\frac12 \sum_i (\hat p_i - p_i)^2 / p_i$, with mean $(K - 1)/(2N)$. Miller and Madow {cite:p}`miller1955` simply add this to the estimate, with the number of outcomes that were seen in place of $K$. The bound itself is from {cite:t}`paninski2003`.
@@ -1423,7 +1426,7 @@ for N in (5, 20, 50):
 #
 # :::{exercise} ★★ Too sure, or not sure enough?
 # :label: ex-tempered
-# A model can be made more or less sure of itself: $q_T(x) \propto q(x)^{1/T}$ with a *temperature* $T$. Fill the gap. Which $T$ gives the shortest file of the 16 sonnets for the model with four characters of memory, and which for the one with a single character? What does $T \ne 1$ say about a model?
+# A model can be made more or less sure of itself: $q_T(x) \propto q(x)^{1/T}$ with a *temperature* $T$. Fill the gap. Which $T$ costs the fewest bits on the first 3,000 characters of the test sonnets for the model with four characters of memory, and which for the one with a single character? What does $T \ne 1$ say about a model?
 # :::
 
 
@@ -1434,13 +1437,13 @@ def tempered(q, T):
 
 
 def bits_at(order, T, temper):
-    """Return bits per character of the test sonnets under the tempered n-gram model."""
+    """Return bits per character, tempered, for the first 3,000 of the test sonnets."""
     table = np.array([ngrams[order](unseen[max(0, i - 5) : i]) for i in range(3000)])
     return -np.log2(temper(table, T)[np.arange(3000), unseen[:3000]]).mean()
 
 
 # %%
-if tempered(even[None], 2.0) is not ...:  # a test of your code
+if tempered(np.full((1, 4), 1 / 4), 2.0) is not ...:  # a test of your code
     assert np.allclose(tempered(np.array([[0.9, 0.1]]), 2.0), [[0.75, 0.25]])
     print([round(bits_at(4, T, tempered), 3) for T in (0.8, 0.9, 1.0, 1.1)])
 
@@ -1448,7 +1451,7 @@ if tempered(even[None], 2.0) is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-tempered
 # :class: dropdown
-# Raise to the power $1/T$ and divide each row by its sum. The next cell tries a grid of temperatures on the first 3,000 characters of the test. With one character of memory $T = 1$ is best. With four, $T = 1.2$ saves 0.024 bits per character: many of its contexts were seen only once or twice, and it trusts them too much. (A fair use of $T$ would choose it on text other than the test.)
+# Raise to the power $1/T$ and divide each row by its sum. The next cell tries a grid of temperatures. With one character of memory $T = 1$ is best. With four, $T = 1.2$ saves 0.024 bits per character: many of its contexts were seen only once or twice, and it trusts them too much. (A fair use of $T$ would choose it on text other than the test.)
 # :::
 
 
@@ -1461,17 +1464,17 @@ def with_temperature(q, T):
 for order in (1, 4):
     grid_of_T = (0.8, 0.9, 1.0, 1.1, 1.2, 1.4, 1.6)
     curve = {T: bits_at(order, T, with_temperature) for T in grid_of_T}
-    print(f"order {order}:", {T: f"{bits:.3f}" for T, bits in curve.items()})
+    print(f"order {order}:", ", ".join(f"{T}: {b:.3f}" for T, b in curve.items()))
 
 # %% [markdown]
 # :::{exercise} ★★★ The best control variate
 # :label: ex-control-variate
-# (For the optional section on estimators.) Both $k_1$ and $k_3$ belong to the family $-\log r + c\,(r - 1)$, unbiased for every $c$. Which $c$ has the least variance? Compute it for $p = \mathcal{N}(0, 1)$, $q = \mathcal{N}(d, 1)$ at $d = 0.1, 1, 2$.
+# (For the optional section on estimators.) Both $k_1$ and $k_3$ belong to the family $-\ln r + c\,(r - 1)$, unbiased for every $c$. Which $c$ has the least variance? Compute it for $p = \mathcal{N}(0, 1)$, $q = \mathcal{N}(d, 1)$ at $d = 0.1, 1, 2$.
 # :::
 #
 # :::{solution} ex-control-variate
 # :class: dropdown
-# The variance is a parabola in $c$ with its minimum at $c^\star = -\operatorname{Cov}(-\log r, r) / \operatorname{Var}(r)$. Here $\mathbb{E}_p[r \log r] = \operatorname{KL}(q \,\|\, p) = d^2/2$ and $\mathbb{E}_p[\log r] = -d^2/2$, so $\operatorname{Cov}(\log r, r) = d^2$; and $\operatorname{Var}(r) = e^{d^2} - 1$. Hence $c^\star = d^2 / (e^{d^2} - 1)$: 0.995, 0.582 and 0.075. Close together $k_3$, with $c = 1$, is all but optimal; far apart $k_1$, with $c = 0$, is.
+# The variance is a parabola in $c$ with its minimum at $c^\star = -\operatorname{Cov}(-\ln r, r) / \operatorname{Var}(r)$. Here $\mathbb{E}_p[r \ln r] = \operatorname{KL}(q \,\|\, p) = d^2/2$ and $\mathbb{E}_p[\ln r] = -d^2/2$, so $\operatorname{Cov}(\ln r, r) = d^2$; and $\operatorname{Var}(r) = e^{d^2} - 1$. Hence $c^\star = d^2 / (e^{d^2} - 1)$: 0.995, 0.582 and 0.075. Close together $k_3$, with $c = 1$, is all but optimal; far apart $k_1$, with $c = 0$, is.
 # :::
 
 # %% [markdown]
@@ -1488,7 +1491,7 @@ for order in (1, 4):
 # A variable with density $p$ has **differential entropy** $h(X) = \mathbb{E}[-\log p(X)] = -\int p(x) \log p(x)\, dx$.
 # :::
 #
-# {term}`Differential entropy <differential entropy>` inherits the chain rule and all inequalities that come from KL. But it is *not* an amount of information. A probability is at most 1, so surprise cannot be negative; a density may exceed 1, and $h$ is negative whenever $\log p(X)$ is positive on average. Think of $2^h$ as a width, that of the uniform density with the same entropy: *$h$ is negative if and only if this width is less than one unit.* The uniform density on $[0, a]$ is $1/a$ everywhere, so $h = \log a$, negative for $a < 1$. A Gaussian has $h = \frac12 \log(2 \pi e\, \sigma^2)$, negative for $\sigma < 1/\sqrt{2 \pi e} = 0.242$.
+# Much of what holds for entropy carries over to {term}`differential entropy`: the chain rule ({numref}`sec-joint`) and every inequality that follows from $\operatorname{KL} \ge 0$. But $h$ is *not* an amount of information. A probability is at most 1, so surprise cannot be negative; a density may exceed 1, and $h$ is negative whenever $\log p(X)$ is positive on average. Think of $2^h$ as a width, that of the uniform density with the same entropy: *$h$ is negative if and only if this width is less than one unit.* The uniform density on $[0, a]$ is $1/a$ everywhere, so $h = \log a$, negative for $a < 1$. A Gaussian has $h = \frac12 \log(2 \pi e\, \sigma^2)$, negative for $\sigma < 1/\sqrt{2 \pi e} = 0.242$.
 #
 # :::{admonition} Watch out: "differential entropy is entropy for continuous variables"
 # :class: pitfall
@@ -1498,7 +1501,7 @@ for order in (1, 4):
 #
 # *It is not the limit of the discrete one.* Sort a standard normal into bins of width $w$. A bin at $x$ has probability close to $p(x)\, w$, so its surprise is close to $-\log p(x) - \log w$, and $H \approx h - \log w$. As $w \to 0$ this grows without bound: an exact real number takes infinitely many bits. What converges, to $h = 2.047$ bits, is $H + \log w$.
 #
-# Differences of differential entropies survive a change of units, because both sides gain the same $\log |a|$. They do not survive other changes of variable: with $X$ uniform on $[0, 1]$ and $Y$ of density $2y$ there, $h(X) - h(Y) = \ln 2 - \frac12 = 0.193$ nats, but $h(X^3) - h(Y^3) = \ln 2 - \frac32 = -0.807$ nats. KL divergence and mutual information keep their values under every invertible change of variable.
+# Differences of differential entropies survive a change of units, because both sides gain the same $\log |a|$. They do not survive other changes of variable: with $X$ uniform on $[0, 1]$ and $Y$ of density $2y$ there, $h(X) - h(Y) = \ln 2 - \frac12 = 0.193$ nats, but $h(X^3) - h(Y^3) = \ln 2 - \frac32 = -0.807$ nats. The KL divergence, a mean of the log-ratio of two densities, keeps its value under every invertible change of variable.
 # :::
 
 # %%
@@ -1522,7 +1525,7 @@ print(f"h(X) - h(Y) = {before:.3f} nats, h(X^3) - h(Y^3) = {after:.3f} nats")
 # (sec-max-entropy)=
 # ### Which density has the largest entropy?
 #
-# Among $K$ outcomes it was the uniform distribution. On the whole line no density is uniform, and without a constraint there is no maximum: make it wider, and $h$ grows. So fix the width.
+# Among the distributions over $K$ outcomes the uniform one had the largest entropy. On the whole line no density is uniform, and without a constraint there is no maximum: make it wider, and $h$ grows. So fix the variance.
 #
 # :::{prf:theorem} The Gaussian has the largest entropy
 # :label: thm-gaussian-max-entropy
@@ -1589,7 +1592,7 @@ right.grid(visible=False, axis="y")
 plt.show()
 
 # %% [markdown]
-# The theorem is also advice. If all you know of a quantity is its mean and variance, every density but the Gaussian claims to know something more. This is the *maximum-entropy principle* {cite:p}`jaynes1957`: among all distributions that agree with what you know, take the one of largest entropy, which builds in the least prior knowledge beyond it. It is one reason why *Gaussian noise models many systems well*. The other is the central limit theorem: an error that is the sum of many small independent ones is nearly Gaussian. Both arguments assume a finite variance, and neither promises the right tails.
+# The theorem is also advice. If all you know of a quantity is its mean and variance, every density but the Gaussian claims to know something more. This is the *maximum-entropy principle* {cite:p}`jaynes1957`: of all distributions that agree with what you know, take the one of largest entropy. It is one reason why *Gaussian noise models many systems well*. The other is the central limit theorem: an error that is the sum of many small independent ones is nearly Gaussian. Both arguments assume a finite variance, and neither promises the right tails.
 #
 # (sec-die)=
 # ### *Optional:* maximum entropy under other constraints
@@ -1612,6 +1615,8 @@ plt.show()
 # Here is the classic example: a die whose throws average 4.5 instead of 3.5, and nothing else is known about it. What should you bet?
 
 # %% tags=["check:thm-max-entropy"]
+import scipy.optimize
+
 faces = np.arange(1, 7)
 tilted = lambda lam: np.exp(lam * faces) / np.exp(lam * faces).sum()
 off = lambda lam, mean: tilted(lam) @ faces - mean
@@ -1694,7 +1699,7 @@ plt.show()
 # %% [markdown]
 # :::{admonition} Watch out: "sums of many independent variables are Gaussian"
 # :class: pitfall
-# Scaled by $\sqrt n$, they need a finite variance. The Cauchy density $1 / (\pi (1 + x^2))$ has none: the *mean* of $n$ Cauchy variables has exactly the same density as one of them, for every $n$. Its entropy is $\log_2 4\pi = 3.651$ bits for 1 copy and for a million, and averaging a million measurements with Cauchy errors helps not at all. Without a variance there is no ceiling either: $h(S_n / \sqrt n) = \log_2 4\pi + \frac12 \log_2 n$ rises forever. The cell below averages real draws and measures the middle half of the results.
+# Divided by $\sqrt n$, a sum tends to a Gaussian only if the variance is finite. The Cauchy density $1 / (\pi (1 + x^2))$ has no variance: the *mean* of $n$ Cauchy variables has exactly the same density as one of them, for every $n$. Its entropy is $\log_2 4\pi = 3.651$ bits for 1 copy and for a million, and averaging a million measurements with Cauchy errors helps not at all. Without a variance there is no ceiling either: $h(S_n / \sqrt n) = \log_2 4\pi + \frac12 \log_2 n$ rises forever. The cell below averages real draws and measures the middle half of the results.
 # :::
 
 # %%
@@ -1732,14 +1737,14 @@ print(f"log2 4π = {math.log2(4 * pi):.3f}")
 #
 # $$ H(X_1, \dots, X_n) = \sum_{i=1}^{n} H(X_i \mid X_1, \dots, X_{i-1}) . $$ (eq-chain-rule)
 #
-# If the variables are independent with equal distributions, the entropy is $n H(X_1)$.
+# If the variables are independent and identically distributed, the entropy is $n H(X_1)$.
 # :::
 #
 # :::{prf:proof}
 # Probabilities multiply, $p(x_1, \dots, x_n) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, so surprises add. Take expectations of both sides of $-\log p(x_1, \dots, x_n) = \sum_i -\log p(x_i \mid x_1, \dots, x_{i-1})$. For independent variables every conditional distribution is the marginal one.
 # :::
 #
-# The chain rule is what arithmetic coding did with the sonnets, and what every autoregressive model in this book does. {numref}`fig-bigrams` shows it for neighbouring letters, where a dot stands for everything that is no letter.
+# The chain rule is what arithmetic coding did with the sonnets, and what every autoregressive model in this book does. {numref}`fig-bigrams` shows it for neighbouring letters.
 
 
 # %%
@@ -1766,21 +1771,22 @@ for x in "qtn·":
     print(f"after {x}: entropy {entropy(follow):.3f} bits,", end=" ")
     print(f"most likely {letters[follow.argmax()]} ({follow.max():.2f})")
 
-# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$; and the dot is everything that is no letter. *Right:* the entropy of each row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
-fig, (ax, right) = plt.subplots(1, 2, figsize=(7, 4.4), width_ratios=[1.55, 1])
+# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$. The dot stands for everything that is not a letter. *Right:* the entropy of the same row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
+fig = plt.figure(figsize=(7, 6))
+ax, right = fig.subplots(1, 2, width_ratios=[1.9, 1], sharey=True)
 picture = ax.imshow(given, vmax=0.5, cmap="cividis", aspect="auto")
 ax.set(xlabel="next letter y", ylabel="letter x")
-ax.set_xticks(range(27), letters, fontsize=8)
-ax.set_yticks(range(27), letters, fontsize=8)
+ax.set_xticks(range(27), letters, fontsize=10.5)
+ax.set_yticks(range(27), letters, fontsize=10.5)
 ax.grid(visible=False)
-fig.colorbar(picture, ax=ax, label="p(y | x)", extend="max", shrink=0.7)
+below = dict(location="bottom", shrink=0.6, aspect=40, extend="max")
+fig.colorbar(picture, ax=[ax, right], label="p(y | x)", **below)
 right.barh(range(27), [entropy(g) for g in given])
 marks = [(h_y_given_x, "--", "H(Y | X)", "right"), (h_y, ":", "H(Y)", "left")]
 for at, style, name, side in marks:
     right.axvline(at, ls=style, color="black", lw=1.2)
     right.text(at, -0.8, name, ha=side, va="bottom", fontsize=9)
 right.set(xlabel="entropy of the row (bits)", ylim=(26.5, -0.5), xlim=(0, 4.5))
-right.set_yticks(range(27), letters, fontsize=8)
 right.grid(visible=False, axis="y")
 plt.show()
 
@@ -1862,7 +1868,8 @@ forms = [
     info.mutual_information(joints),
 ]
 assert all(np.allclose(as_kl, form, atol=1e-12) for form in forms)
-print(f"15,000 random joints: all forms agree, I from 0 to {as_kl.max():.3f} bits")
+low, high = as_kl.min(), as_kl.max()
+print(f"15,000 random joints: all forms agree, I from {low:.4f} to {high:.3f} bits")
 independent = info.mutual_information(product)
 assert (as_kl >= -1e-12).all() and np.allclose(independent, 0, atol=1e-12)
 letters_tell = info.mutual_information(letter_joint)
@@ -1899,7 +1906,7 @@ print(f"line, exact: {exact_line:.3f} bits, binned {found_bits['line']:.3f}")
 from_bias = 15**2 / (2 * u.size * math.log(2))
 print(f"independent: {found_bits['independent']:.4f} bits; bias alone {from_bias:.4f}")
 
-# %% mystnb={"figure": {"caption": "Correlation and mutual information. A parabola and a circle have correlation 0, yet knowing x narrows y down to one or two places.", "name": "fig-correlation"}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Correlation and mutual information. A parabola and a circle have correlation 0 (up to 0.01 in these samples), yet knowing x narrows y down to one or two places.", "name": "fig-correlation"}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 4, figsize=(7.6, 2.6))
 for ax, (name, (x, y)) in zip(axes, clouds.items()):
     ax.plot(x[:1000], y[:1000], ".", markersize=2, alpha=0.5)
@@ -1913,7 +1920,7 @@ plt.show()
 # (sec-data-processing)=
 # ### Can processing create information?
 #
-# Could an average or a plot tell more about the thing than the measurement did?
+# Can an average or a plot tell you more than the measurement that it was made from?
 #
 # :::{prf:theorem} Data-processing inequality
 # :label: thm-data-processing
@@ -1921,7 +1928,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# We write it for discrete variables; the inequality holds for any {cite:p}`cover2006`. Define $I(X; Y \mid Z) = H(X \mid Z) - H(X \mid Y, Z)$, which is the mean over $z$ of the mutual information of $X$ and $Y$ given $Z = z$; so it is non-negative, and zero only for independence given $Z$. What the pair $(Y, Z)$ tells about $X$ is $H(X) - H(X \mid Y, Z)$. Subtract and add $H(X \mid Y)$, or else $H(X \mid Z)$; it can be told in two orders:
+# We write it for discrete variables; the inequality holds for any {cite:p}`cover2006`. Define $I(X; Y \mid Z) = H(X \mid Z) - H(X \mid Y, Z)$, which is the mean over $z$ of the mutual information of $X$ and $Y$ given $Z = z$; so it is non-negative, and zero only for independence given $Z$. What the pair tells about $X$ is $I(X; Y, Z) = H(X) - H(X \mid Y, Z)$. Subtracting and adding $H(X \mid Y)$, or else $H(X \mid Z)$, splits it in two ways:
 #
 # $$ \begin{aligned} I(X; Y, Z) &= I(X; Y) + I(X; Z \mid Y) \\ &= I(X; Z) + I(X; Y \mid Z) . \end{aligned} $$
 #
@@ -1953,7 +1960,7 @@ assert math.isclose(about_x, after)
 # (sec-mi-bound)=
 # ### A lower bound that needs no table
 #
-# How much does the image of a digit tell about its label? No table has a cell for every image. Here is a way out that this book uses often: replace a distribution that cannot be computed by a model, and make sure that the error has a sign. Write $z$ for what we want to know (the label) and $x$ for what we see (the image).
+# How much does the image of a digit tell about its label? No table has a cell for every image. This book's usual way out is to replace a distribution that cannot be computed by a model, so that the error has a known sign. Write $z$ for what we want to know (the label) and $x$ for what we see (the image); lower-case letters, as is usual for models, now stand for the variables as well.
 #
 # :::{prf:theorem} Variational lower bound on mutual information
 # :label: thm-mi-bound
@@ -1965,7 +1972,7 @@ assert math.isclose(about_x, after)
 # :::
 #
 # :::{prf:proof}
-# By definition $I(z; x) = \mathbb{E}\big[\log \frac{p(z \mid x)}{p(z)}\big]$, where $p$ is a probability or a density; and $\mathbb{E}[-\log p(z)]$ is $H(z)$ or $h(z)$, which is finite. Write $\log p(z \mid x)$ as $\log q(z \mid x) + \log \frac{p(z \mid x)}{q(z \mid x)}$. The mean of the last term is the mean over $x$ of a KL divergence, the gap, and by Gibbs' inequality it is at least 0, with equality only for $q(z \mid x) = p(z \mid x)$ at almost every $x$. (If the gap is infinite, the right side of {eq}`eq-mi-bound` is $-\infty$ and nothing is claimed.)
+# By definition $I(z; x) = \mathbb{E}\big[\log \frac{p(z \mid x)}{p(z)}\big]$, where $p$ is a probability or a density; if it is infinite, nothing is claimed. And $\mathbb{E}[-\log p(z)]$ is $H(z)$ or $h(z)$, which is finite. Write $\log p(z \mid x)$ as $\log q(z \mid x) + \log \frac{p(z \mid x)}{q(z \mid x)}$. The mean of the last term is the mean over $x$ of a KL divergence, the gap, and by Gibbs' inequality it is at least 0, with equality only for $q(z \mid x) = p(z \mid x)$ at almost every $x$. (An infinite gap makes the right side of {eq}`eq-mi-bound` $-\infty$.)
 # :::
 #
 # The bound is used for training by {cite:t}`barber2003`.
@@ -1994,7 +2001,7 @@ print(f"{gap_of_ratio:.4f}, of (log p) / (log q) {ratio_of_logs:.4f}")
 # %% [markdown]
 # :::{admonition} Watch out: "log p = log p · log q / log q"
 # :class: pitfall
-# The step in the middle of the proof multiplies and divides by $q(z \mid x)$ *inside* the logarithm: $\log p = \log \big[ p\, \frac{q}{q} \big] = \log q + \log \frac pq$. Lecture notes print it with a logarithm on each factor, $\log p \cdot \frac{\log q}{\log q}$. That equals $\log p$ too but leads nowhere: $\log q$ is then multiplied by a *factor*, where we need the summand $\log \frac pq$, whose mean is a divergence. For the first of the random $q$ above, $\log \frac pq$ has mean 0.917 bits, which is the gap; the ratio $\frac{\log p}{\log q}$ has mean 0.789, which measures nothing.
+# The proof multiplies and divides by $q(z \mid x)$ *inside* the logarithm: $\log p = \log \big[ p\, \frac{q}{q} \big] = \log q + \log \frac pq$. Lecture notes print it with a logarithm on each factor, $\log p \cdot \frac{\log q}{\log q}$. That equals $\log p$ too but leads nowhere: we need the *summand* $\log \frac pq$, whose mean is a divergence. For the first of the random $q$ above this mean is the gap, 0.917 bits; the *factor* $\frac{\log p}{\log q}$ has mean 0.789, which measures nothing.
 # :::
 #
 # For a continuous $z$ take the smallest example: $z \sim \mathcal{N}(0, 1)$ is observed with noise of variance $s^2$, $x = z + s\,\varepsilon$. The posterior is $\mathcal{N}\big(\frac{x}{1 + s^2}, \frac{s^2}{1 + s^2}\big)$ and the information $\frac12 \log(1 + 1/s^2)$. We try the posterior, one that is twice as wide, and one that takes $x$ at its word, $\mathcal{N}(x, s^2)$. The encoder of a variational autoencoder will be such a $q$.
@@ -2020,9 +2027,11 @@ for name, (a, q_var) in guesses.items():
     assert abs(total - exact_mi) < 4 * error and (gap > 0.1) == (name != "posterior")
 
 # %% [markdown]
-# Read the bound from right to left: *any classifier is a witness*. Subtract its cross-entropy loss on new images from the entropy of the labels: the images contain at least that much information. For real digits we train logistic regression on 5,000 images and evaluate it on the 10,000 test images, for three descriptions of an image, each computed from the one before.
+# Read the bound from right to left: *any classifier is a witness*. Subtract its cross-entropy loss on new images from the entropy of the labels: the images contain at least that much information about them. For real digits we train logistic regression on 5,000 images and evaluate it on the 10,000 test images, for three descriptions of an image, each computed from the one before.
 
 # %% tolerance={"atol": 0.005, "rtol": 0.02}
+from sklearn.linear_model import LogisticRegression
+
 label = train.y.numpy()
 train_pixels, test_pixels = (s.x[:, 0].double().numpy() / 255 for s in (train, test))
 flat_rows = lambda x: x.reshape(len(x), -1)
@@ -2064,14 +2073,14 @@ right.invert_yaxis()
 plt.show()
 
 # %% [markdown]
-# The bound is judged on images that the classifier has not seen, which keeps it honest, and what a weak classifier misses can only lower it. It shows that information is *there*, never that it is absent. And where $z$ is continuous, $h(z)$ must be known: for the prior of a latent variable it is, for data it is not.
+# The bound is evaluated on images that the classifier has not seen, which keeps it honest, and what a weak classifier misses can only lower it. It shows that information is *there*, never that it is absent. And where $z$ is continuous, $h(z)$ must be known: it is for a variable whose distribution we choose, and it is not for data.
 #
 # (sec-ink)=
 # ### *Optional:* estimating mutual information from a table
 #
-# The ink of an image is a single number, so here a table will do. Sort the amounts of ink of MNIST's training images into $m$ classes of equal size and take the mutual information with the label from the table of counts. Doubling $m$ cuts each class in two, and by the data-processing inequality the coarser classes cannot tell more: the estimate rises with $m$.
+# The ink of an image is a single number, so here a table will do. Sort the amounts of ink of MNIST's training images into $m$ classes of equal size and take the mutual information with the label from the table of counts. Doubling $m$ cuts each class in two, and by the data-processing inequality the coarser classes cannot tell more: the estimate never falls as $m$ doubles.
 #
-# **Predict, then run.** Now *shuffle* the labels among the images, so that the true information is zero. What will the estimate be, for 1,000 images and 256 classes of ink?
+# **Predict, then run.** Now *shuffle* the labels among the images, so that the true information is zero. For 1,000 images and 256 classes of ink, will the estimate be near 0, above it or below it, and by a tenth of a bit or by more than one?
 
 # %%
 ink = train.x.sum(dim=(1, 2, 3)).numpy()
@@ -2120,13 +2129,13 @@ plt.show()
 #
 # $$ \frac{(K_x K_y - 1) - (K_x - 1) - (K_y - 1)}{2N} = \frac{(K_x - 1)(K_y - 1)}{2N} \text{ nats}. $$ (eq-mi-bias)
 #
-# (For 1,000 images in 2,560 cells the formula, made for many observations per cell, says 1.66 bits.) Compare the table with the witness: 50,000 images and 256 classes gave 0.377 bits, of which 0.033 are bias; the classifier proved 0.337 bits, give or take 0.010, without any correction.
+# (For 1,000 images in 2,560 cells the formula, made for many observations per cell, says 1.66 bits.) Compare the table with the witness: 50,000 images and 256 classes gave 0.377 bits, of which 0.033 are bias by the formula; the classifier proved 0.337 bits, give or take 0.010, without any correction.
 #
 # ### Exercises of Part 3
 #
 # :::{exercise} ★ Two dice
 # :label: ex-two-dice
-# You throw two dice and report only their sum. How many bits does the sum carry, how many the pair, and how many are lost? Is the loss a conditional entropy, and which?
+# You throw two dice and report only their sum. How many bits does the sum carry, how many the pair, and how many are lost? Is the loss a conditional entropy, and if so, which one?
 # :::
 #
 # :::{solution} ex-two-dice
@@ -2162,7 +2171,7 @@ plt.show()
 #
 # :::{exercise} ★★ Information between Gaussians
 # :label: ex-gaussian-mi
-# $X$ and $Y$ are jointly Gaussian with variances 1 and correlation $\rho$. Derive $I(X; Y) = -\frac12 \log(1 - \rho^2)$ and confirm it with `info.gaussian_entropy` and with `info.gaussian_kl`. What happens as $\rho \to 1$, and why is this not a contradiction to anything?
+# $X$ and $Y$ are jointly Gaussian with variances 1 and correlation $\rho$. Derive $I(X; Y) = -\frac12 \log(1 - \rho^2)$ and confirm it with `info.gaussian_entropy` and with `info.gaussian_kl`. What happens as $\rho \to 1$, and why is that no contradiction?
 # :::
 #
 # :::{solution} ex-gaussian-mi
@@ -2223,20 +2232,20 @@ for m in (8, 32, 256):
 # | entropy | $H(X) = \mathbb{E}[-\log p(X)]$ | mean surprise; the shortest possible mean length | `entropy(p)` |
 # | cross-entropy | $H(p, q) = \mathbb{E}_p[-\log q]$ | mean length with a code for $q$; the loss of a model | `cross_entropy(p, q)` |
 # | KL divergence | $\operatorname{KL}(p \,\Vert\, q) = H(p, q) - H(p)$ | excess; never negative; zero only for $p = q$ | `kl_divergence(p, q)`, `gaussian_kl(...)` |
-# | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | may be negative; differences survive a change of units, and no other change of variable | `gaussian_entropy(cov)` |
+# | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | may be negative; differences survive a change of units, but not a general change of variable | `gaussian_entropy(cov)` |
 # | conditional entropy | $H(Y \mid X) = H(X, Y) - H(X)$ | what is left when $X$ is known | `conditional_entropy(joint)` |
 # | mutual information | $I(X; Y) = H(Y) - H(Y \mid X)$ | what one variable tells about the other | `mutual_information(joint)` |
 #
 # What to take along:
 #
 # - a model's mean $-\log_2$ probability *is* the size of a file, and arithmetic coding produces that file;
-# - maximum likelihood is forward KL and covers modes; variational inference is reverse KL and seeks them;
+# - maximum likelihood is forward KL and covers modes; variational inference is reverse KL and seeks one;
 # - nearly every inequality here is Gibbs' inequality: put a model where the truth cannot be computed, and the error has a sign. The evidence lower bound of the variational autoencoder will be the next one;
-# - estimates of entropy are too low, of mutual information too high, until there are many more observations than outcomes.
+# - plug-in estimates of entropy are too low on average, of mutual information too high, until there are many more observations than outcomes.
 #
 # ## Further reading
 #
-# - {cite:t}`shannon1948` is where all of it begins, and it is still a pleasure: entropy, codes, the noisy channel, in under eighty pages. {cite:t}`shannon1951` lets people play the guessing game with English.
+# - {cite:t}`shannon1948` is where all of it begins: entropy, codes, the noisy channel, in under eighty pages. {cite:t}`shannon1951` lets people play the guessing game with English.
 # - {cite:t}`cover2006` is the textbook; its chapters 2, 5 and 8 contain most of this one. {cite:t}`mackay2003` is the other one, full of puzzles, and free to read online.
 # - {cite:t}`witten1987` explains a practical arithmetic coder; the idea goes back to {cite:t}`rissanen1976`.
 # - {cite:t}`paninski2003` tells how hard entropy is to estimate, {cite:t}`jaynes1957` what maximum entropy has to do with physics.
