@@ -1823,7 +1823,7 @@ print(f"given the pixel before:     {table:6.3f} bits/dim, on the same 200 image
 # (sec-desiderata)=
 # ### What do we want?
 #
-# No model excels at everything. The rest of the book is a tour of the trade-offs, and it is fairer to fix the criteria, and how each is measured, before the contestants enter ({numref}`tab-desiderata`). Later chapters report the same quantities for their models.
+# No model excels at everything. The rest of the book is a tour of the trade-offs, and it is fairer to fix the criteria, and how each is measured, before the contestants enter: the three demands of Part 3 become seven wishes ({numref}`tab-desiderata`). Later chapters report the same quantities for their models.
 #
 # :::{list-table} Seven things that one may want of a generative model, and what we measure for each.
 # :header-rows: 1
