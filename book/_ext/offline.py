@@ -11,18 +11,14 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
 
-# Of the 24 MB that the package carries: the TeX input with its extensions, the HTML output with its fonts, and what the
-# accessibility menu loads on demand (in English).
+# Of the 24 MB that the package carries, the parts that set a formula of TeX when it comes near the screen, with MathML
+# beside it for screen readers. The one file that holds all of them holds a menu too, which is as large as the rest.
+PARTS = ("input/tex", "output/chtml", "a11y/assistive-mml", "ui/lazy")
 WANTED = (
-    "tex-chtml.js",
-    "a11y/*.js",
-    "ui/*.js",
-    "input/mml.js",
-    "input/mml/*.js",
-    "input/tex/extensions/*.js",
+    "startup.js",
+    *(f"{part}.js" for part in ("core", "output/chtml/fonts/tex", *PARTS)),
+    "input/tex/extensions/*.js",  # loaded where a formula asks for one
     "output/chtml/fonts/woff-v2/*.woff",
-    "sre/mathmaps/base.json",
-    "sre/mathmaps/en.json",
 )
 
 
@@ -37,7 +33,8 @@ def mathjax_files() -> list[tuple[Path, Path]]:
 
 def use_local_mathjax(app: Sphinx, config: Config) -> None:
     """Load MathJax from the site's own files."""
-    config.mathjax_path = "mathjax/tex-chtml.js"
+    config.mathjax_path = "mathjax/startup.js"
+    config.mathjax3_config.setdefault("loader", {})["load"] = list(PARTS)
 
 
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:

@@ -7,79 +7,108 @@ from html import unescape
 
 INLINE = re.compile(r'<span class="math notranslate nohighlight">\\\((.*?)\\\)</span>', re.DOTALL)
 DISPLAY = re.compile(r'<div class="math notranslate nohighlight"((?: id="[^"]*")?)>(?=(.*?)</div>)', re.DOTALL)
-TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[_^{}]|[^\s]")
-WIDE = set("=<>+-") | {
-    r"\le",
-    r"\ge",
-    r"\approx",
-    r"\sim",
-    r"\to",
-    r"\in",
-    r"\mid",
-    r"\propto",
-    r"\ll",
-    r"\gg",
-    r"\ne",
-    r"\equiv",
-    r"\cdot",
-    r"\times",
-    r"\pm",
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[^\s]")
+SMALL = 0.71  # of an index, and of what stands in a fraction within a line
+
+# Signs by their widths, with the space around them: relations, operators, names of functions, and what takes no room.
+RELATIONS = (
+    r"""= < > \mapsto \le \ge \leq \geq \approx \sim \to \in \propto \ll \gg \ne \neq \equiv \leftarrow \gets \subset"""
+)
+OPERATORS = r"""+ - \pm \times \odot \otimes \oplus \cup \cap \setminus"""
+NAMES = "log exp max min det lim sup inf sinh tanh sin cos arg Pr ln dim"
+EMPTY = r"""\left \right \bigl \bigr \big \Big \Bigl \Bigr \limits \nolimits \boldsymbol \mathbf \mathbb \mathcal
+    \mathrm \mathsf \mathop \operatorname \text \hat \tilde \bar \overline \underline \displaystyle \begin \end & \!"""
+BY_WIDTH = {
+    0.28: r". | ! ' [ ]",
+    0.36: r"i j l t",
+    0.45: r", ; I r s \ell",
+    0.39: r"( )",
+    0.5: r"/ \| \Vert \lVert \rVert \{ \}",
+    0.17: r"\,",
+    0.25: r"\; \  ~",
+    0.6: r": J f",
+    0.73: r"w \int \top * \cdot",
+    0.83: r"\mid \nabla",
+    0.9: r"m \circ \infty",
+    1.0: r"M W \quad",
+    1.15: r"\sum \prod",
+    1.35: r"\dots \ldots \cdots",
+    1.22: OPERATORS,
+    1.33: RELATIONS,
+    0.0: EMPTY,
 }
-NOTHING = {
-    r"\left",
-    r"\right",
-    r"\mathbb",
-    r"\mathcal",
-    r"\mathrm",
-    r"\mathbf",
-    r"\operatorname",
-    r"\text",
-    r"\,",
-    r"\!",
-    r"\bigl",
-    r"\bigr",
-    r"\big",
-    r"\Big",
-    r"\limits",
-}
-NOTHING |= {r"\boldsymbol", r"\mathbf", r"\hat", r"\tilde", r"\bar", r"\displaystyle", r"\begin", r"\end", r"&"}
+WIDTHS = {sign: em for em, signs in BY_WIDTH.items() for sign in signs.split()}
+WIDTHS |= {rf"\{name}": 0.17 + 0.5 * len(name) for name in NAMES.split()}
+HALVES = {r"\frac", r"\tfrac", r"\dfrac", r"\binom"}
 LIMITS = re.compile(r"\\(sum|prod|underbrace|[bB]igg|bigcup|left)\b")
 TALL = re.compile(r"\\([dt]?frac|int|[bp]matrix|big[lr]?|lim|max|min)\b")
-BIG = {r"\sum", r"\int", r"\prod", r"\iint", r"\log", r"\exp", r"\max", r"\min", r"\det", r"\lim", r"\sup", r"\inf"}
+
+
+def letter(token: str) -> float:
+    """Return the width of one sign."""
+    capital = token.lstrip("\\")[:1].isupper()
+    return WIDTHS.get(token, (0.79 if len(token) == 1 else 0.65) if capital else 0.55)
+
+
+def argument(tokens: list[str]) -> list[str]:
+    """Take one argument off the front: a group without its braces, or one sign."""
+    if not tokens:
+        return []
+    first = tokens.pop(0)
+    if WIDTHS.get(first) == 0.0:
+        return [first, *argument(tokens)]
+    if first in HALVES:
+        return [first, "{", *argument(tokens), "}", "{", *argument(tokens), "}"]
+    if first != "{":
+        return [first]
+    depth, inside = 1, []
+    while tokens:
+        token = tokens.pop(0)
+        depth += (token == "{") - (token == "}")
+        if not depth:
+            break
+        inside.append(token)
+    return inside
+
+
+def measure(tokens: list[str]) -> float:
+    """Return the width of a row of signs."""
+    tokens, total, before = list(tokens), 0.0, ""
+    script = [0.0, 0.0]  # of what stands below and above the sign before
+    while tokens:
+        token = tokens.pop(0)
+        if token in "_^":
+            script["_^".index(token)] = SMALL * measure(argument(tokens)) + 0.06
+            continue
+        total += max(script)
+        script = [0.0, 0.0]
+        if token in HALVES:
+            halves = [measure(argument(tokens)) for _ in range(2)]
+            total += SMALL * max(halves) + 0.24
+        elif token == r"\sqrt":
+            total += measure(argument(tokens)) + 0.83
+        elif token not in "{}":
+            unary = token in "+-" and (before in ("", "(", "[", "{", ",") or WIDTHS.get(before) == 1.33)
+            total += 0.78 if unary else letter(token)
+        before = token
+    return total + max(script)
 
 
 def width(tex: str) -> float:
-    """Return about how many em a formula is wide.
+    r"""Return about how many em a formula within a line is wide.
 
-    >>> width("x") < width("x + y") < width(r"\\log p_\\theta(x \\mid z)")
+    >>> from book._ext.room import width
+    >>> width("x") < width("x + y") < width(r"\log p_\theta(x \mid z)")
     True
     """
-    total, small = 0.0, []  # how deep braces of indices are
-    index_next = False
-    for token in TOKEN.findall(unescape(tex)):
-        if token in "_^":
-            index_next = True
-            continue
-        if token == "{":
-            small.append(index_next)
-            index_next = False
-            continue
-        if token == "}":
-            if small:
-                small.pop()
-            continue
-        size = 0.65 if index_next or any(small) else 1.0
-        index_next = False
-        if token in NOTHING:
-            continue
-        total += size * (1.45 if token in BIG else 1.25 if token in WIDE else 0.36 if token in "()[],.;|" else 0.55)
-    return total
+    return measure(TOKEN.findall(unescape(tex)))
 
 
 def height(tex: str) -> float:
-    """Return about how many em a formula on lines of its own is high.
+    r"""Return about how many em a formula on lines of its own is high.
 
-    >>> height("x = y") < height(r"x = \\frac{a}{b}") < height(r"x &= y \\\\ &= z \\\\ &= w")
+    >>> from book._ext.room import height
+    >>> height("x = y") < height(r"x = \frac{a}{b}") < height(r"x &= y \\ &= z \\ &= w")
     True
     """
     rows = re.split(r"\\\\", unescape(tex))

@@ -12,7 +12,7 @@ pytest.importorskip("sphinx.application", reason="the book's tools are not insta
 from bs4 import BeautifulSoup
 from PIL import Image
 
-from book._ext import lean, lookups, quotes, room, site_files
+from book._ext import lean, lookups, quotes, room, site_files, styles
 from book._ext.stops import pass_by_repeats
 
 THEOREM = """<div class="proof theorem admonition" id="thm-gibbs">
@@ -110,3 +110,14 @@ def test_the_tab_key_stops_at_the_first_of_several_links_to_one_place():
     links = BeautifulSoup(edited, "html.parser").select("article a")
     assert [link.get("tabindex") for link in links] == [None, None, None, "-1"]
     assert edited.count('tabindex="-1"') == 1 and edited.replace('tabindex="-1" ', "") == page
+
+
+def test_rules_that_no_page_uses_leave_the_theme_s_sheet(tmp_path):
+    sheet = '@charset "UTF-8";/* a */:root{--x:1}.btn:not(.off,.on) a,.gone{top:0}@font-face{src:url(x)}'
+    sheet += (
+        "@media (min-width:1px){.col\\\\:2{top:1}.gone .btn{top:2}}@media print{.gone{top:3}}a[href$='.on,']{top:4}"
+    )
+    kept = styles.used(sheet, {"btn", "off", "on", "col:2", "col"})
+    assert "gone" not in kept and "@media print" not in kept
+    assert all(part in kept for part in ('@charset "UTF-8";', ":root{--x:1}", ".btn:not(.off,.on) a{top:0}", "url(x)"))
+    assert "a[href$='.on,']{top:4}" in kept and kept.count("{") == kept.count("}")
