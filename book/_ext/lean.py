@@ -22,6 +22,10 @@ from book._ext.stops import pass_by_repeats
 
 ICONS = re.compile(r'\s*<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"></script>')
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+MATHJAX = re.compile(
+    r'\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*src="[^"]*/mathjax/[^"]*"></script>'
+)
+FORMULA = '<span class="math notranslate', '<div class="math notranslate'
 THEME = re.compile(r'document\.documentElement\.dataset\.mode = localStorage.*?\|\| "";\s*\n.*?\|\| "";', re.DOTALL)
 CHOOSE = """const data = document.documentElement.dataset;
     data.mode = localStorage.getItem("mode") || "auto";
@@ -62,6 +66,8 @@ def lean(html: str, page: Path, out: Path, site: str) -> str:
     html = THEME.sub(CHOOSE, ICONS.sub("", html)).replace(BODY, '<body data-default-mode="auto">')
     if page.name != "search.html":
         html = SEARCH.sub("", html)
+    if not any(formula in html for formula in FORMULA):  # Sphinx sends it to every page that lists one with formulas
+        html = MATHJAX.sub("", html)
     place = urljoin(site, page.relative_to(out).as_posix())
     seen = 0
 

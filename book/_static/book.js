@@ -1,39 +1,39 @@
 // A formula that is wider than what surrounds it scrolls within itself, and only then can the Tab key reach it.
 (function () {
   "use strict";
+  // Everything is read before anything is written: else the browser lays the page out anew for every formula.
   function measure() {
-    // Who moves by the Tab key goes from link to link: what copies a cell is for the mouse.
-    for (const button of document.querySelectorAll("button.copybtn")) button.tabIndex = -1;
-    for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
-      const block = formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
-      if (!formula.hasAttribute("display") && block) {
-        formula.classList.remove("scrolls");
-        const wide = formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
-        if (wide) formula.classList.add("scrolls");
-      }
-      // Within a line, letters that lean over their box are no reason: such a formula is marked above.
-      const slides = formula.hasAttribute("display") || formula.classList.contains("scrolls");
-      if (slides && formula.scrollWidth > formula.clientWidth + 1) formula.tabIndex = 0;
+    const all = (what) => [...document.querySelectorAll(what)];
+    const formulas = all(".bd-article mjx-container").map(function (formula) {
+      const display = formula.hasAttribute("display");
+      const block = display ? null : formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
+      const wide = block && formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
+      return { formula, wide, slides: (display || wide) && formula.scrollWidth > formula.clientWidth + 1 };
+    });
+    const still = all(".bd-article pre[tabindex]").filter((code) => code.scrollWidth <= code.clientWidth + 1);
+    const pictures = all(".bd-article figure a.image-reference > img").map(function (picture) {
+      return { link: picture.parentElement, shrunk: picture.clientWidth < 0.85 * parseFloat(picture.style.width) };
+    });
+    for (const { formula, wide, slides } of formulas) {
+      formula.classList.toggle("scrolls", Boolean(wide));
+      if (wide || slides) formula.tabIndex = 0;
       else formula.removeAttribute("tabindex");
     }
     // The theme made what scrolls a tab stop when the page's own letters, narrower than others, had not arrived yet.
-    for (const code of document.querySelectorAll(".bd-article pre[tabindex]")) {
-      if (code.scrollWidth <= code.clientWidth + 1) code.removeAttribute("tabindex");
-    }
+    for (const code of still) code.removeAttribute("tabindex");
     // A figure leads to its picture; the Tab key stops at it only where it is shown much smaller than it was drawn.
-    for (const picture of document.querySelectorAll(".bd-article figure a.image-reference > img")) {
-      const shrunk = picture.clientWidth < 0.85 * parseFloat(picture.style.width);
-      picture.parentElement.tabIndex = shrunk ? 0 : -1;
-    }
+    for (const { link, shrunk } of pictures) link.tabIndex = shrunk ? 0 : -1;
+    // Who moves by the Tab key goes from link to link: what copies a cell is for the mouse.
+    for (const button of all("button.copybtn")) button.tabIndex = -1;
   }
   let waiting;
   function soon() {
     clearTimeout(waiting);
-    waiting = setTimeout(measure, 250);
+    waiting = setTimeout(() => (window.requestIdleCallback || setTimeout)(measure), 250);
   }
   window.addEventListener("load", function () {
-    if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(measure);
-    else measure();
+    if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(soon);
+    else soon();
     document.fonts.ready.then(soon);
     window.addEventListener("resize", soon);
     const article = document.querySelector(".bd-article");

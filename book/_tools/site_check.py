@@ -109,6 +109,7 @@ def check(browser: Any, address: str, site: Path, name: str, theme: str, width: 
     formulas = page.locator("span.math, div.math").count()
     if formulas:
         page.evaluate(ALL)
+        page.wait_for_timeout(800)  # until book.js has looked at which of them scroll
     page.evaluate(axe)
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
     violations = page.evaluate("(tags) => axe.run(document, {runOnly: tags}).then((r) => r.violations)", tags)

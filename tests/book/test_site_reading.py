@@ -121,3 +121,12 @@ def test_rules_that_no_page_uses_leave_the_theme_s_sheet(tmp_path):
     assert "gone" not in kept and "@media print" not in kept
     assert all(part in kept for part in ('@charset "UTF-8";', ":root{--x:1}", ".btn:not(.off,.on) a{top:0}", "url(x)"))
     assert "a[href$='.on,']{top:4}" in kept and kept.count("{") == kept.count("}")
+
+
+def test_a_page_without_formulas_loads_no_mathjax(tmp_path):
+    scripts = '<script>window.MathJax = {"loader": {}}</script>'
+    scripts += '<script defer="defer" src="../_static/mathjax/startup.js?v=1"></script>'
+    for text, kept in (("<p>none</p>", False), ('<p><span class="math notranslate nohighlight">x</span></p>', True)):
+        page = f'<head>{scripts}</head><body data-default-mode="">{text}</body>'
+        done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/")
+        assert ("MathJax" in done and "startup.js" in done) == kept
