@@ -40,8 +40,10 @@ BY_WIDTH = {
 WIDTHS = {sign: em for em, signs in BY_WIDTH.items() for sign in signs.split()}
 WIDTHS |= {rf"\{name}": 0.17 + 0.5 * len(name) for name in NAMES.split()}
 HALVES = {r"\frac", r"\tfrac", r"\dfrac", r"\binom"}
-LIMITS = re.compile(r"\\(sum|prod|underbrace|[bB]igg|bigcup|left)\b")
-TALL = re.compile(r"\\([dt]?frac|int|[bp]matrix|big[lr]?|lim|max|min)\b")
+BOTH = re.compile(r"\\(sum|prod|bigcup)(?=_\S*\s*(\{[^{}]*\})?\s*\^|\^)")
+BELOW = re.compile(r"\\(sum|prod|bigcup|lim|max|min|inf|sup|Big)(?![a-zA-Z])")
+TALL = re.compile(r"\\(d?frac|int|[bp]matrix)(?![a-zA-Z])")
+MATRIX = re.compile(r"\\begin\{([bpv]?matrix|cases)\}(.*?)\\end\{\1\}", re.DOTALL)
 
 
 def letter(token: str) -> float:
@@ -111,8 +113,15 @@ def height(tex: str) -> float:
     >>> height("x = y") < height(r"x = \frac{a}{b}") < height(r"x &= y \\ &= z \\ &= w")
     True
     """
-    rows = re.split(r"\\\\", unescape(tex))
-    return sum(3.6 if LIMITS.search(row) else 3.1 if TALL.search(row) else 1.6 for row in rows) + 0.3 * (len(rows) - 1)
+    whole = MATRIX.sub(lambda found: rf"\frac{{{found[1]}}}", unescape(tex))  # its rows are no lines of their own
+    lines = [line_height(line) for line in re.split(r"\\\\", whole)]
+    return sum(lines) - 0.1 * (len(lines) - 1)
+
+
+def line_height(tex: str) -> float:
+    """Return about how many em one line of such a formula is high."""
+    high = 3.65 if BOTH.search(tex) else 3.25 if TALL.search(tex) else 2.7 if BELOW.search(tex) else 1.7
+    return high + 1.5 * (r"\underbrace" in tex)
 
 
 def keep_room(html: str) -> str:
