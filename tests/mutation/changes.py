@@ -1,5 +1,6 @@
 """The changes: each a copy of a module's syntax tree in which one thing is different.
 
+>>> from tests.mutation.changes import changes
 >>> [str(change) for change in changes("def f(x):\\n    return x < 2\\n")]
 ['2:11 x < 2  ->  x <= 2', '2:15 2  ->  3']
 """
