@@ -280,16 +280,18 @@ def test_the_reference_is_cut_nowhere(site: Path, address: str, browser: Any) ->
 
 
 @pytest.mark.slow
-def test_the_accessibility_menu_of_formulas_stays_local(address: str, browser: Any) -> None:
+def test_screen_readers_find_mathml_in_every_formula(address: str, browser: Any) -> None:
     page = browser.new_page()
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(f"{address}/book/notation.html", wait_until="networkidle")
-    page.evaluate("() => MathJax.startup.promise.then(() => MathJax.loader.load('a11y/explorer')).then(() => null)")
     page.evaluate(
-        "() => { MathJax.startup.document.options.enableExplorer = true; MathJax.startup.document.rerender() }"
+        "() => MathJax.startup.promise.then(() => MathJax.startup.document.lazyTypesetAll()).then(() => null)"
     )
-    page.wait_for_timeout(1500)
+    bare = (
+        "[...document.querySelectorAll('mjx-container')].filter((e) => !e.querySelector('mjx-assistive-mml > math *'))"
+    )
+    assert page.locator("mjx-container").count() > 100 and page.evaluate(f"() => {bare}.length") == 0
     assert [url for url in requests if not url.startswith((address, "data:", "blob:"))] == []
     page.close()
 
