@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import tomllib
 from docutils import nodes
+from markupsafe import Markup
 from sphinx.application import Sphinx
 
 from book._ext.late import add_late_directive
@@ -65,15 +66,10 @@ def put_foot(app: Sphinx, pagename: str, template: str, context: dict[str, Any],
     """Hand the foot to the theme's template."""
     root = Path(app.srcdir)
     links = {name: app.builder.get_relative_uri(pagename, name) for name in (CITING, ERRATA, LICENCES)}
-    title = nodes_text(context.get("title", "")) or pagename
+    title = Markup(context.get("title", "")).striptags() or pagename
     context["theme_extra_footer"] = foot(
         read_repository(root / "pyproject.toml"), edition(root), pagename, title, links
     )
-
-
-def nodes_text(html: str) -> str:
-    """Return a title without its tags."""
-    return html.replace("</span>", "").split(">")[-1].strip() if "<" in html else html
 
 
 def entry(kind: str, key: str, fields: dict[str, str]) -> str:

@@ -18,10 +18,17 @@ PAGE = """<!DOCTYPE html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{title}</title>
+<link rel="icon" href="data:,">
 <meta name="description" content="{description}">
 {head}
 <style>
 :root {{ color-scheme: light dark; }}
+body {{ background: #fffefb; color: #22262b; }}
+a {{ color: #0b5a8c; }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: #15181d; color: #dde1e6; }}
+  a {{ color: #7cc0f0; }}
+}}
 body {{ font: 1.1rem/1.6 system-ui, sans-serif; max-width: 34rem; margin: 12vh auto; padding: 0 1.2rem; }}
 </style>
 </head>

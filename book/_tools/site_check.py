@@ -4,7 +4,7 @@ Each page is opened in headless Chromium in both themes, on a phone (390 px) and
 counted must be zero: requests to other servers, errors in the console, violations of WCAG 2.1 AA that axe-core finds,
 and formulas that scroll at 1280 px. What is measured has a limit: bytes (compressed) before the reader scrolls, seconds
 until the mathematics of the first screen and of the whole page stands on a processor four times slower than this one,
-the layout's shift, and how often one presses Tab from the link that skips the menus to the end of the text.
+the layout's shift, and how often one presses Tab before the end of the text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ TABS = """() => {
   const article = document.querySelector("article");
   const all = "a[href], button, input, select, textarea, summary, [tabindex]";
   if (!article) return 0;
-  return 1 + [...article.querySelectorAll(all)].filter((e) => e.tabIndex >= 0 && e.checkVisibility()).length;
+  const stops = [...document.querySelectorAll(all)].filter((e) => e.tabIndex >= 0 && e.checkVisibility());
+  return stops.filter((e) => article.contains(e) || e.compareDocumentPosition(article) & 4).length;
 }"""
 
 
