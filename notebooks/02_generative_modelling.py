@@ -435,7 +435,7 @@ for name, ratios in pairs.items():
 # %% [markdown]
 # :::{exercise} ★★ The energy distance in one dimension
 # :label: ex-gm-energy
-# Let $p$ and $q$ on the real line have distribution functions $F$ and $G$ and finite means. Show that $\mathcal{E}(p, q) = 2 \int (F - G)^2\, dt$, so that it is never negative and is 0 only for equal distributions. (Write $|x - y| = \int (\mathbb{1}[x \le t < y] + \mathbb{1}[y \le t < x])\, dt$.)
+# Let $p$ and $q$ on the real line have distribution functions $F$ and $G$ and finite means. Show that $\mathcal{E}(p, q) = 2 \int (F - G)^2\, dt$, so that it is never negative and is 0 only for equal distributions. (Write $|x - y| = \int (\mathbf{1}[x \le t < y] + \mathbf{1}[y \le t < x])\, dt$.)
 # :::
 #
 # :::{solution} ex-gm-energy
@@ -1650,7 +1650,7 @@ for name, drawn in (samples | {"test digits": x_test[-500:]}).items():
 # :::
 #
 # :::{prf:proof}
-# $\nabla_{\mu_k} p_\theta = \pi_k \nabla_{\mu_k} \mathcal{N}(x; \mu_k, \sigma_k^2 I) = \pi_k\, \mathcal{N}(x; \mu_k, \sigma_k^2 I)\, (x - \mu_k) / \sigma_k^2$; divide by $p_\theta$. For the weights, $\partial \pi_j / \partial a_k = \pi_j (\mathbb{1}[j = k] - \pi_k)$, so $\partial p_\theta / \partial a_k = \pi_k \mathcal{N}(x; \mu_k, \sigma_k^2 I) - \pi_k\, p_\theta$; divide again.
+# $\nabla_{\mu_k} p_\theta = \pi_k \nabla_{\mu_k} \mathcal{N}(x; \mu_k, \sigma_k^2 I) = \pi_k\, \mathcal{N}(x; \mu_k, \sigma_k^2 I)\, (x - \mu_k) / \sigma_k^2$; divide by $p_\theta$. For the weights, $\partial \pi_j / \partial a_k = \pi_j (\mathbf{1}[j = k] - \pi_k)$, so $\partial p_\theta / \partial a_k = \pi_k \mathcal{N}(x; \mu_k, \sigma_k^2 I) - \pi_k\, p_\theta$; divide again.
 # :::
 #
 # Autograd on `log_mixture`, the theorem and `lvmlib` should agree:

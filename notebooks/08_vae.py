@@ -700,7 +700,7 @@ print(f"latents that cost more than 0.1 nats: {(priced.mean(0) > 0.1).sum()} of 
 #
 # :::{solution} ex-vae-reparam
 # :class: dropdown
-# (a) $-\log(u) / \lambda$; (b) $\mu + s \log\frac{u}{1 - u}$; (c) $\mathbb{1}[u < \pi]$. In (c) the map from $\pi$ to $z$ is a step for each $u$, its derivative is 0 almost everywhere, and the "gradient" is 0 although $\frac{d}{d\pi}\mathbb{E}[f(z)] = f(1) - f(0)$. {numref}`sec-ge-fails` has more of the kind.
+# (a) $-\log(u) / \lambda$; (b) $\mu + s \log\frac{u}{1 - u}$; (c) $\mathbf{1}[u < \pi]$. In (c) the map from $\pi$ to $z$ is a step for each $u$, its derivative is 0 almost everywhere, and the "gradient" is 0 although $\frac{d}{d\pi}\mathbb{E}[f(z)] = f(1) - f(0)$. {numref}`sec-ge-fails` has more of the kind.
 # :::
 #
 # (sec-vae-measure)=

@@ -261,7 +261,7 @@ for name, f in {"smooth": hill, "kink": kink}.items():
 #
 # :::{admonition} Watch out: automatic differentiation does not warn you
 # :class: pitfall
-# Take the step $f(z) = \mathbb{1}[z > 0]$ and $z = \phi + \varepsilon$. Then $J(\phi) = \Phi(\phi)$, with slope $0.40$ at $\phi = 0$. The pathwise gradient is exactly **0**, for every draw: $f' = 0$ wherever it exists. `backward()` returns it without complaint. "Then $f$ must be continuous" is the usual repair, and it is not enough. The **Cantor function** climbs from 0 to 1 *continuously* and has slope 0 almost everywhere. For $z \sim \mathcal{N}(0.5, 0.3^2)$ its mean rises with the slope $0.73$; the pathwise gradient is again 0. What is missing is the first condition of {prf:ref}`thm-ge-pathwise`: such an $f$ is not the integral of its derivative. The score function gets both right.
+# Take the step $f(z) = \mathbf{1}[z > 0]$ and $z = \phi + \varepsilon$. Then $J(\phi) = \Phi(\phi)$, with slope $0.40$ at $\phi = 0$. The pathwise gradient is exactly **0**, for every draw: $f' = 0$ wherever it exists. `backward()` returns it without complaint. "Then $f$ must be continuous" is the usual repair, and it is not enough. The **Cantor function** climbs from 0 to 1 *continuously* and has slope 0 almost everywhere. For $z \sim \mathcal{N}(0.5, 0.3^2)$ its mean rises with the slope $0.73$; the pathwise gradient is again 0. What is missing is the first condition of {prf:ref}`thm-ge-pathwise`: such an $f$ is not the integral of its derivative. The score function gets both right.
 # :::
 #
 # Where do the true slopes come from? As $\phi$ grows, the density of $z$ is carried past the places where $f$ rises, so $J'$ is that density, averaged over the rise of $f$: for the step its value at 0. The Cantor function rises by the same amount in each of the $2^{17}$ intervals that are left after the middle third has been cut out 17 times, so there $J'$ is the mean of the density over their left ends. The last column asks how often $f(z + 10^{-7}) = f(z)$; what is missing from 1 are draws within $10^{-7}$ of a rise.
@@ -975,7 +975,7 @@ for name, signal in kinds.items():
 # (sec-ge-relaxed)=
 # ### Move a stand-in: Gumbel-softmax and straight-through
 #
-# A coin with log-odds $l$ can be tossed with noise outside: $z = \mathbb{1}[\zeta > 0]$ with $\zeta = l + \log u - \log(1 - u)$ and $u$ uniform. Everything is smooth up to the last step. Make that smooth as well,
+# A coin with log-odds $l$ can be tossed with noise outside: $z = \mathbf{1}[\zeta > 0]$ with $\zeta = l + \log u - \log(1 - u)$ and $u$ uniform. Everything is smooth up to the last step. Make that smooth as well,
 #
 # $$
 # \begin{aligned}

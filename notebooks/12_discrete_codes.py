@@ -331,7 +331,7 @@ print(f"ink of 240 draws: {ink:.2f} times that of the test digits")
 #
 # :::{prf:theorem} The bound of a VQ-VAE
 # :label: thm-dc-bound
-# Let $p(x) = \sum_z p(z)\, p_\theta(x \mid z)$ with $z \in \{1, \dots, K\}^D$, let $c$ be any function from examples to codes, and $q(z \mid x) = \mathbb{1}[z = c(x)]$.
+# Let $p(x) = \sum_z p(z)\, p_\theta(x \mid z)$ with $z \in \{1, \dots, K\}^D$, let $c$ be any function from examples to codes, and $q(z \mid x) = \mathbf{1}[z = c(x)]$.
 #
 # 1. The ELBO is $\mathcal{L}(x) = \log p_\theta(x \mid c(x)) + \log p(c(x))$. Nothing in it is random, $\mathcal{L}_k = \mathcal{L}$ for every number of draws $k$, and $\operatorname{KL}(q \Vert p) = -\log p(c(x))$.
 # 2. Under the uniform prior $\operatorname{KL}(q \Vert p) = D \log K$ for every $x$, $\theta$ and $c$.

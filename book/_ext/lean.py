@@ -16,16 +16,12 @@ from urllib.parse import urljoin
 
 from sphinx.application import Sphinx
 
+from book._ext.formulas import FOLDER, Setter
 from book._ext.repository import read_repository
-from book._ext.room import keep_room
 from book._ext.stops import pass_by_repeats
 
 ICONS = re.compile(r'\s*<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"></script>')
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
-MATHJAX = re.compile(
-    r'\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*src="[^"]*/mathjax/[^"]*"></script>'
-)
-FORMULA = '<span class="math notranslate', '<div class="math notranslate'
 THEME = re.compile(r'document\.documentElement\.dataset\.mode = localStorage.*?\|\| "";\s*\n.*?\|\| "";', re.DOTALL)
 CHOOSE = """const data = document.documentElement.dataset;
     data.mode = localStorage.getItem("mode") || "auto";
@@ -40,6 +36,7 @@ CARD_TEXT = re.compile(r'(<meta property="og:image:alt" content=")[^"]*(")')
 TOGGLE = '<summary><span class="toctree-toggle"'
 NAMED_TOGGLE = '<summary aria-label="Show or hide the pages below"><span class="toctree-toggle"'
 SMALL = 20_000  # bytes: a picture with less is no card
+LETTERS = ("MathJax_Main-Regular.woff", "MathJax_Math-Italic.woff")  # of nearly every formula
 FONTS = ("source-serif-4-latin-wght-normal.woff2", "source-sans-3-latin-wght-normal.woff2")
 
 
@@ -52,7 +49,7 @@ def size_of(picture: Path) -> tuple[int, int]:
     return width, height
 
 
-def lean(html: str, page: Path, out: Path, site: str) -> str:
+def lean(html: str, page: Path, out: Path, site: str, setter: Setter) -> str:
     """Return a page without ballast.
 
     Args:
@@ -60,14 +57,14 @@ def lean(html: str, page: Path, out: Path, site: str) -> str:
         page: its file.
         out: the folder of the site.
         site: the address of the site.
+        setter: sets the formulas.
     """
     if 'data-default-mode=""' not in html:  # done in an earlier build, or not one of the theme's pages
         return html
     html = THEME.sub(CHOOSE, ICONS.sub("", html)).replace(BODY, '<body data-default-mode="auto">')
     if page.name != "search.html":
         html = SEARCH.sub("", html)
-    if not any(formula in html for formula in FORMULA):  # Sphinx sends it to every page that lists one with formulas
-        html = MATHJAX.sub("", html)
+    html = setter.page(html)
     place = urljoin(site, page.relative_to(out).as_posix())
     seen = 0
 
@@ -85,16 +82,20 @@ def lean(html: str, page: Path, out: Path, site: str) -> str:
         html = CARD.sub(rf"\g<1>{urljoin(place, card[2])}\g<2>", html)
         html = CARD_TEXT.sub(lambda m: m[1] + (text[1] if text else "") + m[2], html)
     html = PICTURE.sub(sized, html)
-    html = keep_room(html).replace(TOGGLE, NAMED_TOGGLE)
+    html = html.replace(TOGGLE, NAMED_TOGGLE)
     html = PASSED_BY.sub(r'<a tabindex="-1" class="\1" href=', html)
     if page.parent.name == "notebooks":
         html = pass_by_repeats(html)
-    up = "../" * len(page.relative_to(out).parts[:-1])
-    preload = "".join(
-        f'<link rel="preload" as="font" type="font/woff2" crossorigin href="{up}_static/fonts/{name}">\n'
-        for name in FONTS
-    )
-    return html.replace("<!-- Loaded before other Sphinx assets -->", preload, 1)
+    up = "../" * len(page.relative_to(out).parts[:-1]) + "_static/"
+    return html.replace("<!-- Loaded before other Sphinx assets -->", head(up, formulas='class="math"' in html), 1)
+
+
+def head(static: str, *, formulas: bool) -> str:
+    """Return the lines by which a page asks early for what its first screen needs."""
+    files = [f"fonts/{name}" for name in FONTS] + [f"{FOLDER}/{name}" for name in LETTERS if formulas]
+    lines = [f'<link rel="preload" as="font" crossorigin href="{static}{file}">' for file in files]
+    lines += [f'<link rel="stylesheet" href="{static}{FOLDER}/formulas.css">'] if formulas else []
+    return "".join(f"{line}\n" for line in lines)
 
 
 def edit_pages(app: Sphinx, exception: Exception | None) -> None:
@@ -103,13 +104,14 @@ def edit_pages(app: Sphinx, exception: Exception | None) -> None:
         return
     out = Path(app.outdir)
     site = read_repository(Path(app.srcdir) / "pyproject.toml")["site"]
-    for name in [*app.env.found_docs, "search", "genindex", "404"]:
-        page = out / f"{name}.html"
-        if page.exists():
-            html = page.read_text("utf-8")
-            edited = lean(html, page, out, site)
-            if edited != html:
-                page.write_text(edited, "utf-8")
+    with Setter() as setter:
+        for name in [*app.env.found_docs, "search", "genindex", "404"]:
+            page = out / f"{name}.html"
+            if page.exists():
+                html = page.read_text("utf-8")
+                edited = lean(html, page, out, site, setter)
+                if edited != html:
+                    page.write_text(edited, "utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from html import unescape
+from html import escape, unescape
 from pathlib import Path
 from typing import Any
 
 from bs4 import BeautifulSoup, SoupStrainer
 from sphinx.application import Sphinx
+
+from book._ext.formulas import Setter
 
 NUMBERED = re.compile(
     r'<(?:div|figure|table)[^>]* id="([^"]+)"[^>]*>(?:(?!<div|<figure|<table).)*?'
@@ -44,15 +46,17 @@ def numbers(page: str, html: str) -> dict[str, tuple[str, str]]:
     return found
 
 
-def symbols(html: str) -> list[dict[str, Any]]:
-    """Return the rows of the tables of notation: the symbols of each, as TeX, and what they mean."""
+def symbols(html: str, setter: Setter) -> list[dict[str, Any]]:
+    """Return the rows of the tables of notation: the symbols of each, as TeX and as HTML, and what they mean."""
     soup = BeautifulSoup(html, "html.parser", parse_only=SoupStrainer("table"))
     rows = []
     for row in soup.select("tbody tr"):
         cells = row.find_all("td")
         found = [unescape(tex).strip() for tex in FORMULA.findall(cells[0].get_text())]
         if found and len(cells) > 1:
-            rows.append({"symbols": found, "meaning": " ".join(cells[1].get_text().split())})
+            text = escape(" ".join(cells[1].get_text().split()))
+            meaning = FORMULA.sub(lambda m: setter.formula(unescape(m[1])), text)
+            rows.append({"symbols": found, "set": [setter.formula(tex) for tex in found], "meaning": meaning})
     # The longest first: q(z | x) says more of a formula than z does.
     return sorted(rows, key=lambda row: -max(map(len, row["symbols"])))
 
@@ -68,7 +72,8 @@ def write_lookups(app: Sphinx, exception: Exception | None) -> None:
     (out / "_static" / "numbers.json").write_text(json.dumps(everything, ensure_ascii=False), "utf-8")
     notation = out / f"{NOTATION}.html"
     if notation.exists():
-        rows = symbols(notation.read_text("utf-8"))
+        with Setter() as setter:
+            rows = symbols(notation.read_text("utf-8"), setter)
         (out / "_static" / "symbols.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
 
 

@@ -17,7 +17,7 @@ SHEET = "styles/pydata-sphinx-theme.css"
 WORD = re.compile(r"[\w-]+")
 CLASS = re.compile(r"\.(-?[_a-zA-Z](?:[\w-]|\\.)*)")
 COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-UNUSED = {"mathjax", "fontawesome.js"}  # among the scripts: the one brings its own style, the other no page loads
+UNUSED = {"fontawesome.js"}  # among the scripts: no page loads it
 GROUPS = ("@media", "@supports", "@layer")
 
 
@@ -70,6 +70,11 @@ def words_of(files: Iterable[Path]) -> set[str]:
     return {word for file in files for word in WORD.findall(file.read_text("utf-8", "replace"))}
 
 
+def pages_of(out: Path) -> list[Path]:
+    """Return the pages of a site."""
+    return [*out.glob("*.html"), *out.glob("book/**/*.html"), *out.glob("notebooks/*.html")]
+
+
 def trim(app: Sphinx, exception: Exception | None) -> None:
     """Trim the theme's style sheet; an incremental build finds it as the theme has it, since Sphinx copies it anew."""
     if exception is not None or app.builder.name != "html":
@@ -77,9 +82,8 @@ def trim(app: Sphinx, exception: Exception | None) -> None:
     out = Path(app.outdir)
     sheet = out / "_static" / SHEET
     if sheet.is_file():
-        pages = [*out.glob("*.html"), *out.glob("book/**/*.html"), *out.glob("notebooks/*.html")]
-        scripts = [file for file in (out / "_static").rglob("*.js") if not UNUSED & {*file.parts, file.name}]
-        words = words_of([*pages, *scripts]) | {"MathJax"}
+        scripts = [file for file in (out / "_static").rglob("*.js") if file.name not in UNUSED]
+        words = words_of([*pages_of(out), *scripts])
         sheet.write_text(used(sheet.read_text("utf-8"), words), "utf-8")
 
 

@@ -32,12 +32,9 @@
     waiting = setTimeout(() => (window.requestIdleCallback || setTimeout)(measure), 250);
   }
   window.addEventListener("load", function () {
-    if (window.MathJax && MathJax.startup && MathJax.startup.promise) MathJax.startup.promise.then(soon);
-    else soon();
+    soon();
     document.fonts.ready.then(soon);
     window.addEventListener("resize", soon);
-    const article = document.querySelector(".bd-article");
-    if (article) new MutationObserver(soon).observe(article, { childList: true, subtree: true }); // set when needed
   });
 })();
 

@@ -33,9 +33,7 @@
 
   function copy(element, address) {
     const clone = element.cloneNode(true);
-    for (const extra of clone.querySelectorAll(".headerlink, .copybtn, .toggle-button, .check-link, mjx-container")) {
-      if (!extra.matches("mjx-container")) extra.remove();
-    }
+    for (const extra of clone.querySelectorAll(".headerlink, .copybtn, .toggle-button, .check-link")) extra.remove();
     for (const part of [clone, ...clone.querySelectorAll("[id]")]) part.removeAttribute("id");
     for (const image of clone.querySelectorAll("img")) {
       image.src = new URL(image.getAttribute("src"), address).href;
@@ -70,11 +68,6 @@
     box.style.top = `${(below ? spot.bottom + 8 : spot.top - box.offsetHeight - 8) + scrollY}px`;
     box.addEventListener("mouseleave", () => later(close, 200));
     box.addEventListener("mouseenter", () => clearTimeout(timer));
-    const raw = content.querySelectorAll && !content.querySelector("mjx-container");
-    if (raw && window.MathJax && MathJax.typesetPromise) {
-      const whole = () => MathJax.startup.document.lazyTypesetAll && box && MathJax.typesetPromise([box]);
-      MathJax.startup.promise.then(whole);
-    }
   }
 
   function later(what, wait) {
@@ -100,24 +93,20 @@
   }
 
   function explain(formula) {
-    const item = [...MathJax.startup.document.math].find((one) => one.typesetRoot === formula);
-    if (!item) return;
-    const all = tokens(item.math);
+    const all = tokens(formula.parentElement.dataset.tex || "");
     const load = symbols || fetch(`${root}_static/symbols.json`).then((answer) => answer.json());
     symbols = load;
     Promise.resolve(load).then(function (known) {
-      const found = (row) => row.symbols.filter((symbol) => within(tokens(symbol), all));
-      const rows = known.map((row) => ({ ...row, symbols: found(row) })).filter((row) => row.symbols.length);
+      const found = (row) => row.set.filter((_, n) => within(tokens(row.symbols[n]), all));
+      const rows = known.map((row) => ({ ...row, set: found(row) })).filter((row) => row.set.length);
       if (!rows.length || !formula.matches(":hover")) return;
       const list = document.createElement("dl");
       list.className = "symbols";
       for (const row of rows.slice(0, 8)) {
         const name = document.createElement("dt");
-        name.className = "tex2jax_process";
-        name.textContent = row.symbols.map((symbol) => `\\(${symbol}\\)`).join(", ");
+        name.innerHTML = row.set.join(", ");
         const meaning = document.createElement("dd");
-        meaning.className = "tex2jax_process";
-        meaning.textContent = row.meaning;
+        meaning.innerHTML = row.meaning;
         list.append(name, meaning);
       }
       show(formula, list);

@@ -22,7 +22,7 @@ import yaml
 
 from book._ext.repository import read_repository
 from book._tools.joining import joined
-from book._tools.site_check import ALL, FLAGS, serve
+from book._tools.site_check import FLAGS, serve
 
 ROOT = Path(__file__).parents[2]
 SITE = ROOT / "_build" / "html"
@@ -123,8 +123,6 @@ def open_printed(browser: Any, address: str, name: str, anchors: set[str]) -> An
     page.goto(f"{address}/{name}.html", wait_until="load")
     page.emulate_media(media="print", color_scheme="light")
     page.evaluate(PREPARE, sorted(anchors))
-    if page.locator("span.math, div.math").count():
-        page.evaluate(ALL)
     page.evaluate(FIT)
     return page
 

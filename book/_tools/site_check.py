@@ -17,7 +17,6 @@ import json
 import shutil
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +31,22 @@ SHIFT = """window.shift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
 }).observe({type: "layout-shift", buffered: true});"""
-# Formulas in sight are set when they hold an element that MathJax makes of letters.
-FIRST = """() => {
-  const seen = [...document.querySelectorAll("span.math, div.math")].filter((e) => {
-    const box = e.getBoundingClientRect();
-    return box.width && box.top < innerHeight && box.bottom > 0;
-  });
-  return seen.every((e) => e.querySelector("mjx-math"));
-}"""
-ALL = """() => MathJax.startup.promise.then(() =>
-  MathJax.startup.document.lazyTypesetAll ? MathJax.startup.document.lazyTypesetAll() : null).then(() => null)"""
+# Formulas come set with the page: those in sight stand once the text fills the screen and is painted with its letters,
+# all of them when the page and every letter have arrived and the browser has drawn them. In milliseconds of the page.
+STANDS = """window.stands = new Promise((tell) => {
+  const look = () => {
+    const text = document.querySelector("article");
+    const full = text && (document.readyState !== "loading" || text.getBoundingClientRect().bottom > innerHeight);
+    const drawn = performance.getEntriesByName("first-contentful-paint").length > 0;
+    const waits = [...document.fonts].some((face) => face.status === "loading");
+    if (full && drawn && !waits) requestAnimationFrame(() => tell(performance.now()));
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+});"""
+FIRST = "() => window.stands"
+ALL = """() => document.fonts.ready.then(() => new Promise((tell) =>
+  requestAnimationFrame(() => requestAnimationFrame(() => tell(performance.now())))))"""
 SCROLLING = """() => {
   document.querySelectorAll("details").forEach((part) => (part.open = true));
   return [...document.querySelectorAll("article mjx-container")].filter(
@@ -107,10 +112,8 @@ def check(browser: Any, address: str, site: Path, name: str, theme: str, width: 
     row = {"page": name, "theme": theme, "width": width, "bytes": found["bytes"]}
     row["shift"] = round(page.evaluate("window.shift"), 3)
     row |= {"outside": found["outside"], "errors": len(found["errors"]), "said": found["errors"][:3]}
-    formulas = page.locator("span.math, div.math").count()
-    if formulas:
-        page.evaluate(ALL)
-        page.wait_for_timeout(800)  # until book.js has looked at which of them scroll
+    page.evaluate(ALL)
+    page.wait_for_timeout(500)  # until book.js has looked at what scrolls
     page.evaluate(axe)
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]
     violations = page.evaluate("(tags) => axe.run(document, {runOnly: tags}).then((r) => r.violations)", tags)
@@ -121,7 +124,7 @@ def check(browser: Any, address: str, site: Path, name: str, theme: str, width: 
     if width == "desktop":
         row["tabs"] = page.evaluate(TABS)
         page.set_viewport_size({"width": 1280, "height": 900})
-        row["scrolling"] = page.evaluate(SCROLLING) if formulas else 0
+        row["scrolling"] = page.evaluate(SCROLLING)
     page.context.close()
     return row
 
@@ -131,19 +134,11 @@ def settle(browser: Any, address: str, name: str) -> dict[str, float]:
     context = browser.new_context(viewport={"width": 390, "height": 844})
     page = context.new_page()
     context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
-    start = time.perf_counter()
-    page.goto(f"{address}/{name}", wait_until="commit")
-    page.wait_for_load_state("domcontentloaded")
-    if not page.locator("span.math, div.math").count():
-        context.close()
-        return {}
-    page.wait_for_function(FIRST, timeout=60_000)
-    first = time.perf_counter() - start
-    page.wait_for_load_state("load")
-    page.evaluate(ALL)
-    everything = time.perf_counter() - start
+    page.add_init_script(STANDS)
+    page.goto(f"{address}/{name}", wait_until="load")
+    first, everything = page.evaluate(FIRST), page.evaluate(ALL)
     context.close()
-    return {"first": round(first, 2), "all": round(everything, 2)}
+    return {"first": round(first / 1000, 2), "all": round(everything / 1000, 2)}
 
 
 def kind(name: str) -> str:

@@ -18,8 +18,8 @@ class MaskedMLP(nn.Module):
     D - 1. A unit takes inputs of degrees up to its own, and the outputs of the t-th position take units of degrees
     below t:
 
-    .. math:: M^{\ell}_{kj} = \mathbb{1}[m^{\ell}_k \ge m^{\ell - 1}_j], \qquad
-        M^{\text{out}}_{tj} = \mathbb{1}[t > m^{L}_j]
+    .. math:: M^{\ell}_{kj} = \mathbf{1}[m^{\ell}_k \ge m^{\ell - 1}_j], \qquad
+        M^{\text{out}}_{tj} = \mathbf{1}[t > m^{L}_j]
 
     So no path leads from an input to an output at its own or an earlier position. With a context there are also units
     of degree 0, which see nothing but the context; through them it reaches the first position.

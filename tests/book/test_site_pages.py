@@ -17,7 +17,7 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 
 import yaml  # noqa: E402
 
-from book._ext import directives, download, model_map, offline, repository, runtimes  # noqa: E402
+from book._ext import directives, download, model_map, repository, runtimes  # noqa: E402
 from book._ext.numbering import chapter_number  # noqa: E402
 from book._ext.plan import CHAPTERS, PARTS  # noqa: E402
 from tests.book.tiny_site import build, text  # noqa: E402
@@ -165,12 +165,6 @@ def test_a_page_that_is_no_chapter_offers_no_source(tmp_path: Path) -> None:
     context = buttons()
     download.point_download(_App(tmp_path, []), "book/welcome", "", context, None)  # type: ignore[arg-type]
     assert [button["label"] for button in context["header_buttons"][2]["buttons"]] == ["download-pdf-button"]
-
-
-def test_mathjax_comes_with_its_fonts() -> None:
-    files = [str(place) for _, place in offline.mathjax_files()]
-    assert {"startup.js", "core.js", *(f"{part}.js" for part in offline.PARTS)} <= set(files)
-    assert sum(place.endswith(".woff") for place in files) >= 20
 
 
 def test_typefaces_stay_small_and_carry_their_licence() -> None:

@@ -1,8 +1,10 @@
-"""What makes pages quick to load and easy to move in: tables, room for formulas, quotes, a server's files."""
+"""What makes pages quick to load and easy to move in: tables, formulas that come set, quotes, a server's files."""
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,8 +13,10 @@ pytest.importorskip("sphinx.application", reason="the book's tools are not insta
 
 from bs4 import BeautifulSoup
 from PIL import Image
+from sphinx.errors import ExtensionError
 
-from book._ext import lean, lookups, quotes, room, site_files, styles
+from book._ext import lean, lookups, quotes, site_files, styles
+from book._ext.formulas import Setter
 from book._ext.stops import pass_by_repeats
 
 THEOREM = """<div class="proof theorem admonition" id="thm-gibbs">
@@ -33,13 +37,20 @@ def test_numbered_things_are_found_by_their_number():
     assert found["equation 1.7"][0] == "notebooks/01.html#equation-eq-a"
 
 
-def test_symbols_are_read_off_the_tables_longest_first():
-    rows = r"""<table><tbody><tr><td>\(z\)</td><td>a latent</td></tr>
+@pytest.fixture(scope="module")
+def setter() -> Iterator[Setter]:
+    with Setter() as mathjax:
+        yield mathjax
+
+
+def test_symbols_are_read_off_the_tables_longest_first(setter: Setter):
+    rows = r"""<table><tbody><tr><td>\(z\)</td><td>a <a href="x">latent</a>, \(n &lt; 2\)</td></tr>
     <tr><td>\(q_\phi(z \mid x)\), \(q\)</td><td>approximate posterior</td></tr>
     <tr><td>none</td><td>x</td></tr></tbody></table>"""
-    found = lookups.symbols(rows)
-    assert [row["meaning"] for row in found] == ["approximate posterior", "a latent"]
+    found = lookups.symbols(rows, setter)
+    assert [row["meaning"] for row in found] == ["approximate posterior", f"a latent, {setter.formula('n < 2')}"]
     assert found[0]["symbols"] == [r"q_\phi(z \mid x)", "q"]
+    assert found[0]["set"] == [setter.formula(tex) for tex in found[0]["symbols"]]
 
 
 @pytest.mark.parametrize(
@@ -61,17 +72,42 @@ def test_a_quote_is_the_box_without_title_and_ids(tmp_path: Path):
     assert "For all" in said and "Gibbs" not in said and "id=" not in said and 'href="../notebooks/01.html#y"' in said
 
 
-def test_a_formula_keeps_room():
-    html = r'<p><span class="math notranslate nohighlight">\(x_{ij}\)</span></p>'
-    html += r'<div class="math notranslate nohighlight" id="e">\[ a \]</div>'
-    done = room.keep_room(html)
-    assert 'style="--w:' in done and 'style="--h:' in done and r"\(x_{ij}\)" in done
-    assert room.keep_room(done) == done
-    assert room.width(r"p_\theta(x \mid z)") < room.width(r"\log p_\theta(x \mid z) + \log p(z)")
-    assert room.height(r"a \\ b \\ c") > room.height("a")
+FORMULAS = r"""<script>window.MathJax = {"tex": {}}</script>
+<script defer="defer" src="https://cdn.example/npm/mathjax@3/es5/tex-mml-chtml.js"></script>
+<p><span class="math notranslate nohighlight">\(x &lt; y\)</span>,
+<span class="math notranslate nohighlight">\(x &lt; y\)</span></p>
+<div class="math notranslate nohighlight" id="equation-eq-a">
+<span class="eqno">(1.7)<a class="headerlink" href="#equation-eq-a">#</a></span>\[\begin{split}
+a &amp;= b \\ &amp;= c \end{split}\]</div>"""
 
 
-def test_a_page_becomes_lean_once(tmp_path: Path):
+def test_formulas_come_set(setter: Setter):
+    done = setter.page(FORMULAS)
+    page = BeautifulSoup(done, "html.parser")
+    assert "script" not in done and len(page.select("mjx-container > mjx-math")) == 3
+    assert [part["data-tex"] for part in page.select("span.math")] == ["x < y"] * 2
+    assert [row.text for row in page.select("mjx-assistive-mml mtr")] == ["a=b", "=c"]
+    assert page.select_one("#equation-eq-a > .eqno").text == "(1.7)#"
+    assert setter.page(done) == done
+
+
+@pytest.mark.parametrize(
+    ("tex", "said"), [(r"\frac{a", "Missing close brace"), (r"\nosuch", "Undefined"), ("𝟙", "letter")]
+)
+def test_a_formula_that_cannot_be_set_stops_the_build(setter: Setter, tex: str, said: str):
+    with pytest.raises(ExtensionError, match=said):
+        setter.formula(tex)
+
+
+def test_the_style_of_formulas_keeps_what_pages_use(setter: Setter):
+    sheet, page = setter.style_sheet(), setter.formula(r"\mathbb{E}[x]")
+    kept = styles.used(sheet, set(styles.WORD.findall(page)))
+    assert len(kept) < len(sheet) / 4
+    named = [c for c in re.findall(r"mjx-c[0-9A-F]+", page) if f".{c}" not in kept]
+    assert named == [] and "mjx-assistive-mml" in kept and "MathJax_AMS-Regular.woff" in kept
+
+
+def test_a_page_becomes_lean_once(tmp_path: Path, setter: Setter):
     (tmp_path / "_images").mkdir()
     Image.effect_noise((300, 200), 90).save(tmp_path / "_images" / "a.png")
     (tmp_path / "book").mkdir()
@@ -85,12 +121,12 @@ def test_a_page_becomes_lean_once(tmp_path: Path):
 <body data-default-mode=""><img alt="one" src="../_images/a.png" style="width: 9px;"/>
 <img alt="two" src="../_images/a.png"/>
 <a class="headerlink" href="#a">#</a></body>"""
-    done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/")
+    done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/", setter)
     assert "fontawesome.js" not in done and "searchindex.js" not in done and "prefers-color-scheme" in done
     assert 'content="https://example.org/b/_images/a.png"' in done and 'content="one"' in done
     assert done.count('width="300" height="200"') == 2 and done.count('loading="lazy"') == 1
     assert '<a tabindex="-1" class="headerlink"' in done and 'rel="preload"' in done
-    assert lean.lean(done, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/") == done
+    assert lean.lean(done, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/", setter) == done
 
 
 def test_files_for_servers():
@@ -123,10 +159,11 @@ def test_rules_that_no_page_uses_leave_the_theme_s_sheet(tmp_path):
     assert "a[href$='.on,']{top:4}" in kept and kept.count("{") == kept.count("}")
 
 
-def test_a_page_without_formulas_loads_no_mathjax(tmp_path):
-    scripts = '<script>window.MathJax = {"loader": {}}</script>'
-    scripts += '<script defer="defer" src="../_static/mathjax/startup.js?v=1"></script>'
-    for text, kept in (("<p>none</p>", False), ('<p><span class="math notranslate nohighlight">x</span></p>', True)):
-        page = f'<head>{scripts}</head><body data-default-mode="">{text}</body>'
-        done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/")
-        assert ("MathJax" in done and "startup.js" in done) == kept
+def test_a_page_without_formulas_asks_for_none_of_their_letters(tmp_path, setter):
+    for text, asked in (
+        ("<p>none</p>", False),
+        (r'<p><span class="math notranslate nohighlight">\(x\)</span></p>', True),
+    ):
+        page = f'<head><!-- Loaded before other Sphinx assets --></head><body data-default-mode="">{text}</body>'
+        done = lean.lean(page, tmp_path / "book" / "a.html", tmp_path, "https://example.org/b/", setter)
+        assert ("../_static/mathjax/formulas.css" in done) == asked == ("MathJax_Math-Italic.woff" in done)
