@@ -70,8 +70,7 @@ class Density(nn.Module):
         event_shape: `torch.Size`.
         is_bound: True where `log_prob` is a lower bound in expectation and not the log-likelihood itself.
         support: the values that an entry may take.
-        ignores_context: True where nothing depends on a context. Inside of a chain it may be given one all the same;
-            from outside it is refused, since it would be dropped.
+        ignores_context: True where nothing depends on a context, so that one given from outside of a chain is refused.
     """
 
     is_bound: bool = False
@@ -183,11 +182,7 @@ class Density(nn.Module):
         return log_prob.expand(k, *log_prob.shape)
 
     def trace(self, x: Tensor, context: Tensor | None = None, k: int = 1, **how: Any) -> Trace:
-        """The way of a batch from data to noise; chains have one, see `lvmlib.chain.Flow.trace`.
-
-        Raises:
-            TypeError: the density is no chain.
-        """
+        """The way of a batch from data to noise: of chains, see `lvmlib.chain.Flow.trace`; others raise a TypeError."""
         refuse(
             f"{type(self).__name__} is no chain of layers, so it has no trace and no importance weights. Where it "
             "wraps a chain, let its trace, log_weights and is_bound be those of the chain."

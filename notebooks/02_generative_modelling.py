@@ -55,6 +55,7 @@ from torch.distributions import (
     Normal,
 )
 
+# %% tags=["hide-input"]
 from lvmlib import information as info
 from lvmlib.autoregressive import FVSBN
 from lvmlib.base import bits_per_dim, seed_everything
@@ -205,7 +206,7 @@ assert difference < 1e-4 and excess > 0
 #
 # {numref}`fig-taxonomy` sorts the families by what they can say about $\log p_\theta(x)$. Two branches need a **Markov chain** to draw: start anywhere, and change $x$ at random again and again until the start is forgotten. A *Boltzmann machine* {cite:p}`ackley1985` knows $\log p_\theta(x)$ up to a constant and needs the chain for training, too. A *generative stochastic network* (GSN) {cite:p}`bengio2014` *is* such a chain: it learns the random step, and the distribution to which the chain converges is never written down. This book keeps to the explicit side, and there to models that draw without a chain: each can be scored, checked and turned into a compressor.
 
-# %% mystnb={"figure": {"caption": "Generative models, by what they can say about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. The two marked with a star draw by a Markov chain. Diffusion models return at the end of chapter 11, where they are read as deep variational autoencoders.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (Boltzmann machines, with a star, and other energies, both dashed). Implicit sampler splits into direct (matching by distances, chapter 2; GANs, dashed) and Markov chain (GSN, with a star, dashed)."}} tags=["hide-input"]
+# %% tags=["hide-input"]
 families = {  # name: (column, row, parent, outside this book)
     "generative\nmodels": (0, 5.3, None, False),
     "explicit\ndensity": (1, 3.6, "generative\nmodels", False),
@@ -228,6 +229,8 @@ families = {  # name: (column, row, parent, outside this book)
     "GSN*": (3, 10, "by a chain", True),
 }
 place = [0.0, 0.9, 1.75, 2.45]  # of the four columns
+
+# %% mystnb={"figure": {"caption": "Generative models, by what they can say about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. The two marked with a star draw by a Markov chain. Diffusion models return at the end of chapter 11, where they are read as deep variational autoencoders.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (Boltzmann machines, with a star, and other energies, both dashed). Implicit sampler splits into direct (matching by distances, chapter 2; GANs, dashed) and Markov chain (GSN, with a star, dashed)."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 4.3))
 for name, (column, row, parent, outside) in families.items():
     dash = "--" if outside else "-"
@@ -529,25 +532,31 @@ def to_text(sentence):
 
 
 # %% tags=["hide-input"]
+def halve(a, b):
+    """A layer from a to b channels and half the resolution."""
+    return nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU())
+
+
+def upscale(a, b):
+    """A layer from a to b channels and twice the resolution."""
+    return nn.ConvTranspose2d(a, b, 4, stride=2, padding=1)
+
+
+# %% tags=["hide-input"]
 class Reader(nn.Module):
     def __init__(self):
         super().__init__()
-        encode = [self.halve(1, 16), self.halve(16, 32), nn.Flatten()]
+        encode = [halve(1, 16), halve(16, 32), nn.Flatten()]
         self.what = nn.Sequential(*encode, nn.Linear(32 * 49, 128), nn.ReLU())
         self.label, self.word = nn.Linear(128, 10), nn.Linear(128, len(WORDS))
         self.embed = nn.Embedding(len(WORDS), 32)
         self.gru = nn.GRU(32, 128, batch_first=True)
-        self.coarse, self.fine = self.halve(1, 16), self.halve(16, 32)
+        self.coarse, self.fine = halve(1, 16), halve(16, 32)
         to_box = nn.Linear(32 * 49, 128), nn.ReLU(), nn.Linear(128, 4)
         self.box = nn.Sequential(nn.Flatten(), *to_box)
         self.log_scale = nn.Parameter(torch.zeros(4))
-        double = lambda c: nn.ConvTranspose2d(32, c, 4, stride=2, padding=1)
-        self.up, self.mask = double(16), double(1)
+        self.up, self.mask = upscale(32, 16), upscale(32, 1)
         self.slant, self.slant_scale = nn.Linear(128, 1), nn.Parameter(torch.zeros(1))
-
-    @staticmethod
-    def halve(a, b):
-        return nn.Sequential(nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU())
 
     def where(self, x):
         """Distributions of the box and of the mask."""
@@ -1243,6 +1252,7 @@ def patterns(x, h, w):
     return bits @ (1 << np.arange(h * w))
 
 
+# %%
 def window_scores(h, w):
     """Share of unseen test patterns, its prediction, and three NLLs per pixel."""
     train, test, d = patterns(B, h, w), patterns(B_test, h, w), h * w

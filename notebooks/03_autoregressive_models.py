@@ -45,6 +45,7 @@ from lvmlib.experiments.records import benchmark, published, record
 from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.training import cosine, fit
 
+# %% tags=["hide-input"]
 DEVICE = "cuda" if torch.cuda.is_available() else None  # where fit trains
 SCALE = 10 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
 use_style()
@@ -321,6 +322,7 @@ past = W.detach().tril(-1)
 samples = draw(lambda t, x: x @ past[t] + b[t], 100, 784, dtype=torch.float32)
 
 
+# %%
 def beside_data(draws, log_p, data, log_p_data):
     """Prints share of ink and mean cost under the model, of its draws and of data."""
     print(
@@ -371,26 +373,34 @@ beside_data(samples, log_p, test_bits, log_p_test)
 #   - look at earlier positions and at your own
 # :::
 
-# %% mystnb={"figure": {"caption": "Masks at work in a network of four inputs and six hidden units; each unit shows its degree. Into the hidden layer go the connections of type B (blue, $b \\ge a$), into the outputs those of type A (red, $b > a$). Input 4 feeds nothing, and output 1 is fed by nothing: it is a bias. The two matrices are the masks themselves: coloured entries are kept.", "name": "fig-ar-masks"}, "image": {"alt": "Left, a network drawn from bottom to top with degrees 1 to 4 on the inputs, 1, 1, 2, 2, 3, 3 on the hidden units and 1 to 4 on the outputs. Right, two staircase matrices: the red one for type A leaves its first row empty, the blue one for type B leaves its last column empty."}} tags=["hide-input"]
-drawn_degrees = [
+# %% tags=["hide-input"]
+drawn_degrees = [  # input, hidden, output
     [1, 2, 3, 4],
     [1, 1, 2, 2, 3, 3],
     [1, 2, 3, 4],
-]  # input, hidden, output
-fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.9), width_ratios=(2.1, 1.25, 1))
+]
 kinds_of_mask = [("B", blue, lambda a, b: b >= a), ("A", red, lambda a, b: b > a)]
-for i, (_, colour, kept) in enumerate(kinds_of_mask):
-    lower, upper = drawn_degrees[i : i + 2]
-    for j, a in enumerate(lower):
-        for k, up in enumerate(upper):
-            if kept(a, up):
-                ends = [j - len(lower) / 2, k - len(upper) / 2]
-                axes[0].plot(ends, [i, i + 1], color=colour, lw=1)
-for i, units in enumerate(drawn_degrees):
-    circle = {"boxstyle": "circle,pad=0.2", "fc": "white", "ec": black}
-    for j, a in enumerate(units):
-        style = {"ha": "center", "va": "center", "bbox": circle, "fontsize": 9}
-        axes[0].text(j - len(units) / 2, i, a, **style)
+
+
+def draw_units(ax):
+    """The network: the connections that are kept, and each unit with its degree."""
+    for i, (_, colour, kept) in enumerate(kinds_of_mask):
+        lower, upper = drawn_degrees[i : i + 2]
+        for j, a in enumerate(lower):
+            for k, up in enumerate(upper):
+                if kept(a, up):
+                    ends = [j - len(lower) / 2, k - len(upper) / 2]
+                    ax.plot(ends, [i, i + 1], color=colour, lw=1)
+    for i, units in enumerate(drawn_degrees):
+        circle = {"boxstyle": "circle,pad=0.2", "fc": "white", "ec": black}
+        for j, a in enumerate(units):
+            style = {"ha": "center", "va": "center", "bbox": circle, "fontsize": 9}
+            ax.text(j - len(units) / 2, i, a, **style)
+
+
+# %% mystnb={"figure": {"caption": "Masks at work in a network of four inputs and six hidden units; each unit shows its degree. Into the hidden layer go the connections of type B (blue, $b \\ge a$), into the outputs those of type A (red, $b > a$). Input 4 feeds nothing, and output 1 is fed by nothing: it is a bias. The two matrices are the masks themselves: coloured entries are kept.", "name": "fig-ar-masks"}, "image": {"alt": "Left, a network drawn from bottom to top with degrees 1 to 4 on the inputs, 1, 1, 2, 2, 3, 3 on the hidden units and 1 to 4 on the outputs. Right, two staircase matrices: the red one for type A leaves its first row empty, the blue one for type B leaves its last column empty."}} tags=["hide-input"]
+fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.9), width_ratios=(2.1, 1.25, 1))
+draw_units(axes[0])
 for i, text in enumerate(("inputs", "hidden", "outputs")):
     axes[0].text(-4.0, i, text, va="center", ha="center", fontsize=9)
 axes[0].set(xlim=(-4.7, 2.4), ylim=(-0.25, 2.25))
@@ -436,22 +446,17 @@ plt.show()
 
 # %%
 class MaskedNet(nn.Module):
-    """Bits [B, D] -> log-odds [B, D]; position order[t] sees order[:t] only.
-
-    Hidden units have degrees from `lowest` to D - 1.
-    """
+    """Bits [B, D] -> log-odds [B, D]; position order[t] sees order[:t] only."""
 
     nonlinearity = staticmethod(torch.relu)
 
     def __init__(self, D, hidden, order=None, seed=0, lowest=1):
         super().__init__()
-        random = torch.Generator().manual_seed(seed)
+        random = torch.Generator().manual_seed(seed)  # hidden degrees: lowest to D - 1
         order = torch.arange(D) if order is None else order
         place = order.argsort() + 1  # degrees of the inputs: 1 for the one drawn first
-        self.degrees = [
-            place,
-            *(torch.randint(lowest, D, (width,), generator=random) for width in hidden),
-        ]
+        drawn = [torch.randint(lowest, D, (n,), generator=random) for n in hidden]
+        self.degrees = [place, *drawn]
         type_b = [b[:, None] >= a for a, b in zip(self.degrees, self.degrees[1:])]
         type_a = place[:, None] > self.degrees[-1]
         self.masks = [mask.float() for mask in (*type_b, type_a)]
@@ -498,14 +503,8 @@ for (name, order), (top, middle, bottom) in zip(paths.items(), axes.T):
     columns, rows = order % side, order // side
     top.plot(columns, rows, "o-", lw=1, color=blue, ms=3)
     top.plot(columns[0], rows[0], "o", color=red)
-    top.set(
-        title=name,
-        xlim=(-0.5, 3.5),
-        ylim=(3.5, -0.5),
-        aspect="equal",
-        xticks=[],
-        yticks=[],
-    )
+    top.set(title=name, xlim=(-0.5, 3.5), ylim=(3.5, -0.5), aspect="equal")
+    top.set(xticks=[], yticks=[])
     sees = (who_sees_whom(nets[name], 16) > 0).float()
     middle.imshow(sees, cmap="gray_r", vmax=1.6)
     bottom.imshow(sees[order][:, order], cmap="gray_r", vmax=1.6)
@@ -593,6 +592,7 @@ def nll(model, x, *context):
 small, small_test = small_digits(train), small_digits(test)
 
 
+# %%
 def full_run(model, lr, loss=None):
     """Train on 1,500 batches of 64 small digits, 96,000 in all."""
     steps = 1500 * SCALE
@@ -924,6 +924,7 @@ def gru_step(x, h, W, U, b, c):
     return (1 - keep) * proposal + keep * h
 
 
+# %%
 class RecurrentNet(nn.Module):
     """Bits [B, D] -> log-odds [B, D], by one rule for all positions."""
 
@@ -931,10 +932,8 @@ class RecurrentNet(nn.Module):
         super().__init__()
         inputs = 1 if places is None else 1 + places.shape[1]
         self.places = places  # [D, ...]: what is told about the position to be drawn
-        self.gru, self.out = (
-            nn.GRU(inputs, hidden, batch_first=True),
-            nn.Linear(hidden, 1),
-        )
+        self.gru = nn.GRU(inputs, hidden, batch_first=True)
+        self.out = nn.Linear(hidden, 1)
 
     def forward(self, x):
         # the bit before, as -1 or 1, or 0 for none; [B, D, 1]
@@ -1071,8 +1070,7 @@ def causal_conv(x, weight, bias, dilation):
 # %% [markdown]
 # {numref}`fig-ar-block` shows WaveNet's layer. A **gate**, $\tanh(\cdot) \odot \sigma(\cdot)$, chooses what to let through. A **residual** connection carries the layer's input past it, so that twenty layers can be trained. And a **skip** connection carries what the layer found straight to the output. Neither goes around type A: the shift comes before everything.
 
-# %% mystnb={"figure": {"caption": "One layer of WaveNet. The causal convolution computes two maps, a filter and a gate, which are multiplied. What comes out goes two ways: added to the layer's input (blue, residual) it enters the next layer, and added to the sum over the layers before (red, skip) it reaches the output.", "name": "fig-ar-block"}, "image": {"alt": "Block diagram from left to right: input h, a causal convolution with dilation d, which splits into tanh and sigma, a product of the two, a 1 by 1 convolution, a sum with h that arrives by a blue line around everything, and an arrow to the next layer. From the product a red line leads through another 1 by 1 convolution to a running sum, into which a red arrow comes from the layers before, and on to the output."}} tags=["hide-input"]
-fig, ax = plt.subplots(figsize=(6.2, 2.7))
+# %% tags=["hide-input"]
 boxes = {  # name: (x, y, text)
     "conv": (1.6, 1, "causal conv.\ndilation $d$"),
     "tanh": (3.2, 1.5, "tanh"),
@@ -1083,12 +1081,9 @@ boxes = {  # name: (x, y, text)
     "skip": (4.2, 2.3, "1 x 1"),
     "sum": (6.5, 2.3, "+"),
 }
-for x_at, y_at, text in boxes.values():
-    style = {"boxstyle": "round,pad=0.3", "fc": "#eaf2fb", "ec": black}
-    ax.text(x_at, y_at, text, ha="center", va="center", fontsize=10, bbox=style)
 
 
-def wire(*points, colour=black):
+def wire(ax, *points, colour=black):
     """A line through the points, with an arrow at its end."""
     ax.plot(*zip(*points[:-1]), color=colour, lw=1.3)
     style = {"arrowstyle": "-|>", "color": colour, "lw": 1.3}
@@ -1096,19 +1091,22 @@ def wire(*points, colour=black):
     ax.annotate("", points[-1], points[-2], arrowprops=style)
 
 
-wire((0, 1), (0.85, 1))
-wire((2.25, 1), (2.5, 1), (2.5, 1.5), (2.85, 1.5))
-wire((2.25, 1), (2.5, 1), (2.5, 0.5), (2.98, 0.5))
-wire((3.55, 1.5), (4.2, 1.5), (4.2, 1.24))
-wire((3.42, 0.5), (4.2, 0.5), (4.2, 0.76))
-wire((4.42, 1), (5.0, 1))
-wire((5.8, 1), (6.3, 1))
-wire((6.7, 1), (7.5, 1))
-wire((4.7, 1), (4.7, 1.9), (4.2, 1.9), (4.2, 2.06), colour=red)
-wire((4.6, 2.3), (6.3, 2.3), colour=red)
-wire((6.5, 3.1), (6.5, 2.54), colour=red)
-wire((6.7, 2.3), (7.5, 2.3), colour=red)
-wire((0.4, 1), (0.4, -0.05), (6.5, -0.05), (6.5, 0.76), colour=blue)
+# %% mystnb={"figure": {"caption": "One layer of WaveNet. The causal convolution computes two maps, a filter and a gate, which are multiplied. What comes out goes two ways: added to the layer's input (blue, residual) it enters the next layer, and added to the sum over the layers before (red, skip) it reaches the output.", "name": "fig-ar-block"}, "image": {"alt": "Block diagram from left to right: input h, a causal convolution with dilation d, which splits into tanh and sigma, a product of the two, a 1 by 1 convolution, a sum with h that arrives by a blue line around everything, and an arrow to the next layer. From the product a red line leads through another 1 by 1 convolution to a running sum, into which a red arrow comes from the layers before, and on to the output."}} tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(6.2, 2.7))
+for x_at, y_at, text in boxes.values():
+    style = {"boxstyle": "round,pad=0.3", "fc": "#eaf2fb", "ec": black}
+    ax.text(x_at, y_at, text, ha="center", va="center", fontsize=10, bbox=style)
+for x_from, x_to in ((0, 0.85), (4.42, 5.0), (5.8, 6.3), (6.7, 7.5)):
+    wire(ax, (x_from, 1), (x_to, 1))
+wire(ax, (2.25, 1), (2.5, 1), (2.5, 1.5), (2.85, 1.5))
+wire(ax, (2.25, 1), (2.5, 1), (2.5, 0.5), (2.98, 0.5))
+wire(ax, (3.55, 1.5), (4.2, 1.5), (4.2, 1.24))
+wire(ax, (3.42, 0.5), (4.2, 0.5), (4.2, 0.76))
+wire(ax, (4.7, 1), (4.7, 1.9), (4.2, 1.9), (4.2, 2.06), colour=red)
+wire(ax, (4.6, 2.3), (6.3, 2.3), colour=red)
+wire(ax, (6.5, 3.1), (6.5, 2.54), colour=red)
+wire(ax, (6.7, 2.3), (7.5, 2.3), colour=red)
+wire(ax, (0.4, 1), (0.4, -0.05), (6.5, -0.05), (6.5, 0.76), colour=blue)
 ax.text(0, 1.15, "$h$", ha="center")
 labels = {"next layer": (7.6, 1), "output": (7.6, 2.3), "layers before": (6.6, 2.9)}
 for text, (x_at, y_at) in labels.items():
@@ -1128,10 +1126,8 @@ class WaveBlock(nn.Module):
         super().__init__()
         self.dilation = dilation
         self.both = nn.Conv1d(channels, 2 * channels, kernel_size=2)  # filter and gate
-        self.residual, self.skip = (
-            nn.Conv1d(channels, channels, 1),
-            nn.Conv1d(channels, channels, 1),
-        )
+        self.residual = nn.Conv1d(channels, channels, 1)
+        self.skip = nn.Conv1d(channels, channels, 1)
 
     def forward(self, h):
         maps = causal_conv(h, self.both.weight, self.both.bias, self.dilation)
@@ -1224,11 +1220,8 @@ for layer, dilation in enumerate((8, 4, 2, 1)):
     active = below
 for layer in range(5):
     left.plot(range(-15, 1), [layer] * 16, "o", ms=3.5, color="#1a1a1a")
-left.set(
-    yticks=range(5),
-    yticklabels=["input", "d = 1", "d = 2", "d = 4", "d = 8"],
-    xlabel="steps back",
-)
+left.set_yticks(range(5), ["input", "d = 1", "d = 2", "d = 4", "d = 8"])
+left.set_xlabel("steps back")
 left.grid(visible=False)
 seed_everything(0)
 net = WaveNetFromScratch(8, [1, 2, 4, 8, 16])
@@ -1236,12 +1229,8 @@ sees = who_sees_whom(net, 64)[63].flip(0)
 distance = sees.nonzero()[:, 0]
 right.plot(distance, sees[distance], "o", ms=3)
 right.axvspan(1, 32, color=COLOURS["blue"], alpha=0.15, lw=0)
-right.set(
-    yscale="log",
-    xlabel="distance into the past",
-    ylabel="largest gradient",
-    xlim=(-1, 63),
-)
+right.set(xlabel="distance into the past", ylabel="largest gradient")
+right.set(yscale="log", xlim=(-1, 63))
 plt.show()
 
 # %% [markdown]
@@ -1300,22 +1289,18 @@ assert agree and wavenet.receptive_field == 1 + sum(dilations)
 class AttentionNet(nn.Module):
     """One head of masked self-attention: bits [B, D] -> log-odds [B, D]."""
 
-    def __init__(self, order, channels):
+    def __init__(self, order, C):
         super().__init__()
         D = len(order)
         self.order, self.future = order, torch.ones(D, D).triu(1).bool()
-        self.value, self.start = (
-            nn.Linear(1, channels),
-            nn.Parameter(torch.randn(channels)),
-        )
-        self.source, self.target = nn.Embedding(D, channels), nn.Embedding(D, channels)
-        self.q, self.k, self.v = (nn.Linear(channels, channels) for _ in range(3))
-        self.out = nn.Linear(channels, 1)
+        self.value, self.start = nn.Linear(1, C), nn.Parameter(torch.randn(C))
+        self.source, self.target = nn.Embedding(D, C), nn.Embedding(D, C)
+        self.q, self.k, self.v = (nn.Linear(C, C) for _ in range(3))
+        self.out = nn.Linear(C, 1)
 
     def tokens(self, x):
         last = self.order[:-1]
-        # what was drawn, and where; [B, D - 1, C]
-        drawn = self.value(2 * x[:, last, None] - 1) + self.source(last)
+        drawn = self.value(2 * x[:, last, None] - 1) + self.source(last)  # what, where
         # shifted by one: a start stands where nothing has been drawn
         tokens = torch.cat([self.start.expand(len(x), 1, -1), drawn], 1)
         return tokens + self.target(self.order)
@@ -1551,12 +1536,8 @@ def length_axis(ax, ticks, **labels):
 
 # %% mystnb={"figure": {"caption": "One layer of each kind of width 64, by length. Multiply-adds of a pass over one sequence; the longest chain of sequential products; bytes that a pass over four sequences must keep for the gradient; and how far back the last output sees, by its gradient (three of the lines lie on one another: everything). Dilated: as many layers of kernel 2 as it takes to see the whole sequence.", "name": "fig-ar-ways"}, "image": {"alt": "Four panels on logarithmic axes against length. Work: attention rises with the square of the length, the others in proportion to it. Depth: recurrence rises with the length, the others stay at or below twelve. Memory: attention written out rises with the square, the others in proportion. Reach: two positions for the convolution at every length, all of them for the others."}} tags=["hide-input"]
 layer_rows = benchmark("three_ways")
-ways = {
-    "recurrence": "o-",
-    "convolution": "s-",
-    "dilated convolution": "v--",
-    "self-attention": "^:",
-}
+ways = {"recurrence": "o-", "convolution": "s-"}
+ways |= {"dilated convolution": "v--", "self-attention": "^:"}
 panels = {"multiply_adds": "work: multiply-adds", "depth": "depth: products in a chain"}
 panels |= {"kept_bytes": "memory: bytes kept", "reach": "reach: positions back"}
 ticks = sorted({row["length"] for row in layer_rows})[::2]
@@ -1566,13 +1547,8 @@ if layer_rows:
         for way, style in ways.items():
             mine = [row for row in layer_rows if row["way"] == way]
             label = way if key == "depth" else None
-            ax.plot(
-                [row["length"] for row in mine],
-                [row[key] for row in mine],
-                style,
-                ms=4,
-                label=label,
-            )
+            costs = [row[key] for row in mine]
+            ax.plot([row["length"] for row in mine], costs, style, ms=4, label=label)
         length_axis(ax, ticks)
         ax.set_title(title, fontsize=10)
     for ax in axes[0]:
@@ -1815,6 +1791,7 @@ def player(name, codes):
     return f"<p>{name}<br><audio controls {source}></audio></p>"
 
 
+# %% tags=["hide-input"]
 told_apart = {
     "recorded: a word": word[0],
     "completed: its first half, then WaveNet": completed[0],
@@ -2093,13 +2070,8 @@ assert torch.equal(fast, slow)
 
 # %% mystnb={"figure": {"caption": "Speed-up against length, measured on one core: binary pictures of growing side, 16 drawn together from FVSBN and MADE, 4 from the others. Above, on one scale, seconds with the whole network run anew for each value and with the cache. Below, the ratio of the two; the dotted line grows in proportion to the length.", "name": "fig-ar-speed"}, "image": {"alt": "Three panels on logarithmic axes against lengths from 64 to 784, with a line for each of five models. Above left, seconds with the network run anew; above right, seconds with the cache, far lower and rising less steeply. Below, the ratios: all rise with the length, none much more steeply than the dotted line, that of the RNN the highest."}} tags=["hide-input"]
 rows = benchmark("speedup")
-models = {
-    "FVSBN": "o",
-    "MADE": "s",
-    "RNN": "v",
-    "WaveNet": "^",
-    "CausalTransformer": "D",
-}
+models = {"FVSBN": "o", "MADE": "s", "RNN": "v"}
+models |= {"WaveNet": "^", "CausalTransformer": "D"}
 if rows:
     fig, axes = plt.subplots(2, 2, figsize=(6, 5.4), sharex=True)
     (without, cached), (key, ratio) = axes
@@ -2107,8 +2079,7 @@ if rows:
     for (name, marker), colour in zip(models.items(), COLOURS.values()):
         mine = [row for row in rows if row["model"] == name]
         keys = ("length", "cached_s", "uncached_s")
-        columns = [np.array([row[key] for row in mine]) for key in keys]
-        lengths, cached_s, anew_s = columns
+        lengths, cached_s, anew_s = (np.array([row[k] for row in mine]) for k in keys)
         style = {"marker": marker, "ms": 4, "lw": 1.2, "color": colour}
         without.plot(lengths, anew_s, label=name.replace("Causal", ""), **style)
         cached.plot(lengths, cached_s, **style)
@@ -2571,6 +2542,7 @@ with torch.no_grad():
 many_differ = differ / x.numel() > 0.01
 print(f"more than 1% of the probabilities differ in their last bits: {many_differ}")
 
+
 # %% [markdown]
 # A digit takes about 127 bits as a file, a sixth of what its pixels take one by one and well below what the general compressors need. The excess over the model's own $-\log_2 p$ is 35 bits for the whole file: 23 for the number of images and against damage, the rest for probabilities that are rounded to integers and for whole bytes. From here on, better likelihood *is* better compression.
 #
@@ -2588,10 +2560,8 @@ print(f"more than 1% of the probabilities differ in their last bits: {many_diffe
 #
 # Scaling $\delta(x)$ brings such a gradient to length 1.
 
+
 # %%
-from sklearn.svm import SVC
-
-
 def hidden_and_score(model, x):
     """Activations of MADE's hidden layer, gradients w.r.t. its biases; both [N, H]."""
     kept = []
@@ -2641,6 +2611,8 @@ print(f"as by automatic differentiation: {agree}")
 assert agree
 
 # %% tolerance={"atol": 2.0}
+from sklearn.svm import SVC
+
 mine, theirs = describe(small[:3000]), describe(small_test[:1000])
 sizes = (30, 100, 300, 1000)
 print("labels        " + "".join(f"{size:8}" for size in sizes))

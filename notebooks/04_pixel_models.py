@@ -451,19 +451,24 @@ def arrow(ax, *points, colour="#1a1a1a"):
     ax.annotate("", points[-1], points[-2], arrowprops=style)
 
 
+# %% tags=["hide-input"]
+def draw_kernels(ax):
+    """What the two kernels read at the marked pixel."""
+    for k in range(6):
+        ax.plot([0, 5], [k, k], [k, k], [0, 5], color="#bbbbbb", lw=0.8)
+    pale, strong = {"alpha": 0.3, "lw": 0}, {"fill": False, "lw": 2.5}
+    for x, y, w, h, name in ((1, 2, 3, 2, "blue"), (1, 2, 2, 1, "orange")):
+        for style in (pale, strong):
+            ax.add_patch(plt.Rectangle((x, y), w, h, color=COLOURS[name], **style))
+    ax.plot(2.5, 2.5, "s", color=COLOURS["vermilion"], ms=8)
+    ax.text(2.5, 4.25, "vertical kernel V", ha="center", color=COLOURS["blue"])
+    ax.text(2.5, 1.45, "horizontal kernel H", ha="center", color=COLOURS["vermilion"])
+    ax.set_aspect("equal")
+
+
 # %% mystnb={"figure": {"caption": "The two stacks in the second layer and later. Left: what the kernels read at the marked pixel, the vertical one (blue) the features of its own and the row above, the horizontal one (orange) the pixel and its left neighbour. Right: one layer. Features of the vertical stack, which know only rows above, pass to the horizontal stack by a 1x1 convolution (link); there is no way back.", "name": "fig-pix-stacks"}, "image": {"alt": "Left: a grid in which a block of two rows by three columns around the marked pixel is outlined in blue and the pixel with its left neighbour in orange. Right: a diagram with two columns of boxes. Vertical stack: v, convolution V, gate, new v. Horizontal stack: h, masked convolution H, plus, gate, a 1x1 convolution, then a plus sign with h, new h, and an arrow to the output. An arrow labelled link leads from the vertical to the horizontal column."}} tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.6, 3.8), width_ratios=(2, 3))
-for k in range(6):
-    left.plot([0, 5], [k, k], [k, k], [0, 5], color="#bbbbbb", lw=0.8)
-pale, strong = {"alpha": 0.3, "lw": 0}, {"fill": False, "lw": 2.5}
-for x, y, w, h, name in ((1, 2, 3, 2, "blue"), (1, 2, 2, 1, "orange")):
-    for style in (pale, strong):
-        patch = plt.Rectangle((x, y), w, h, color=COLOURS[name], **style)
-        left.add_patch(patch)
-left.plot(2.5, 2.5, "s", color=COLOURS["vermilion"], ms=8)
-left.text(2.5, 4.25, "vertical kernel V", ha="center", color=COLOURS["blue"])
-left.text(2.5, 1.45, "horizontal kernel H", ha="center", color=COLOURS["vermilion"])
-left.set_aspect("equal")
+draw_kernels(left)
 for x, titles in ((0, ("$v$", "V: 2x3", "gate", "new $v$")), (3, ("$h$", "H: masked"))):
     for y, text in zip((0, 1, 3, 5), titles):
         box(right, x, y, text, "#d9eaf5" if x == 0 else "#fbe6c8")
@@ -532,6 +537,7 @@ def gate(a):
     return first.tanh() * second.sigmoid()
 
 
+# %%
 class GatedLayer(nn.Module):
     """One layer of both stacks: v knows the rows above, h also the row to the left."""
 
@@ -1633,30 +1639,47 @@ class Pair(nn.Module):
 
 
 # %%
+class FirstMaps(nn.Module):
+    """Takes the place of mask A: v knows rows above, h also pixels to the left."""
+
+    def __init__(self, p):
+        super().__init__()
+        self.above, self.left = Shifted(2, p, (2, 3)), Shifted(2, p, (2, 1), left=True)
+
+    def forward(self, z):
+        z = torch.cat([z, torch.ones_like(z)], 1)  # tells the picture from its border
+        # A pad of 1 and -1 adds a row (or column) of zeros and cuts off the last one:
+        # the map moves by one.
+        v = F.pad(self.above(z), (0, 0, 1, -1))  # down
+        return v, v + F.pad(self.left(z), (1, -1))  # right
+
+
+def mixture_head(p, M):
+    """The last convolution, which starts with M bumps side by side."""
+    head = nn.Conv2d(p, 3 * M, 1)
+    head.weight.data.mul_(0.1)
+    start = [torch.zeros(M), torch.linspace(-1, 1, M), torch.full((M,), -1.5)]
+    head.bias.data = torch.cat(start)
+    return head
+
+
+# %%
 class SmallPixelCNNpp(nn.Module):
     """Pictures [B, 1, H, W] of levels 0..K-1 -> parameters [B, 3M, H, W]."""
 
     def __init__(self, p=16, K=17, M=3):
         super().__init__()
         self.K, self.M = K, M
-        self.above, self.left = Shifted(2, p, (2, 3)), Shifted(2, p, (2, 1), left=True)
+        self.first = FirstMaps(p)
         self.shrink_v = Shifted(p, p, (2, 3), stride=2)
         self.shrink_h = Shifted(p, p, (2, 2), left=True, stride=2)
         self.grow_v, self.grow_h = (nn.ConvTranspose2d(p, p, 2, 2) for _ in "vh")
         self.down, self.middle = Pair(p), Pair(p)
         self.up = nn.ModuleList([Pair(p, shortcut=True), Pair(p, shortcut=True)])
-        self.out = nn.Conv2d(p, 3 * M, 1)
-        self.out.weight.data.mul_(0.1)  # start with M bumps side by side
-        start = [torch.zeros(M), torch.linspace(-1, 1, M), torch.full((M,), -1.5)]
-        self.out.bias.data = torch.cat(start)
+        self.out = mixture_head(p, M)
 
     def forward(self, x):
-        z = 2 * x / (self.K - 1) - 1
-        z = torch.cat([z, torch.ones_like(z)], 1)  # tells the picture from its border
-        # A pad of 1 and -1 adds a row (or column) of zeros and cuts off the last one:
-        # the map moves by one. So v knows rows above, h also pixels to the left.
-        v = F.pad(self.above(z), (0, 0, 1, -1))  # down
-        h = v + F.pad(self.left(z), (1, -1))  # right
+        v, h = self.first(2 * x / (self.K - 1) - 1)
         shortcuts = [(v, h)]
         v, h = self.down(v, h)
         shortcuts.append((v, h))
@@ -2342,8 +2365,7 @@ beside_data(x, log_p, binary_test.x[:200], log_p_data)
 
 # %% tags=["check:thm-pix-codes"]
 torch.manual_seed(1)
-bit_strings = lambda n: torch.arange(2**n)[:, None] >> torch.arange(n) & 1  # all of n
-strings = lambda n: bit_strings(n).double()
+strings = lambda n: (torch.arange(2**n)[:, None] >> torch.arange(n) & 1).double()
 of_pixels = GatedPixelCNN((1, 2, 6), 4, layers=1, kernel=3, context=(2, 2, 6))
 tiny = HierarchicalPixelModel(FVSBN((1, 1, 3)), of_pixels, channels=4).double()
 x = strings(12).view(-1, 1, 2, 6)  # all pictures
