@@ -5,11 +5,15 @@ Where a work is cited is noted while pages are read; links are written when ever
 
 from __future__ import annotations
 
+from itertools import groupby
+from string import ascii_lowercase
 from typing import Any
 
 from docutils import nodes
 from pybtex.plugin import register_plugin
 from pybtex.style.formatting.alpha import Style as Alpha
+from pybtex.style.labels.alpha import LabelStyle
+from pybtex.style.sorting.author_year_title import SortingStyle
 from pybtex.style.template import field, href, join, sentence
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
@@ -21,8 +25,17 @@ from book._ext.late import add_notes, notes
 from book._ext.numbering import chapter_number
 
 
+class Label(LabelStyle):  # type: ignore[misc]
+    """Sphinx's usual label, in which a year is two digits whether or not a letter follows."""
+
+    def format_label(self, entry: Any) -> str:
+        return str(super().format_label(entry))[:-2] + str(entry.fields.get("year", ""))[2:4]
+
+
 class AsPrinted(Alpha):  # type: ignore[misc]
     """Sphinx's usual style, with titles in the case of the file and short links."""
+
+    default_label_style = Label
 
     def format_title(self, entry: Any, which_field: str, as_sentence: bool = True) -> Any:
         return sentence[field(which_field)] if as_sentence else field(which_field)
@@ -34,6 +47,27 @@ class AsPrinted(Alpha):  # type: ignore[misc]
     def format_doi(self, entry: Any) -> Any:
         doi = field("doi", raw=True)
         return href(join["https://doi.org/", doi])[join["doi.org/", doi]]
+
+
+def cited_as(entry: Any) -> tuple[str, ...]:
+    """Return what a citation says of a work: one or two names, or the first of more, and the year."""
+    names = [str(person.rich_last_names[0]) for person in entry.persons.get("author", [])]
+    return (*(names if len(names) < 3 else names[:1] + ["and others"]), entry.fields.get("year", "")[:4])
+
+
+def tell_apart(entries: list[Any]) -> None:
+    """Give the years of works that are cited alike a letter: 2016a, 2016b, in the order of the bibliography."""
+    order = sorted(entries, key=lambda entry: (cited_as(entry), SortingStyle().sorting_key(entry)))
+    for said, alike in groupby(order, cited_as):
+        works = list(alike)
+        if len(works) > 1 and said[-1]:
+            for letter, work in zip(ascii_lowercase, works, strict=False):
+                work.fields["year"] = said[-1] + letter
+
+
+def letter_years(app: Sphinx) -> None:
+    """Tell works apart before any page cites them."""
+    tell_apart(list(app.env.get_domain("cite").bibdata.data.entries.values()))  # type: ignore[attr-defined]
 
 
 def place_of(citation: nodes.Element) -> tuple[str, str]:
@@ -100,6 +134,7 @@ def depart_citation(self: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     register_plugin("pybtex.style.formatting", "as_printed", AsPrinted)
     app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
+    app.connect("builder-inited", letter_years)
     app.connect("doctree-read", collect)
     add_notes(app, "citations")
     app.connect("doctree-resolved", refer_back)

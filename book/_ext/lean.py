@@ -18,7 +18,7 @@ from sphinx.application import Sphinx
 
 from book._ext.formulas import FOLDER, Setter
 from book._ext.repository import read_repository
-from book._ext.stops import pass_by_repeats
+from book._ext.stops import pass_by
 
 ICONS = re.compile(r'\s*<script[^>]*src="[^"]*scripts/fontawesome\.js[^"]*"></script>')
 SEARCH = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
@@ -85,7 +85,7 @@ def lean(html: str, page: Path, out: Path, site: str, setter: Setter) -> str:
     html = html.replace(TOGGLE, NAMED_TOGGLE)
     html = PASSED_BY.sub(r'<a tabindex="-1" class="\1" href=', html)
     if page.parent.name == "notebooks":
-        html = pass_by_repeats(html)
+        html = pass_by(html)
     up = "../" * len(page.relative_to(out).parts[:-1]) + "_static/"
     return html.replace("<!-- Loaded before other Sphinx assets -->", head(up, formulas='class="math"' in html), 1)
 

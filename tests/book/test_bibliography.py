@@ -66,6 +66,22 @@ def test_every_work_is_cited_and_every_citation_has_a_work() -> None:
     assert set(WORKS) == cited()
 
 
+ALIKE = """@article{roe2001, author={Roe, R. and Doe, D. and Poe, P.}, title={B}, year=2001}
+@article{roe2001a, author={Roe, R. and Abe, A. and Poe, P.}, title={C}, year=2001}
+@article{roe2002, author={Roe, R. and Abe, A. and Poe, P.}, title={D}, year=2002}
+@article{roe2001two, author={Roe, R. and Doe, D.}, title={E}, year=2001}"""
+
+
+def test_works_that_would_be_cited_alike_have_letters() -> None:
+    from book._ext.bibliography import Label, tell_apart
+
+    works = database.parse_string(ALIKE, "bibtex").entries
+    for _ in range(2):  # the second build of a site finds the letters there
+        tell_apart(list(works.values()))
+        assert [work.fields["year"] for work in works.values()] == ["2001b", "2001a", "2002", "2001"]
+    assert [Label().format_label(work)[-2:] for work in works.values()] == ["01", "01", "02", "01"]
+
+
 def test_works_lead_out_and_back(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     (tmp_path / "source" / "a.bib").write_text(BIB)
