@@ -2,9 +2,10 @@
 
 Each page is opened in headless Chromium in both themes, on a phone (390 px) and on a desktop (1440 px). What is
 counted must be zero: requests to other servers, errors in the console, violations of WCAG 2.1 AA that axe-core finds,
-and formulas that scroll at 1280 px. What is measured has a limit: bytes (compressed) before the reader scrolls, seconds
-until the mathematics of the first screen and of the whole page stands on a processor four times slower than this one,
-the layout's shift, and how often one presses Tab before the end of the text.
+formulas that scroll at 1280 px, and places where the Tab key stops unseen. What is measured has a limit: bytes
+(compressed) before the reader scrolls, seconds until the mathematics of the first screen and of the whole page stands
+on a processor four times slower than this one, the layout's shift, and how often one presses Tab before the end of the
+text.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 WIDTHS = {"phone": (390, 844), "desktop": (1440, 900)}
 LIMITS = {"shift": 0.05, "first": 2.0, "all": 8.0, "tabs": 150}
 BYTES = {"chapter": 1_200_000, "text": 500_000}
-COUNTED = ("outside", "errors", "axe", "scrolling")
+COUNTED = ("outside", "errors", "axe", "scrolling", "unseen")
 
 SHIFT = """window.shift = 0;
 new PerformanceObserver((list) => {
@@ -52,13 +53,22 @@ SCROLLING = """() => {
   return [...document.querySelectorAll("article mjx-container")].filter(
     (e) => e.scrollWidth > e.clientWidth + 1 && ["auto", "scroll"].includes(getComputedStyle(e).overflowX)).length;
 }"""
-TABS = """() => {
-  const article = document.querySelector("article");
+STOPS = """const article = document.querySelector("article");
   const all = "a[href], button, input, select, textarea, summary, [tabindex]";
-  if (!article) return 0;
-  const stops = [...document.querySelectorAll(all)].filter((e) => e.tabIndex >= 0 && e.checkVisibility());
-  return stops.filter((e) => article.contains(e) || e.compareDocumentPosition(article) & 4).length;
-}"""
+  const stops = [...document.querySelectorAll(all)].filter((e) => e.tabIndex >= 0 && e.checkVisibility());"""
+TABS = f"""() => {{
+  {STOPS}
+  return article ? stops.filter((e) => article.contains(e) || e.compareDocumentPosition(article) & 4).length : 0;
+}}"""
+# Where the Tab key stops, the element shows that it has the focus. (A key was pressed before, else none would.)
+UNSEEN = f"""() => {{
+  {STOPS}
+  return stops.filter((e) => {{
+    e.focus({{preventScroll: true}});
+    const style = getComputedStyle(e);
+    return style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2;
+  }}).map((e) => e.outerHTML.slice(0, 160));
+}}"""
 
 
 class Compressed(http.server.SimpleHTTPRequestHandler):
@@ -123,6 +133,9 @@ def check(browser: Any, address: str, site: Path, name: str, theme: str, width: 
     row["scrolling"] = 0
     if width == "desktop":
         row["tabs"] = page.evaluate(TABS)
+        page.keyboard.press("Tab")
+        row["blind"] = page.evaluate(UNSEEN)
+        row["unseen"] = len(row["blind"])
         page.set_viewport_size({"width": 1280, "height": 900})
         row["scrolling"] = page.evaluate(SCROLLING)
     page.context.close()
@@ -157,16 +170,15 @@ def faults(row: dict[str, Any]) -> list[str]:
 
 def show(rows: list[dict[str, Any]]) -> None:
     """Print a line a page: the worst of its four visits."""
-    print(f"{'page':44} outside errors  axe scroll  MB gzip  shift  tabs  first s   all s")
+    print(f"{'page':44} outside errors  axe scroll unseen  MB gzip  shift  tabs  first s   all s")
     for name in dict.fromkeys(row["page"] for row in rows):
         own = [row for row in rows if row["page"] == name]
         worst = {key: max(row.get(key, 0) for row in own) for key in (*COUNTED, "bytes", *LIMITS)}
         bad = sorted({fault for row in own for fault in faults(row)})
-        print(
-            f"{name[:44]:44} {worst['outside']:7} {worst['errors']:6} {worst['axe']:4} {worst['scrolling']:6} "
-            f"{worst['bytes'] / 1e6:8.2f} {worst['shift']:6.3f} {worst['tabs']:5} {worst['first']:8.2f} "
-            f"{worst['all']:7.2f}" + (f"   <- {', '.join(bad[:4])}" if bad else "")
-        )
+        counts = f"{worst['axe']:4} {worst['scrolling']:6} {worst['unseen']:6} {worst['bytes'] / 1e6:8.2f}"
+        times = f"{worst['shift']:6.3f} {worst['tabs']:5} {worst['first']:8.2f} {worst['all']:7.2f}"
+        over = f"   <- {', '.join(bad[:4])}" if bad else ""
+        print(f"{name[:44]:44} {worst['outside']:7} {worst['errors']:6} {counts} {times}{over}")
 
 
 def main(arguments: list[str] | None = None) -> int:
