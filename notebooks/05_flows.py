@@ -49,6 +49,7 @@ from sklearn.datasets import load_breast_cancer
 from torch import nn
 from torch.distributions import MultivariateNormal
 
+# %% tags=["hide-input"]
 from lvmlib.base import seed_everything
 from lvmlib.chain import Flow
 from lvmlib.data import load
@@ -73,17 +74,19 @@ from lvmlib.training import cosine, fit
 SCALE = 1  # multiplies every training run below; the stored outputs are those of 1
 use_style()
 
-# %% mystnb={"figure": {"caption": "A flow in one dimension. The curve $z = f(x)$ carries the density of the data (below) to the base (left). Each strip, seen on either axis, holds a tenth of the probability. Where $f$ is steep, a narrow strip of $x$ is stretched over a wide strip of $z$: there the data are denser than the base is at $f(x)$.", "name": "fig-fl-map"}, "image": {"alt": "A rising curve that is flat in the middle and steeper to both sides. Below the x axis a density with two humps and a valley under the flat stretch; left of the z axis a bell curve. Ten strips of alternating tint connect the two through the curve."}} tags=["hide-input"]
+# %% tags=["hide-input"]
 x_line = np.linspace(-3.2, 3.2, 1281)
 humps = [(0.45, -1.3, 0.4), (0.55, 1.1, 0.6)]  # weight, mean, standard deviation
 x_cdf = sum(w * stats.norm.cdf(x_line, m, s) for w, m, s in humps)
 x_pdf = sum(w * stats.norm.pdf(x_line, m, s) for w, m, s in humps)
-z_curve = stats.norm.ppf(x_cdf)
+z_curve = stats.norm.ppf(x_cdf)  # the flow: same CDF on both sides
+z_line = np.linspace(-3, 3, 301)
+z_cdf, z_pdf = stats.norm.cdf(z_line), stats.norm.pdf(z_line)
+
+# %% mystnb={"figure": {"caption": "A flow in one dimension. The curve $z = f(x)$ carries the density of the data (below) to the base (left). Each strip, seen on either axis, holds a tenth of the probability. Where $f$ is steep, a narrow strip of $x$ is stretched over a wide strip of $z$: there the data are denser than the base is at $f(x)$.", "name": "fig-fl-map"}, "image": {"alt": "A rising curve that is flat in the middle and steeper to both sides. Below the x axis a density with two humps and a valley under the flat stretch; left of the z axis a bell curve. Ten strips of alternating tint connect the two through the curve."}} tags=["hide-input"]
 ratios = {"width_ratios": (1, 3), "height_ratios": (3, 1)}
 fig, axes = plt.subplots(2, 2, figsize=(6, 4.4), **ratios)
 side, curve, corner, below = axes.flat
-z_line = np.linspace(-3, 3, 301)
-z_cdf, z_pdf = stats.norm.cdf(z_line), stats.norm.pdf(z_line)
 for i in range(10):
     x_in = (x_cdf >= i / 10) & (x_cdf <= (i + 1) / 10)
     z_in = (z_cdf >= i / 10) & (z_cdf <= (i + 1) / 10)
@@ -105,6 +108,7 @@ for ax in (side, curve, below):
     ax.grid(visible=False)
 corner.axis("off")
 plt.show()
+
 
 # %% [markdown]
 # **What you will be able to do**
@@ -150,12 +154,8 @@ plt.show()
 # Note what the theorem does *not* ask for: no integral has to be computed to normalise $p$. Whatever $f$ is, as long as it is a bijection onto $J$, the total is 1. The check uses a map that falls,
 # $f(x) = -(x + x^3)$, under a Gaussian base: an integral, and the share of half a million draws in an interval.
 
-# %% tags=["check:thm-fl-change-line"]
-base = torch.distributions.Normal(0.0, 1.0)
-slope = lambda x: -(1 + 3 * x**2)  # f'(x) of f(x) = -(x + x^3)
-log_p = lambda x: base.log_prob(-(x + x**3)) + slope(x).abs().log()
 
-
+# %%
 def bisect(increasing, target, low=-30.0, high=30.0, halvings=60):
     """x with increasing(x) = target, by halving an interval; target [B]."""
     low, high = torch.full_like(target, low), torch.full_like(target, high)
@@ -167,6 +167,10 @@ def bisect(increasing, target, low=-30.0, high=30.0, halvings=60):
     return (low + high) / 2
 
 
+# %% tags=["check:thm-fl-change-line"]
+base = torch.distributions.Normal(0.0, 1.0)
+slope = lambda x: -(1 + 3 * x**2)  # f'(x) of f(x) = -(x + x^3)
+log_p = lambda x: base.log_prob(-(x + x**3)) + slope(x).abs().log()
 grid = torch.linspace(-4, 4, 8001, dtype=torch.float64)
 total = torch.trapezoid(log_p(grid).exp(), grid).item()
 inside = (grid >= 0.2) & (grid <= 0.7)
@@ -610,7 +614,7 @@ for D in (2, 3, 5):
 #
 # Two simple families of layers come for free. An **elementwise** layer $z_i = f_i(x_i)$ has a diagonal Jacobian, and pays $\sum_i \log |f_i'(x_i)|$. An **affine** layer $z = Ax + b$ pays $\log |\det A|$, the same for every $x$. Stacks of the two already make everything that a neural network is made of, as long as the matrices are square and the activations are on the good side of {numref}`sec-fl-layers`.
 
-# %% tags=["check:thm-fl-change", "check:thm-fl-compose"]
+# %%
 random = torch.Generator().manual_seed(1)
 A1, A2 = (torch.randn(2, 2, generator=random, dtype=torch.float64) for _ in range(2))
 layers = [
@@ -629,6 +633,7 @@ def stack(x):
     return x, total
 
 
+# %% tags=["check:thm-fl-change", "check:thm-fl-compose"]
 points = torch.randn(5, 2, generator=random, dtype=torch.float64)
 jacobian = torch.autograd.functional.jacobian
 jacobians = [jacobian(lambda v: stack(v[None])[0][0], v) for v in points]
@@ -642,13 +647,20 @@ print(f"integral over the plane: {mass:.5f}")
 assert torch.allclose(stack(points)[1], autograd) and abs(mass - 1) < 1e-4
 
 
-# %% mystnb={"figure": {"caption": "A smooth map (the inverse of the flow's $f$, from noise to data) and its linear approximation. Left: a grid on the noise; right: its image. The small square becomes nearly a parallelogram, spanned by the columns of the Jacobian, whose area is the determinant times that of the square. Where cells grow, the density falls.", "name": "fig-fl-area"}, "image": {"alt": "Left, a square grid with one cell filled. Right, the same grid bent into curved cells; the filled cell is a distorted quadrilateral over which a straight-sided parallelogram is drawn, and the two nearly coincide."}} tags=["hide-input"]
+# %% tags=["hide-input"]
 def bend(z):
     """A smooth map, one-to-one on the region shown; [..., 2]."""
     z_1, z_2 = z.unbind(-1)
     return torch.stack([z_1 + 0.35 * (1.4 * z_2).sin(), 0.8 * z_2 + 0.2 * z_1**2], -1)
 
 
+corner = torch.tensor([0.5, 0.5])
+edge = torch.linspace(0, 0.5, 26)
+zero, full = torch.zeros(26), torch.full((26,), 0.5)
+sides = [(edge, zero), (full, edge), (edge.flip(0), full), (zero, edge.flip(0))]
+outline = torch.cat([torch.stack(side, 1) for side in sides]) + corner  # a square
+
+# %% mystnb={"figure": {"caption": "A smooth map (the inverse of the flow's $f$, from noise to data) and its linear approximation. Left: a grid on the noise; right: its image. The small square becomes nearly a parallelogram, spanned by the columns of the Jacobian, whose area is the determinant times that of the square. Where cells grow, the density falls.", "name": "fig-fl-area"}, "image": {"alt": "Left, a square grid with one cell filled. Right, the same grid bent into curved cells; the filled cell is a distorted quadrilateral over which a straight-sided parallelogram is drawn, and the two nearly coincide."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6.4, 3.1))
 ticks = torch.linspace(-2, 2, 9)
 line = torch.linspace(-2, 2, 101)
@@ -661,11 +673,6 @@ for ax, warp in zip(axes, (lambda z: z, bend)):
             ax.plot(*warp(across).T, color="#999999", lw=0.8)
     ax.set(aspect="equal", xlim=(-2.6, 2.6), ylim=(-2.2, 2.6))
     ax.grid(visible=False)
-corner = torch.tensor([0.5, 0.5])
-edge = torch.linspace(0, 0.5, 26)
-zero, full = torch.zeros(26), torch.full((26,), 0.5)
-sides = [(edge, zero), (full, edge), (edge.flip(0), full), (zero, edge.flip(0))]
-outline = torch.cat([torch.stack(side, 1) for side in sides]) + corner
 axes[0].fill(*outline.T, color=COLOURS["orange"], alpha=0.7, lw=0)
 axes[1].fill(*bend(outline).T, color=COLOURS["orange"], alpha=0.7, lw=0)
 J = torch.autograd.functional.jacobian(bend, corner)
@@ -674,6 +681,7 @@ axes[1].plot(*(bend(corner) + square @ J.T).T, color=COLOURS["blue"], lw=1.5)
 axes[0].set(xlabel="$z_1$", ylabel="$z_2$", title="noise")
 axes[1].set(xlabel="$x_1$", ylabel="$x_2$", title="data")
 plt.show()
+
 
 # %% [markdown]
 # (sec-fl-whitening)=
@@ -691,21 +699,15 @@ plt.show()
 # orthogonal matrix with a positive diagonal is $I$.
 # :::
 
-# %% tags=["check:thm-fl-whitening"]
-moons = toy("two_moons")
-torch.manual_seed(0)
-points = moons.sample(2000).double() @ torch.tensor([[1.0, 0.6], [0.0, 1.0]]).double()
-covariance = torch.cov(points.T, correction=0)
-best = 0.5 * torch.logdet(2 * math.pi * math.e * covariance)
 
-
-def most_likely(white):
-    """Maximise the likelihood of an affine flow; returns the NLL."""
+# %%
+def most_likely(white, x):
+    """Maximise the likelihood of an affine flow for x [N, D]; returns the NLL."""
     optimizer = torch.optim.LBFGS(white.parameters(), max_iter=200, tolerance_change=0)
 
     def closure():
         optimizer.zero_grad()
-        loss = -white.log_prob(points).mean()
+        loss = -white.log_prob(x).mean()
         loss.backward()
         return loss
 
@@ -713,9 +715,15 @@ def most_likely(white):
     return closure().item()
 
 
+# %% tags=["check:thm-fl-whitening"]
+moons = toy("two_moons")
+torch.manual_seed(0)
+points = moons.sample(2000).double() @ torch.tensor([[1.0, 0.6], [0.0, 1.0]]).double()
+covariance = torch.cov(points.T, correction=0)
+best = 0.5 * torch.logdet(2 * math.pi * math.e * covariance)
 for kind in ("full", "triangular"):
     white = Flow([Affine((2,), kind)], StandardNormal((2,))).double()
-    reached = most_likely(white)
+    reached = most_likely(white, points)
     z = white.layers[0](points)[0].detach()
     A = white.layers[0].matrix.whole().detach()
     after = torch.cov(z.T, correction=0)
@@ -779,13 +787,16 @@ class PlanarFlow(nn.Module):
         _, log_slope_2 = mixture_cdf(x[:, 1], *self.parameters_of(2, x[:, 0]))
         return log_slope_1 + log_slope_2  # log-density of the base is 0
 
-    @torch.no_grad()
-    def sample(self, u):
-        x = torch.zeros_like(u)
-        for t in (1, 2):  # x_1 must be known before x_2
-            p = self.parameters_of(t, x[:, 0])
-            x[:, t - 1] = bisect(lambda v, p=p: mixture_cdf(v, *p)[0], u[:, t - 1])
-        return x
+
+# %%
+@torch.no_grad()
+def draw_planar(flow, u):
+    """x with f(x) = u, one coordinate after the other; u [B, 2]."""
+    x = torch.zeros_like(u)
+    for t in (1, 2):  # x_1 must be known before x_2
+        p = flow.parameters_of(t, x[:, 0])
+        x[:, t - 1] = bisect(lambda v, p=p: mixture_cdf(v, *p)[0], u[:, t - 1])
+    return x
 
 
 # %% [markdown]
@@ -840,13 +851,14 @@ side = torch.linspace(-4.5, 4.5, 300, dtype=torch.float64)
 lattice = torch.cartesian_prod(side, side)
 for row, name in zip(axes, names):
     torch.manual_seed(2)
-    points, cube = toy(name).sample(2000), torch.rand(2000, 2, dtype=torch.float64)
+    points = toy(name).sample(2000)
+    walked = draw_planar(planar[name], torch.rand(2000, 2, dtype=torch.float64))
     with torch.no_grad():
         density = planar[name].log_prob(lattice).exp().view(1, 300, 300)
         density = F.avg_pool2d(density, 3)[0].T  # means over 3 x 3 points
     row[0].plot(*points.T, ".", ms=1.2, color=COLOURS["blue"])
     row[1].imshow(density**0.25, extent=(-4.5, 4.5) * 2, origin="lower", aspect="auto")
-    row[2].plot(*planar[name].sample(cube).T, ".", ms=1.2, color=COLOURS["vermilion"])
+    row[2].plot(*walked.T, ".", ms=1.2, color=COLOURS["vermilion"])
     for ax in row:
         ax.set(xlim=(-4.5, 4.5), ylim=(-4.5, 4.5), aspect="equal", xticks=[], yticks=[])
         ax.grid(visible=False)
@@ -897,7 +909,7 @@ assert same
 #
 # So a triangular flow *is* the chain rule of {doc}`chapter 3 <03_autoregressive_models>`, with conditionals that are densities: one increasing function for each of them. (With an inverse Gaussian CDF behind every $u_t$ the base is $\mathcal{N}(0, I)$.) For the eight Gaussians we know the map in closed form, since the conditional of a mixture is a mixture.
 
-# %% tags=["check:thm-fl-rosenblatt"]
+# %%
 eight = toy("eight_gaussians")
 means, sigma = eight.means.double(), eight.sigma
 
@@ -912,6 +924,7 @@ def rosenblatt(x, first=0):
     return torch.stack([u_first, u_second], 1)
 
 
+# %% tags=["check:thm-fl-rosenblatt"]
 torch.manual_seed(0)
 x = eight.sample(64_000).double()
 for first in (0, 1):
@@ -1097,27 +1110,36 @@ print(f"log-determinant on it: {agree}")
 
 
 # %%
-class MaskedLayer(nn.Module):
-    """x -> z and its log-determinant, with the coordinates taken in a given order."""
+class Conditioner(nn.Module):
+    """mu_t and alpha_t from the coordinates that come before t in a given order."""
 
     def __init__(self, order, hidden):
         super().__init__()
         D = len(order)
         place = order.argsort() + 1  # of each coordinate: first 1, last D
         degree = 1 + torch.arange(hidden) * (D - 1) // hidden  # 1 ... D - 1
-        self.order, self.M_in = order, (degree[:, None] >= place).float()  # [H, D]
+        self.M_in = (degree[:, None] >= place).float()  # [H, D]
         self.M_out = (place[:, None] > degree).float().repeat(2, 1)  # [2 D, H]
         self.hidden, self.out = nn.Linear(D, hidden), nn.Linear(hidden, 2 * D)
         with torch.no_grad():
             self.out.weight.mul_(0.1)  # near the identity
             self.out.bias.zero_()
 
-    def conditioner(self, x):
-        """mu_t and alpha_t of all coordinates, each [B, D], in one pass."""
+    def forward(self, x):
+        """mu and alpha of all coordinates, each [B, D], in one pass."""
         h = F.relu(F.linear(x, self.M_in * self.hidden.weight, self.hidden.bias))
         y = F.linear(h, self.M_out * self.out.weight, self.out.bias)
         mu, raw = y.chunk(2, 1)
         return mu, 2 * torch.tanh(raw / 2)
+
+
+# %%
+class MaskedLayer(nn.Module):
+    """x -> z and its log-determinant, with the coordinates taken in a given order."""
+
+    def __init__(self, order, hidden):
+        super().__init__()
+        self.order, self.conditioner = order, Conditioner(order, hidden)
 
     def forward(self, x):
         mu, alpha = self.conditioner(x)
@@ -1208,8 +1230,8 @@ assert torch.allclose(back, noise, atol=1e-3)
 theirs = maf((8,), layers=3, hidden=(H,))
 with torch.no_grad():
     for layer, ours in zip(theirs.layers, hand_made):
-        layer.net.layers[0].load_state_dict(ours.hidden.state_dict())
-        layer.net.output.load_state_dict(ours.out.state_dict())
+        layer.net.layers[0].load_state_dict(ours.conditioner.hidden.state_dict())
+        layer.net.output.load_state_dict(ours.conditioner.out.state_dict())
     same = torch.allclose(theirs.log_prob(test_x), -of_maf, atol=1e-3)
     same_draws = torch.allclose(theirs.decode(noise), maf_draws, atol=1e-3)
 print(f"the same density: {same}; the same draws: {same_draws}")

@@ -75,6 +75,7 @@ from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.toys import toy
 from lvmlib.training import fit
 
+# %% tags=["hide-input"]
 DEVICE = "cuda" if torch.cuda.is_available() else None  # where fit trains
 SCALE = 10 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
 use_style()
@@ -160,6 +161,14 @@ INK = "#1a1a1a"
 FILLS = {"net": "#d9eaf5", "map": "#f6dfcf", "data": "white", "noise": "#e4e4e4"}
 
 
+def canvas(width, height, limits):
+    """Axes without a frame, for a drawing."""
+    _, ax = plt.subplots(figsize=(width, height))
+    ax.set(xlim=limits[:2], ylim=limits[2:])
+    ax.axis("off")
+    return ax
+
+
 def box(ax, x, y, text, kind="data", width=1.2, height=0.6, size=10):
     """A box of the kind that the legend of FILLS names, centred at (x, y)."""
     corner = (x - width / 2, y - height / 2)
@@ -168,6 +177,7 @@ def box(ax, x, y, text, kind="data", width=1.2, height=0.6, size=10):
     ax.text(x, y, text, ha="center", va="center", fontsize=size)
 
 
+# %% tags=["hide-input"]
 def line(ax, *corners, head=True):
     """A path through corners, with a head at its end."""
     for start, end in zip(corners[:-1], corners[1:]):
@@ -176,12 +186,12 @@ def line(ax, *corners, head=True):
         ax.annotate("", end, start, arrowprops={**style, "shrinkA": 0, "shrinkB": 0})
 
 
-def canvas(width, height, limits):
-    """Axes without a frame, for a drawing."""
-    _, ax = plt.subplots(figsize=(width, height))
-    ax.set(xlim=limits[:2], ylim=limits[2:])
-    ax.axis("off")
-    return ax
+def boxes(ax, y, height, row):
+    """A row of boxes joined by arrows, each given as x, text, kind and width."""
+    for x, text, kind, width in row:
+        box(ax, x, y, text, kind, width, height, size=9)
+    for (x, *_, w), (x2, *_, w2) in zip(row[:-1], row[1:]):
+        line(ax, (x + w / 2, y), (x2 - w2 / 2, y))
 
 
 # %% mystnb={"figure": {"caption": "An affine coupling in both directions. The networks $s$ and $t$ are run forwards in both, on the half that does not change; only the elementwise map is inverted.", "name": "fig-deep-coupling"}, "image": {"alt": "Two diagrams. Left, data to noise: x a passes unchanged to z a and also enters a box with networks s and t, whose outputs go to the map times exp s plus t that turns x b into z b. Right, noise to data: z a passes unchanged to x a and enters the same networks, whose outputs go to the map minus t times exp minus s that turns z b into x b."}} tags=["hide-input"]
@@ -242,25 +252,21 @@ class Coupling(nn.Module):
         passing = D - self.cut if swap else self.cut  # how many coordinates stay
         self.network = MLP(passing, (width, width), 2 * (D - passing))
 
-    def halves(self, x):
+    def parts(self, x):  # a, b, and what moves b: t(a) and s(a)
         first, second = x[:, : self.cut], x[:, self.cut :]
-        return (second, first) if self.swap else (first, second)  # a, b
+        a, b = (second, first) if self.swap else (first, second)
+        t, s = self.network(a).chunk(2, 1)
+        return a, b, t, 2 * torch.tanh(s / 2)  # |s| < 2, and nearly s where s is small
 
     def joined(self, a, b):
         return torch.cat([b, a] if self.swap else [a, b], 1)
 
-    def t_and_s(self, a):
-        t, s = self.network(a).chunk(2, 1)
-        return t, 2 * torch.tanh(s / 2)  # |s| < 2, and nearly s where s is small
-
     def forward(self, x):  # data to noise
-        a, b = self.halves(x)
-        t, s = self.t_and_s(a)
+        a, b, t, s = self.parts(x)
         return self.joined(a, b * s.exp() + t), s.sum(1)  # z, log |det|
 
     def inverse(self, z):  # noise to data
-        a, b = self.halves(z)
-        t, s = self.t_and_s(a)
+        a, b, t, s = self.parts(z)
         return self.joined(a, (b - t) * (-s).exp())
 
 
@@ -357,6 +363,7 @@ def sample(couplings, n):
     return x
 
 
+# %%
 def train(couplings, density, steps):
     optimizer = torch.optim.Adam(couplings.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
@@ -777,7 +784,7 @@ for ax, title in zip(axes[0], ["truth", *flows]):
 plt.show()
 
 
-# %% tolerance={"atol": 0.002}
+# %%
 def on_fine_grid(name):
     """log p at the midpoints of 300 x 300 cells of [-5, 5]^2, these, a cell's area."""
     fine, p = (torch.arange(300) + 0.5) / 30 - 5, toy(name)
@@ -792,6 +799,7 @@ def entropy(name):
     return -torch.special.xlogy(log_p.exp(), log_p.exp()).sum().item() * area
 
 
+# %% tolerance={"atol": 0.002}
 print(f"{'nats':16}" + "".join(f"{kind:>9}" for kind in ("entropy", *flows)))
 for name in names:
     row, floor = gallery_record["found"][name], entropy(name)
@@ -1006,6 +1014,7 @@ def pixel_by_pixel(*front):
     return Flow([*front, Logit(), mixtures], StandardUniform(SHAPE))
 
 
+# %%
 raw, noisy = pixel_by_pixel(), pixel_by_pixel(Dequantize(SHAPE))
 losses = {
     "no noise": (raw, lambda model, x: 196 * math.log(256) - model.log_prob(x / 256)),
@@ -1198,19 +1207,13 @@ stages = [
     (10.4, "steps", "map", 1.3),
     (12.2, "$z_2$\n392", "noise", 1.0),
 ]
-for x, text, kind, width in stages:
-    box(ax, x, 0.6, text, kind, width, 1.0, size=9)
-for (x, *_, w), (x2, *_, w2) in zip(stages[:-1], stages[1:]):
-    line(ax, (x + w / 2, 0.6), (x2 - w2 / 2, 0.6))
+boxes(ax, 0.6, 1.0, stages)
 line(ax, (6.3, 1.1), (6.3, 2.4), (11.7, 2.4))
 ax.text(8.8, 2.55, "half of the channels leave", ha="center", fontsize=9)
 box(ax, 12.2, 2.4, "$z_1$\n392", "noise", 1.0, 0.9, size=9)
 step = ((2.6, "ActNorm", 1.8), (5.6, "1x1 convolution", 2.7), (9.1, "coupling", 2.6))
-for x, text, width in step:
-    box(ax, x, -1.5, text, "map", width, 0.8, size=9)
+boxes(ax, -1.5, 0.8, [(x, text, "map", width) for x, text, width in step])
 line(ax, (0.9, -1.5), (1.7, -1.5))
-line(ax, (3.5, -1.5), (4.25, -1.5))
-line(ax, (6.95, -1.5), (7.8, -1.5))
 line(ax, (10.4, -1.5), (11.2, -1.5))
 ax.text(-0.1, -1.5, "a step:", ha="center", va="center", fontsize=9)
 ax.plot([3.6, 0.6], [0.05, -0.9], ":", color=INK, lw=1)
@@ -1275,10 +1278,7 @@ line(ax, (0.45, 3.9), (11.85, 3.9))
 line(ax, (1.2, 3.9), (1.2, 2.2), (1.75, 2.2))
 middle = "gated convolution and\nattention, repeated"
 parts = ((2.9, "convolution", 2.2), (6.1, middle, 3.4), (9.7, "convolution", 2.2))
-for x, text, width in parts:
-    box(ax, x, 2.2, text, "net", width, 0.9, size=9)
-line(ax, (4.0, 2.2), (4.4, 2.2))
-line(ax, (7.8, 2.2), (8.6, 2.2))
+boxes(ax, 2.2, 0.9, [(x, text, "net", width) for x, text, width in parts])
 line(ax, (9.7, 1.75), (9.7, 1.15), (2.9, 1.15), head=False)
 for x, told in ((2.9, "$\\pi, \\mu, \\tau$"), (9.7, "$s, t$")):
     line(ax, (x, 1.15), (x, 0.5))
@@ -1421,13 +1421,15 @@ plt.show()
 #
 # The same model has a surprise in store. Its mean over the test set is dominated by one picture.
 
-# %% mystnb={"figure": {"caption": "Left, two digits of the test set, of which the flow calls one ordinary and the other all but impossible. Right, the largest entry of each after every layer, from the data on. Number 27 holds the whole second scale with its eight steps. The curves part slowly, step by step, and at the end the entries of the one are below 10, those of the other near a million.", "name": "fig-deep-explosion"}, "image": {"alt": "Left two handwritten digits. Right two curves on a logarithmic axis: one stays between 2 and 10, the other rises from about 4 over some twenty layers to a thousand and then to a million."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3, "data": 0.2}
+# %% tags=["hide-input"]
 odd = mnist_test.x[[0, 8061]]
 torch.manual_seed(0)
 with torch.no_grad():
     steps = large.trace(odd).steps[1:]
 largest = [step.z[0].flatten(1).abs().amax(1) for step in steps]
 sizes = torch.stack(largest)  # [layers, 2]
+
+# %% mystnb={"figure": {"caption": "Left, two digits of the test set, of which the flow calls one ordinary and the other all but impossible. Right, the largest entry of each after every layer, from the data on. Number 27 holds the whole second scale with its eight steps. The curves part slowly, step by step, and at the end the entries of the one are below 10, those of the other near a million.", "name": "fig-deep-explosion"}, "image": {"alt": "Left two handwritten digits. Right two curves on a logarithmic axis: one stays between 2 and 10, the other rises from about 4 over some twenty layers to a thousand and then to a million."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3, "data": 0.2}
 fig, axes = plt.subplots(1, 3, figsize=(6, 2.1), width_ratios=[1, 1, 3])
 for ax, picture, label in zip(axes, odd, ("number 0", "number 8,061")):
     ax.imshow(picture[0], cmap="gray_r")
@@ -1616,7 +1618,7 @@ plt.show()
 # The encoder's noise may vanish, but its *shape* must not be arbitrary while it does: it has to be the posterior's, which is stretched by $J$. VAEs have round or axis-parallel encoders. How much does that cost? Take the smallest example,
 # $x = Gz$ with $G = \begin{pmatrix} 2 & \frac12 \\ 0 & \frac12 \end{pmatrix}$, whose determinant is 1. The library knows every term of a linear-Gaussian model.
 
-# %% tags=["check:thm-deep-flow-vae"]
+# %%
 D = 2
 precision = G.T @ G  # of the posterior, times sigma^2: the inverse of J J'
 shapes = {  # S of the encoder
@@ -1626,6 +1628,8 @@ shapes = {  # S of the encoder
     "c I, with the best c": D / precision.trace() * torch.eye(2, dtype=G.dtype),
     "diagonal, the best one": (1 / precision.diag()).diag_embed(),
 }
+
+# %% tags=["check:thm-deep-flow-vae"]
 x = torch.tensor([[1.0, -0.5]], dtype=G.dtype)
 base = StandardNormal((2,)).double()
 exact = (base.log_prob(x @ J.T) + torch.linalg.slogdet(J)[1]).item()
