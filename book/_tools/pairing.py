@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -221,7 +222,7 @@ def first_difference(ours: list[Cell], theirs: list[Cell]) -> str:
         for what, left, right in zip(("kind", "source", "metadata"), a, b):
             if left != right:
                 if what == "source":
-                    pairs = zip(f"{left}\n".split("\n"), f"{right}\n".split("\n"))
+                    pairs = zip_longest(left.split("\n"), right.split("\n"), fillvalue="(no such line)")
                     left, right = next((x, y) for x, y in pairs if x != y)
                 return f"the {what} of cell {i}:\n    .py:    {left}\n    .ipynb: {right}"
     if len(ours) != len(theirs):

@@ -13,6 +13,7 @@ from book._tools.pairing import (
     PairingError,
     choose_source,
     fingerprint,
+    first_difference,
     format_cells,
     make_notebook,
     pairing_problems,
@@ -191,3 +192,10 @@ def test_both_twins_are_formatted_alike():
     assert fingerprint(formatted) != fingerprint(cells)
     with pytest.raises(PairingError, match="cannot be formatted"):
         format_cells([("code", "def f(:", {})])
+
+
+def test_the_first_difference_is_named_where_one_source_begins_the_other():
+    long = "code", "a = 1\n\nb = 2", {}
+    for ours, theirs, said in ((long, ("code", "a = 1", {}), ".py:    \n"), (("code", "a = 1", {}), long, ".ipynb: ")):
+        assert said in first_difference([ours], [theirs]) + "\n"
+    assert first_difference([long], [long]) == ""
