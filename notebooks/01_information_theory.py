@@ -69,7 +69,7 @@ axes[0].set_ylabel("surprise (bits)")
 plt.show()
 
 # %% [markdown]
-# The goal of this chapter is two statements about these areas. Suppose that symbol $i$ is coded with $\ell_i$ bits, in such a way that every stream of symbols can be decoded. Then the mean length $\sum_i p_i \ell_i$ is never less than the entropy, written $H(p)$, and the smallest possible mean length $L^\star$ exceeds it by less than one bit. And a code designed for a model $q$ instead of $p$ costs an extra amount, the KL divergence of {numref}`sec-kl`, which is never negative ($\mathbb{E}_p$ is the mean over draws from $p$):
+# The goal of this chapter is two statements about these areas. Suppose that symbol $i$ is coded with $\ell_i$ bits, in such a way that every stream of symbols can be decoded. Then the mean length $\sum_i p_i \ell_i$ is never less than the entropy, written $H(p)$, and the smallest possible mean length $L^\star$ exceeds it by less than one bit. And a code with the lengths $-\log q_i$, ideal for a model $q$ instead of $p$, costs an extra amount, the KL divergence of {numref}`sec-kl`, which is never negative ($\mathbb{E}_p$ is the mean over draws from $p$):
 #
 # $$ H(p) \le L^\star < H(p) + 1, \qquad \underbrace{\mathbb{E}_p[-\log q(X)]}_{\text{cost of believing } q} = \underbrace{H(p)}_{\text{unavoidable}} + \underbrace{\operatorname{KL}(p \,\|\, q)}_{\ge\, 0} . $$ (eq-it-goal)
 #
@@ -79,7 +79,7 @@ plt.show()
 #
 # - say what {term}`surprise`, {term}`entropy`, {term}`cross-entropy`, {term}`KL divergence` and {term}`mutual information` measure, and compute each in one line;
 # - turn any probability model into a compressor, and read its loss as a file size;
-# - prove that no code beats the entropy, and that the wrong model costs exactly the KL divergence;
+# - prove that no code beats the entropy, and that, rounding aside, the wrong model costs exactly the KL divergence;
 # - explain why fitting with $\operatorname{KL}(p \,\|\, q)$ and with $\operatorname{KL}(q \,\|\, p)$ gives different models, and which of the two {term}`maximum likelihood` is;
 # - tell when an estimated entropy is an artefact of too little data.
 #
@@ -97,7 +97,7 @@ plt.show()
 # (sec-surprise)=
 # ### Surprise: why a logarithm?
 #
-# "The sun rose this morning" is not news; "it snowed in July" is. Three things seem beyond dispute: a certain event has surprise 0; a less probable event is more surprising; and the surprises of *independent* events add up, so that ten coin flips tell ten times as much as one. The third leaves exactly one function to choose ({numref}`fig-surprise`).
+# "The sun rose this morning" is not news; "it snowed in July" is. Three things seem beyond dispute: a certain event has surprise 0; a less probable event is more surprising; and the surprises of *independent* events add up, so that ten coin flips tell ten times as much as one. Together with a choice of unit, they leave exactly one function ({numref}`fig-surprise`).
 
 # %% mystnb={"figure": {"caption": "Surprise is the logarithm of one over the probability: a straight line on a logarithmic axis. Halving a probability adds one bit, wherever you start.", "name": "fig-surprise"}, "image": {"alt": "On a logarithmic axis of probability, which ends at 1, a straight line falls from 14 bits to 0. Five events are marked on it, from one word of 10,000 at 13.29 bits to a certain event at 0."}} tags=["hide-input"]
 chances = np.geomspace(5e-5, 1, 400)
@@ -281,7 +281,7 @@ for p in (0.5, 0.9):
     print(f"400 flips, p = {p}: standard deviation {mean_plugin(p, 400)[1]:.3f} bits")
 
 # %% [markdown]
-# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (see {numref}`sec-plugin-bias`). With only a few observations per outcome it is not small at all.
+# In general the deficit is close to $(K - 1)/(2N)$ nats once $N$ is much larger than the number of outcomes $K$ (see {numref}`sec-plugin-bias`). With few observations per outcome it is large.
 #
 # :::{admonition} Watch out: "this sequence looks fair, so it has entropy 1"
 # :class: pitfall
@@ -350,7 +350,7 @@ plt.show()
 
 
 # %% [markdown]
-# So codeword lengths come out of a budget. It is the same for every code that is *uniquely decodable*: different streams of symbols always have different codes.
+# So codeword lengths come out of a budget. A code is *uniquely decodable* if different streams of symbols always have different codes; for every such code the budget is the same.
 #
 # :::{prf:theorem} Kraft and McMillan
 # :label: thm-kraft
@@ -739,7 +739,7 @@ print(" ours:", encode(letter_model, [1, 0, 2]))
 #
 # $$ p_k(c) = \frac{n_c + d\, p_{k-1}(c)}{n + d}, \qquad d = 2 \cdot \#\{c : n_c > 0\} . $$
 #
-# The counts outweigh the shorter context as $n$ grows, and the more slowly, the more *different* characters have followed, since more new ones must then be expected (the factor 2 is a choice). We compress the last 16 sonnets, which the model has never seen; the receiver knows their length and the alphabet of all the sonnets.
+# Otherwise $p_k = p_{k-1}$. As $n$ grows the counts outweigh $p_{k-1}$, but more slowly if many *different* characters have followed, because more new ones must then be expected. (The factor 2 is a choice.) We compress the last 16 sonnets, which the model has never seen; the receiver knows their length and the alphabet of all the sonnets.
 
 
 # %%
@@ -891,7 +891,7 @@ print("bits per pixel".ljust(18) + "".join(f"{method:>11}" for method in methods
 for name, sizes_of in bits_per_pixel.items():
     print(name.ljust(18) + "".join(f"{sizes_of[method]:11.2f}" for method in methods))
 
-# %% mystnb={"figure": {"caption": "Bits per pixel, as a share of what a picture without any structure would take. The histogram knows how often each level occurs; zlib and xz find repetitions in the stream of bytes; png predicts each pixel from its neighbours first.", "name": "fig-coders"}, "image": {"alt": "Grouped bars for four pictures. The photographs reach about half of the uncompressed size with png, the shuffled photograph gains almost nothing over its histogram, and the digits shrink to about a fifth."}} tags=["hide-input"] tolerance={"atol": 0.02, "rtol": 0.02}
+# %% mystnb={"figure": {"caption": "Bits per pixel, as a share of what a picture without any structure would take. The histogram knows how often each level occurs; zlib and xz find repetitions in the stream of bytes; png predicts each pixel from its neighbours first.", "name": "fig-coders"}, "image": {"alt": "Grouped bars for four pictures. The photographs reach about half of the uncompressed size with png, the shuffled photograph needs slightly more than its histogram, and the digits shrink to about a fifth."}} tags=["hide-input"] tolerance={"atol": 0.02, "rtol": 0.02}
 fig, ax = plt.subplots(figsize=(6.6, 3.2))
 for i, method in enumerate(methods[1:]):
     shares = [100 * row[method] / row["no model"] for row in bits_per_pixel.values()]
@@ -1029,7 +1029,7 @@ for a in (1.0, 0.05):
 # (sec-kl)=
 # ### Cross-entropy and KL divergence
 #
-# A code is built for the probabilities that you *believe*, $q$. Symbols come with the probabilities that are *true*, $p$. Symbol $i$ then costs $-\log_2 q_i$ bits instead of the $-\log_2 p_i$ it deserves.
+# A code is built for the probabilities that you *believe*, $q$. Symbols come with the probabilities that are *true*, $p$. Rounding aside, symbol $i$ then costs $-\log_2 q_i$ bits instead of the $-\log_2 p_i$ it deserves.
 #
 # :::{prf:definition} Cross-entropy and KL divergence
 # :label: def-kl
@@ -1042,7 +1042,7 @@ for a in (1.0, 0.05):
 #
 # The outcomes with $p_i > 0$ are the *support* of $p$. For densities the sums become integrals. The log-ratio $\log \frac{p}{q}$ is weighted by $p$, so what matters most is to be right where $p$ is large. This rule of thumb has a limit: an outcome with $p_i = 0.01$ and $q_i = 10^{-12}$ adds 0.33 bits, and as $q_i \to 0$ this one rare outcome outweighs all others.
 #
-# To see the cost on disk, take Huffman's code for the letters of the sonnets and use it on a text in which every letter is replaced by the next one in the alphabet.
+# To see the cost on disk, take Huffman's code for the letters of the sonnets and use it on a text with every letter replaced by the next in the alphabet.
 
 
 # %%
@@ -1160,7 +1160,7 @@ target_mean = (target * line).sum() * line_step
 target_width = math.sqrt((target * (line - target_mean) ** 2).sum() * line_step)
 print(f"{'p itself':<19} {target_mean:5.2f}  {target_width:5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum, which matches the mean and the variance of $p$ and peaks in the valley. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum; there $q$ has the mean and the variance of $p$, and its peak stands in the valley between the humps. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1303,7 +1303,7 @@ for d in (0.1, 1.0, 2.0):  # q = N(d, 1), so KL = d^2 / 2
 #
 # This is the forward divergence, which is why maximum likelihood covers modes.
 #
-# **Predict, then run.** Here is a training loop, the first of many: a model of single letters with $p_\theta = \operatorname{softmax}(\theta)$, trained by gradient descent on the mean surprise of the letters of the sonnets. It starts at the uniform distribution, $\log_2 26 = 4.70$ bits. Will the loss fall to 0? If not, where does it stop, and what does $p_\theta$ look like then?
+# **Predict, then run.** Here is a training loop: a model of single letters with $p_\theta = \operatorname{softmax}(\theta)$, trained by gradient descent on the mean surprise of the letters of the sonnets. It starts at the uniform distribution, $\log_2 26 = 4.70$ bits. Will the loss fall to 0? If not, where does it stop, and what does $p_\theta$ look like then?
 
 # %%
 letters_only = [ord(c) - ord("a") for c in text.lower() if c.isalpha()]
@@ -1577,7 +1577,7 @@ print(f"two dimensions: ellipse {flat:.4f}, Gaussian {bell:.4f} bits")
 by_scipy = scipy.stats.multivariate_normal(cov=ellipse_cov).entropy() / math.log(2)
 assert flat < bell and math.isclose(by_scipy, bell)
 
-# %% mystnb={"figure": {"caption": "Six densities with variance 1, and their entropies in the same colours. None reaches the entropy of the Gaussian (thick; dashed on the right), whether its tails are heavier (Laplace) or lighter (uniform) or its middle is empty (two humps).", "name": "fig-max-entropy"}, "image": {"alt": "Left, curves of six densities. Right, horizontal bars of their entropies: Gaussian 2.05 bits is longest, logistic and Laplace follow, then the uniform, the two humps and the mixture of narrow and wide."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Six densities with variance 1, and their entropies in the same colours. None of the other five reaches the entropy of the Gaussian (thick; dashed on the right), whether its tails are heavier (Laplace) or lighter (uniform) or it dips in the middle (two humps).", "name": "fig-max-entropy"}, "image": {"alt": "Left, curves of six densities. Right, horizontal bars of their entropies: Gaussian 2.05 bits is longest, logistic and Laplace follow, then the uniform, the two humps and the mixture of narrow and wide."}} tags=["hide-input"]
 fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.2), width_ratios=[1.3, 1])
 ordered = sorted(h_of, key=h_of.get)
 for i, name in enumerate(ordered[::-1]):
@@ -1744,7 +1744,7 @@ print(f"log2 4π = {math.log2(4 * pi):.3f}")
 # Probabilities multiply, $p(x_1, \dots, x_n) = \prod_i p(x_i \mid x_1, \dots, x_{i-1})$, so surprises add. Take expectations of both sides of $-\log p(x_1, \dots, x_n) = \sum_i -\log p(x_i \mid x_1, \dots, x_{i-1})$. For independent variables every conditional distribution is the marginal one.
 # :::
 #
-# The chain rule is what arithmetic coding did with the sonnets, and what every autoregressive model in this book does. {numref}`fig-bigrams` shows it for neighbouring letters.
+# The chain rule is what arithmetic coding did with the sonnets, and what the autoregressive models of chapters 3 and 4 do. {numref}`fig-bigrams` shows it for neighbouring letters.
 
 
 # %%
@@ -1830,7 +1830,7 @@ assert math.isclose(entropy(five), 5 * entropy(coin))
 # (sec-mutual-information)=
 # ### What does one variable tell about another?
 #
-# Knowing a letter took 0.71 bits off the next. This number, the last piece in {numref}`fig-chain-rule`, deserves a name.
+# The 0.71 bits that a letter takes off the next, the last piece in {numref}`fig-chain-rule`, deserve a name.
 #
 # :::{prf:definition} Mutual information
 # :label: def-mutual-information
@@ -2230,7 +2230,7 @@ for m in (8, 32, 256):
 # | --- | --- | --- | --- |
 # | surprise | $-\log p(x)$ | length of the ideal codeword for $x$ | `self_information(p)` |
 # | entropy | $H(X) = \mathbb{E}[-\log p(X)]$ | mean surprise; the shortest possible mean length | `entropy(p)` |
-# | cross-entropy | $H(p, q) = \mathbb{E}_p[-\log q]$ | mean length with a code for $q$; the loss of a model | `cross_entropy(p, q)` |
+# | cross-entropy | $H(p, q) = \mathbb{E}_p[-\log q]$ | mean length with the ideal code for $q$; the loss of a model | `cross_entropy(p, q)` |
 # | KL divergence | $\operatorname{KL}(p \,\Vert\, q) = H(p, q) - H(p)$ | excess; never negative; zero only for $p = q$ | `kl_divergence(p, q)`, `gaussian_kl(...)` |
 # | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | may be negative; differences survive a change of units, but not a general change of variable | `gaussian_entropy(cov)` |
 # | conditional entropy | $H(Y \mid X) = H(X, Y) - H(X)$ | what is left when $X$ is known | `conditional_entropy(joint)` |
@@ -2239,7 +2239,7 @@ for m in (8, 32, 256):
 # What to take along:
 #
 # - a model's mean $-\log_2$ probability *is* the size of a file, and arithmetic coding produces that file;
-# - maximum likelihood is forward KL and covers modes; variational inference is reverse KL and seeks one;
+# - maximum likelihood is forward KL and covers modes; *variational inference*, which fits an approximate posterior, is reverse KL and seeks one;
 # - nearly every inequality here is Gibbs' inequality: put a model where the truth cannot be computed, and the error has a sign. The evidence lower bound of the variational autoencoder will be the next one;
 # - plug-in estimates of entropy are too low on average, of mutual information too high, until there are many more observations than outcomes.
 #

@@ -16,7 +16,7 @@
 # (ch-generative)=
 # # Generative modelling
 #
-# *A classifier answers one question about a picture. A generative model knows what pictures are like: it can be asked anything about them, and it can draw new ones.*
+# *A classifier answers one question about a picture. A generative model knows what pictures are like: ideally, it can be asked anything about them and draw new ones.*
 #
 # You have examples $x_1, \dots, x_N$: photographs, sentences, molecules. Some process made them and could make more. Call its distribution $p_{\mathrm{d}}$, the *data distribution*. Nobody will tell you $p_{\mathrm{d}}$; the examples are all you have.
 #
@@ -102,7 +102,7 @@ plt.show()
 #
 # $$ \max_\theta\; \frac1N \sum_{n=1}^{N} \log p_\theta(x_n), $$ (eq-gm-goal)
 #
-# which for large $N$ brings $p_\theta$ as close to $p_{\mathrm{d}}$ as the family allows, in the sense of $\operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$ ({doc}`chapter 1 <01_information_theory>`). The second asks for an algorithm that returns $x \sim p_\theta$ in reasonable time. Neither objective implies the other. A program that returns stored examples draws beautifully and has learned nothing about what lies between them; other models can score every $x$, but need thousands of steps to draw one. A classifier $p(y \mid x)$ meets neither: it takes $x$ as given.
+# which for large $N$ brings $p_\theta$ as close to $p_{\mathrm{d}}$ as the family allows, in the sense of $\operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$ ({doc}`chapter 1 <01_information_theory>`). The second asks for an algorithm that returns $x \sim p_\theta$ in reasonable time. Neither objective implies the other. A sampler that has learned only the sevens among handwritten digits may draw beautiful new ones, but gives the other nine digits probability 0; other models can score every $x$, but need thousands of steps to draw one. A classifier $p(y \mid x)$ meets neither: it takes $x$ as given.
 #
 # **What you will be able to do**
 #
@@ -122,7 +122,7 @@ plt.show()
 # (sec-gm-by-hand)=
 # ### A generative model in twenty lines
 #
-# Every generative model in this book consists of the same four pieces: a family of distributions, a loss, a training loop and a sampler. Here they are for the moons. (In the code `two_moons` is $p_{\mathrm{d}}$ itself, which we know for once, and `moons` and `moons_test` are draws from it.) The family is a **mixture of Gaussians**, $K$ round hills with weights $\pi_k > 0$ that sum to 1:
+# Every generative model in this book consists of the same four pieces: a family of distributions, a loss, a way to minimise it (usually a training loop) and a sampler. Here they are for the moons. (In the code `two_moons` is $p_{\mathrm{d}}$ itself, which we know for once, and `moons` and `moons_test` are draws from it.) The family is a **mixture of Gaussians**, $K$ round hills with weights $\pi_k > 0$ that sum to 1:
 #
 # $$ p_\theta(x) = \sum_{k=1}^{K} \pi_k\, \mathcal{N}(x; \mu_k, \sigma_k^2 I) . $$ (eq-mixture)
 #
@@ -204,7 +204,7 @@ assert difference < 1e-4 and excess > 0
 # An **explicit** model gives $\log p_\theta(x)$ for every $x$: exactly, by a lower bound, or up to a constant that does not depend on $x$. An **implicit** model is a program that draws: noise $z$ from a fixed distribution, then $x = f_\theta(z)$ {cite:p}`mohamed2016`. It need not be able to say how probable a draw is.
 # :::
 #
-# {numref}`fig-taxonomy` sorts the families by what they can say about $\log p_\theta(x)$. Two branches need a **Markov chain** to draw: start anywhere, and change $x$ at random again and again until the start is forgotten. A *Boltzmann machine* {cite:p}`ackley1985` knows $\log p_\theta(x)$ up to a constant and needs the chain for training, too. A *generative stochastic network* (GSN) {cite:p}`bengio2014` *is* such a chain: it learns the random step, and the distribution to which the chain converges is never written down. This book keeps to the explicit side, and there to models that draw without a chain: each can be scored, checked and turned into a compressor.
+# {numref}`fig-taxonomy` sorts the families by what they can say about $\log p_\theta(x)$. Two branches usually need a **Markov chain** to draw: start anywhere, and change $x$ at random again and again until the start is forgotten. *Energy-based models*, such as *Boltzmann machines* {cite:p}`ackley1985`, give $\log p_\theta(x)$ up to a constant, and usually need the chain for training, too. A *generative stochastic network* (GSN) {cite:p}`bengio2014` *is* such a chain: it learns the random step, and the distribution to which the chain converges is never written down. This book keeps to the explicit side, and there to models that draw without a chain: each can be scored, checked and turned into a compressor.
 
 # %% tags=["hide-input"]
 families = {  # name: (column, row, parent, outside this book)
@@ -223,14 +223,14 @@ families = {  # name: (column, row, parent, outside this book)
     "discrete codes (12)": (3, 4, "a bound", False),
     "diffusion models": (3, 5, "a bound", True),
     "Boltzmann machines*": (3, 6, "up to a\nconstant", True),
-    "other energies": (3, 7, "up to a\nconstant", True),
+    "other energy-based models*": (3, 7, "up to a\nconstant", True),
     "matching by distances (2)": (3, 8, "direct", False),
     "GANs": (3, 9, "direct", True),
     "GSN*": (3, 10, "by a chain", True),
 }
 place = [0.0, 0.9, 1.75, 2.45]  # of the four columns
 
-# %% mystnb={"figure": {"caption": "Generative models, by what they can say about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. The two marked with a star draw by a Markov chain. Diffusion models return at the end of chapter 11, where they are read as deep variational autoencoders.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (Boltzmann machines, with a star, and other energies, both dashed). Implicit sampler splits into direct (matching by distances, chapter 2; GANs, dashed) and Markov chain (GSN, with a star, dashed)."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Generative models, by what they can say about $\\log p_\\theta(x)$. Solid boxes carry the number of the chapter that treats them; dashed ones lie outside this book. Those marked with a star usually draw by a Markov chain. VAE, GAN and GSN stand for variational autoencoder, generative adversarial network and generative stochastic network. Diffusion models return at the end of chapter 11, where they are read as deep variational autoencoders.", "name": "fig-taxonomy"}, "image": {"alt": "A tree. Generative models split into explicit density and implicit sampler. Explicit density splits into exact (tables and Bayes nets, chapter 2; autoregressive models, 3 and 4; normalizing flows, 5 and 6), bounded (latent-variable models and VAEs, 7 to 11; discrete codes, 12; diffusion models, dashed) and up to a constant (Boltzmann machines and other energy-based models, both dashed and with a star). Implicit sampler splits into direct (matching by distances, chapter 2; GANs, dashed) and Markov chain (GSN, with a star, dashed)."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 4.3))
 for name, (column, row, parent, outside) in families.items():
     dash = "--" if outside else "-"
@@ -255,8 +255,8 @@ plt.show()
 #
 # $$ \mathcal{E}(p, q) = 2\, \mathbb{E}\lVert X - Y \rVert - \mathbb{E}\lVert X - X' \rVert - \mathbb{E}\lVert Y - Y' \rVert  , $$ (eq-energy)
 #
-# with independent $X, X' \sim p$ and $Y, Y' \sim q$ of finite means, is never negative, and 0 only if $p = q$; it is a relative of the maximum mean discrepancy of {cite:t}`gretton2012`. A {term}`GAN <generative adversarial network>` {cite:p}`goodfellow2014` learns its distance: a second network is trained to tell
-# draws from data. Its pictures are sharper, and its optimisation is harder. For our question the difference does not matter: in either case the model is a network that turns noise into data. We train three: two on the moons, from two numbers of noise and from a single one, and one on 8x8 digits, from eight.
+# with independent $X, X' \sim p$ and $Y, Y' \sim q$ of finite means, is never negative, and 0 only if $p = q$; it is a relative of the maximum mean discrepancy of {cite:t}`gretton2012`. A {term}`generative adversarial network` (GAN) {cite:p}`goodfellow2014` learns its distance: a second network is trained to tell
+# draws from data. Its pictures are sharper, and its optimisation is harder. For our question the difference does not matter: either model is a network that turns noise into data. We train three: two on the moons, from two numbers of noise and from a single one, and one on 8x8 digits, from eight.
 
 
 # %%
@@ -316,7 +316,7 @@ for name, f, noise in (("2 numbers", sheet, 2), ("1 number", curve, 1)):
     print(f"{name:>9} of noise: {stray:.1%} of draws lie where only 1% of the data do")
 
 # %% [markdown]
-# The samplers meet the second objective, though not perfectly. Some bridge between the moons is unavoidable; that nearly one draw in ten strays onto it is not, and a steeper map would send fewer there. Now ask for the first. How many bits would this test digit take? Is that scan unusual? Which of two samplers is better on data that neither has seen? All of these need $\log p_\theta(x)$, and when the noise has fewer dimensions than the data, that is worse than unknown: it does not exist.
+# The samplers meet the second objective, though not perfectly. Some bridge between the moons is unavoidable, but a steeper map would send fewer draws onto it; and nearly one draw in ten lies where only 1% of the data do. Now ask for the first. How many bits would this test digit take? Is that scan unusual? Which of two samplers finds it more probable? All of these need $\log p_\theta(x)$, and when the noise has fewer dimensions than the data, that is worse than unknown: it does not exist.
 #
 # :::{prf:theorem} A sampler with less noise than data has no density
 # :label: thm-no-density
@@ -896,7 +896,7 @@ print(f"a left half is more probable than its mirror image: {higher:.1%}")
 #   - draw futures, given the past and one's own actions
 #   - an agent that practises inside its own model {cite:p}`ha2018`
 # * - science
-#   - draw from a known energy, and reweight; search in a latent space
+#   - draw from a density known up to a constant, and reweight; search in a latent space
 #   - molecules {cite:p}`noe2019,gomez2018`, quantum fields {cite:p}`albergo2019`
 # :::
 #
@@ -938,7 +938,7 @@ print(f"a left half is more probable than its mirror image: {higher:.1%}")
 # t_test = ((ink_test - ink.mean()) / ink.std()).double().numpy()
 # print(-log_density(t_test).mean() + math.log(ink.std()))
 # ```
-# The integral is 1.002, although nothing forced it to be 1, and the NLL is 4.933 nats, next to the mixture's 4.932. This is noise-contrastive estimation {cite:p}`gutmann2010`, and the discriminator of a GAN is such a classifier.
+# The integral is 1.002, although nothing forced it to be 1, and the NLL is 4.933 nats, next to the mixture's 4.932. This is noise-contrastive estimation {cite:p}`gutmann2010`, and the second network of a GAN is such a classifier.
 # :::
 
 # %% [markdown]
@@ -1017,7 +1017,7 @@ for seed in range(5):
 # | bits per dimension | $-\log p_\theta(x) / (D \ln 2)$ | colour and grey images, any size |
 # | perplexity | $\exp(-\log p_\theta(x) / D)$ | text of $D$ words: as uncertain as a uniform choice among so many |
 #
-# In `lvmlib` every `log_prob` returns nats for each example, and `lvmlib.base.bits_per_dim` is the one place that converts. Let us use it on MNIST with all 256 grey levels and four simple models: the uniform distribution, and tables of counts with one histogram for all pixels, one for each pixel, or one for each value of the previous pixel. Two compressed files are listed for comparison.
+# In `lvmlib` every `log_prob` returns nats for each example, and `lvmlib.base.bits_per_dim` is the one place that converts. Let us use it on MNIST with all 256 grey levels and four simple models: the uniform distribution, and tables of counts with one histogram for all pixels, one for each pixel, or one for each value of the previous pixel.
 
 # %%
 pixels, pixels_test = grey.x.flatten(1).long(), grey_test.x.flatten(1).long()  # 0..255
@@ -1061,8 +1061,8 @@ for name, file in (("zlib", zlib.compress(raw, 9)), ("lzma", lzma.compress(raw))
 #
 # :::{admonition} Watch out: "bits per dimension = log p / D"
 # :class: pitfall
-# Two things are missing, and both slips are common. Without the *minus sign* the last model scores $-0.98$, and whoever minimises that gets the worst model there is. Without the $\ln 2$ (nats called bits) it scores 0.98 and seems to beat lzma by far; the true figure is 1.42, behind lzma. The slip by a factor of 0.69 is larger than most
-# differences between published models. The next cell prints the three numbers.
+# Two things are missing, and both slips are common. With both slips the last model scores $-0.98$, and whoever minimises that gets the worst model there is. With the *minus sign* but without the $\ln 2$ (nats called bits) it scores 0.98 and seems to beat lzma by far; the true figure is 1.42, behind lzma. The slip by a factor of 0.69 is larger than most
+# differences between published models.
 # :::
 
 # %%
@@ -1091,7 +1091,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # :::
 #
 # For $\mathcal{N}(\mu, I)$ in $D$ dimensions with unknown mean, all three can be computed: $\mathbb{E}\lVert \hat\mu - \mu \rVert^2 = D/N$, and the two sides of {eq}`eq-gap` lie $D / (2N)$ below and above the entropy $\frac D2 \log 2\pi e$. This is the number of parameters divided by twice the number of examples, and the same holds approximately for every regular model that contains
-# the truth, is fitted to its maximum and has many more examples than parameters {cite:p}`akaike1974`. The models below meet none of these conditions, so we shall measure their gaps.
+# the truth, is fitted to its maximum and has many more examples than parameters {cite:p}`akaike1974`. None of the models below meets all of these conditions, so we shall measure their gaps.
 
 # %% tags=["check:thm-gap"]
 D, N = 20, 50
@@ -1237,7 +1237,7 @@ assert error < 1e-5 and abs(closure().item() - formula) < 1e-9
 # %% [markdown]
 # #### The curse of dimensionality, measured
 #
-# In one dimension the histogram was as good as any model. Now take a window of $d$ pixels in the middle of binary digits and let every pattern of black and white be a bin: $2^d$ of them. How often does a test image show a pattern that none of the 50,000 training images had? The column *predicted* comes from the training images alone, as the number of patterns that occur exactly once among them, divided by 50,000; the optional stretch below proves why.
+# In one dimension the histogram was as good as any model. Now take a window of $d$ pixels in the middle of binary digits and let every pattern of black and white be a bin: $2^d$ of them. How often does a test image show a pattern that none of the 50,000 training images had? The column *predicted* comes from the training images alone, as the number of patterns that occur exactly once among them, divided by 50,000; the optional stretch below proves why. For the test score a small number is added to each count, or unseen patterns would make it infinite; we take the best of seventeen such numbers on the test images, which flatters the histogram.
 
 # %%
 binary, binary_valid, binary_test = load("mnist", binarize="static")
@@ -1300,7 +1300,7 @@ plt.show()
 # %% [markdown]
 # The prediction is close, though it uses no test image. Between 12 and 40 pixels somewhat fewer test patterns are new than predicted (at 25 pixels 33.4% against 36.0%, with a standard error of 0.5%). The prediction assumes that both sets come from one distribution; MNIST's test digits were written by other people {cite:p}`lecun1998`.
 #
-# The number added to each count is the one, out of seventeen, that gives the best *test* score, which flatters the histogram. With sixteen pixels it is far better than independent pixels. With sixty-three, 95 test patterns in 100 are new to it, and its excellent training score is mere memorisation. A whole digit has 784 pixels and $2^{784} \approx 10^{236}$ bins, which no amount of data can fill. To say anything about a pattern never seen, a model must *generalise*: treat some
+# With sixteen pixels the histogram is far better than independent pixels. With sixty-three, 95 test patterns in 100 are new to it, and its excellent training score is mere memorisation. A whole digit has 784 pixels and $2^{784} \approx 10^{236}$ bins, which no amount of data can fill. To say anything about a pattern never seen, a model must *generalise*: treat some
 # patterns like others. The rest of this chapter tries two ways: assume that each variable depends directly on few others (Bayes nets), or compute probabilities by functions that are smooth in their inputs (networks, mixtures).
 
 # %% [markdown]
@@ -1648,7 +1648,7 @@ for name, drawn in (samples | {"test digits": x_test[-500:]}).items():
 # (sec-mog)=
 # ### Why not a mixture of Gaussians?
 #
-# A second way to build a flexible density is to add simple ones. You met the mixture of Gaussians, {eq}`eq-mixture`, in {numref}`sec-gm-by-hand`. It is normalised for every $\theta$, has a cheap gradient and can be sampled in two steps. With enough components it comes as close as you like (in $L_1$) to any density, and in the plane it is hard to beat. It is usually fitted by the EM algorithm of chapter 7, but gradient ascent works too, and the gradient shows what training does.
+# A second way to build a flexible density is to add simple ones, as the mixture of Gaussians in {eq}`eq-mixture` does. It is normalised for every $\theta$, has a cheap gradient and can be sampled in two steps. With enough components it comes as close as you like (in $L_1$) to any density, and in the plane it is hard to beat. It is usually fitted by the EM algorithm of chapter 7, but gradient ascent works too, and the gradient shows what training does.
 #
 # :::{prf:theorem} Each centre is drawn to the examples that it is responsible for
 # :label: thm-mog-gradient
@@ -1707,7 +1707,7 @@ assert max(errors) < 1e-12 and same
 # the standard deviation of that coordinate tend to 0 at the common value.
 # :::
 #
-# One component becomes a spike on one example, while the score of every other example stays bounded below. The second case is not a curiosity: dozens of pixels of MNIST are 0 in every training image, so the likelihood of a Gaussian with one variance for each pixel has no maximum either. (*Dequantization*, in chapter 6, deals with data that lie on whole numbers.)
+# One component becomes a spike on one example, while the score of every other example stays bounded below. The second case is not a curiosity: dozens of pixels of MNIST are 0 in every training image, so the likelihood of a Gaussian with one variance for each pixel has no maximum either. The mixtures of `lvmlib` can be given a smallest standard deviation, `floor`, which keeps the likelihood bounded. (*Dequantization*, in chapter 6, deals with data that lie on whole numbers.)
 
 # %% tags=["check:thm-mog-unbounded"]
 spiked = MixtureOfGaussians((2,), 2, "spherical").double()
@@ -1833,7 +1833,7 @@ print(f"given the pixel before:     {table:6.3f} bits/dim, on the same 200 image
 # (sec-desiderata)=
 # ### What do we want?
 #
-# No model excels at everything. The rest of the book is a tour of the trade-offs, and it is fairer to fix the criteria, and how each is measured, before the contestants enter: the three demands of Part 3 become seven wishes ({numref}`tab-desiderata`). Later chapters report the same quantities for their models.
+# No model excels at everything. The rest of the book is a tour of the trade-offs, and it is fairer to fix the criteria, and how each is measured, before the contestants enter: the three demands of Part 3 become seven wishes ({numref}`tab-desiderata`).
 #
 # :::{list-table} Seven things that one may want of a generative model, and what we measure for each.
 # :header-rows: 1
@@ -1866,7 +1866,7 @@ print(f"given the pixel before:     {table:6.3f} bits/dim, on the same 200 image
 # :::
 #
 # Two of them need explanation. For *sample quality*, pool equally many samples and test images, and let the nearest neighbour of each vote on which of the two it is {cite:p}`lopezpaz2017`. If both come from one distribution, half of the votes are right, for samples and for images alike. (The measure that most papers report, the Fréchet distance of {cite:t}`heusel2017`, compares
-# means and covariances of features from one large network.) And *likelihood and sample quality are different things*: mix 1% of a superb model with 99% of noise, and the likelihood of real data falls by at most $\ln 100 = 4.6$ nats, while 99 draws in 100 are noise {cite:p}`theis2016`. No single row of the table will do.
+# means and covariances of features from one large network.) And *likelihood and sample quality are different things*: mix 1% of a superb model with 99% of noise, and the log-likelihood of each real example falls by at most $\ln 100 = 4.6$ nats, while 99 draws in 100 are noise {cite:p}`theis2016`. No single row of the table will do.
 
 
 # %%
@@ -1917,7 +1917,7 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 #
 # The page of {doc}`results <../book/results>` answers the seven wishes for the models of all chapters, measured on one machine.
 #
-# One family in {numref}`fig-taxonomy` has no chapter of its own: *diffusion models* {cite:p}`sohldickstein2015,ho2020`, the source of many of today's machine-made pictures. Each is a variational autoencoder with a fixed encoder and very many layers, and the last part of {doc}`chapter 11 <11_elbo_surgery>` reads it as one.
+# Of the dashed families in {numref}`fig-taxonomy`, one returns: *diffusion models* {cite:p}`sohldickstein2015,ho2020`, the source of many of today's machine-made pictures. Each is a variational autoencoder with a fixed encoder and very many layers, and the last part of {doc}`chapter 11 <11_elbo_surgery>` reads it as one.
 #
 # ### Exercises of Part 4
 #
@@ -2032,4 +2032,4 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 # - Mixtures of Gaussians, with EM and with priors on everything: chapter 9 of {cite:t}`bishop2006`. Bayes nets: {cite:t}`pearl1988`.
 # - {cite:t}`chow1968` on trees and {cite:t}`good1953` on unseen species are short and still a pleasure to read.
 # - Samplers: {cite:t}`mohamed2016` for the principles, {cite:t}`goodfellow2014` for the one that became famous, {cite:t}`gretton2012` and {cite:t}`szekely2013` for distances between sets of samples.
-# - Energies without a normaliser: {cite:t}`lecun2006`. Diffusion as a bound: {cite:t}`sohldickstein2015`, {cite:t}`ho2020`, {cite:t}`kingma2021`.
+# - Energy-based models: {cite:t}`lecun2006`. Diffusion as a bound: {cite:t}`sohldickstein2015`, {cite:t}`ho2020`, {cite:t}`kingma2021`.
