@@ -195,7 +195,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# Sum over the position drawn last first. Only the factor $f_D$ contains $x_{o_D}$, and its sum is 1, whatever the other values. What remains is the same product with one position less. After $D$ such steps the
+# First sum over the position that is drawn last. Only the factor $f_D$ contains $x_{o_D}$, and its sum is 1, whatever the other values. What remains is the same product with one position less. After $D$ such steps the
 # sum is 1.
 # :::
 #
@@ -763,8 +763,8 @@ print(f"mixture of the 8 orders {-mixture.mean():.2f} nats")
 print(f"a MADE trained for line by line alone {nll(made, small_test):.2f} nats")
 
 # %% [markdown]
-# The ensemble beats each of its members by a nat or more. It does not beat the specialist, which saw as many images in one order alone: learning eight orders is harder than learning one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here: the seven random ones
-# have more in common with each other than with it, and {numref}`sec-ar-groups` finds them easier even one by one.
+# The ensemble beats each of its members by a nat or more. It does not beat the specialist, which saw as many images in one order alone: learning eight orders is harder than learning one. (With more hidden units and longer training the gap closes; the original paper had its best results with many masks.) And the order in which we read is the worst of the eight here. One reason may be that random orders ask the same kind of question, a pixel given others
+# scattered all around it, so that seven of the eight help one another; and {numref}`sec-ar-groups` finds each of them easier by itself.
 #
 # :::{admonition} Watch out: averaging the logits over orderings
 # :class: pitfall
@@ -892,7 +892,7 @@ print(f"expected {1 - p_named[sure].mean():.1%}; {sure.float().mean():.0%} of al
 #
 # :::{solution} ex-ar-classifier
 # :class: dropdown
-# On the first 2,000 small test digits: with the first 300 examples, 150 steps of training give about 70%, logistic regression about 68%, which is no difference that 2,000 digits and one set of 300 could establish; with all of them 92% and 85%. With few labels the model of pictures has to be stopped in time (400 steps give 66%: the likelihood of new images has long begun to fall). With the context at zero an unlabelled digit trains all weights but those of the context, so the model
+# On the first 2,000 small test digits: with the first 300 examples, 150 steps of training give about 70%, logistic regression about 68%, which is no difference that 2,000 digits and one set of 300 could establish; with all 50,000, 1,200 steps give 93%, logistic regression 85%. (These digits are harder than most: on all 10,000 the same model has 94.9%, above.) With few labels the model of pictures has to be stopped in time (400 steps give 66%: the likelihood of new images has long begun to fall). With the context at zero an unlabelled digit trains all weights but those of the context, so the model
 # learns what digits look like from all of them and has only ten vectors left to learn from the labels; one would expect more accuracy from few labels.
 # :::
 
@@ -1534,7 +1534,7 @@ def length_axis(ax, ticks, **labels):
     ax.minorticks_off()
 
 
-# %% mystnb={"figure": {"caption": "One layer of each kind of width 64, by length. Multiply-adds of a pass over one sequence; the longest chain of sequential products; bytes that a pass over four sequences must keep for the gradient; and how far back the last output sees, by its gradient (three of the lines lie on one another: everything). Dilated: as many layers of kernel 2 as it takes to see the whole sequence.", "name": "fig-ar-ways"}, "image": {"alt": "Four panels on logarithmic axes against length. Work: attention rises with the square of the length, the others in proportion to it. Depth: recurrence rises with the length, the others stay at or below twelve. Memory: attention written out rises with the square, the others in proportion. Reach: two positions for the convolution at every length, all of them for the others."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One layer of each kind of width 64, by length. Multiply-adds of a pass over one sequence; the longest chain of sequential products; bytes that a pass must keep of each sequence for the gradient; and how far back the last output sees at all, however faintly: the farthest input that spoils it when it is replaced by nan. (Three of the lines lie on one another: everything. How little arrives from afar in a recurrent layer is seen in {numref}`fig-ar-reach`.) Dilated: as many layers of kernel 2 as it takes to see the whole sequence.", "name": "fig-ar-ways"}, "image": {"alt": "Four panels on logarithmic axes against length. Work: attention rises with the square of the length, the others in proportion to it. Depth: recurrence rises with the length, the others stay at or below twelve. Memory: attention written out rises with the square, the others in proportion. Reach: two positions for the convolution at every length, all of them for the others."}} tags=["hide-input"]
 layer_rows = benchmark("three_ways")
 ways = {"recurrence": "o-", "convolution": "s-"}
 ways |= {"dilated convolution": "v--", "self-attention": "^:"}
@@ -1568,7 +1568,7 @@ if layer_rows:
     plt.show()
 
 # %% [markdown]
-# At length 64 the recurrent layer and attention do the same number of multiply-adds, and still a step of the recurrent layer takes several times longer: its products are small and sequential, 64 in a row. From there on attention pays for its square. At length 1,024 it does six times the work, and, written out as in our block, keeps 18 megabytes for four short sequences. The fused kernel (`scaled_dot_product_attention`, which `lvmlib` uses) computes the same numbers block by block and keeps 1.3. The dilated stack does more work than attention at short lengths, since it needs $\log_2 T$ layers to see as far, and less at long ones.
+# At length 64 the recurrent layer and attention do the same number of multiply-adds, and still a step of the recurrent layer takes several times longer: its products are small and sequential, 64 in a row. From there on attention pays for its square. At length 1,024 it does six times the work, and, written out as in our block, keeps 18 megabytes of each sequence. The fused kernel (`scaled_dot_product_attention`, which `lvmlib` uses) computes the same numbers block by block and keeps 1.3. The dilated stack does more work than attention at short lengths, since it needs $\log_2 T$ layers to see as far, and less at long ones.
 #
 # (sec-ar-compared)=
 # ### The models side by side
@@ -1603,7 +1603,7 @@ equal_terms(list(equal["models"])[:9])  # the others belong to the next chapter
 #
 # None of the deep models has converged. There is one seed of each, and most models ended with the lower of the two rates that they tried in full, so a still lower one might do better. A difference of half a nat settles nothing here.
 #
-# At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which are larger and were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. The list goes on, with the models of the next chapters, on the page that collects all {doc}`results <../book/results>`.
+# At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. All but the belief net are also larger than ours. The list goes on, with the models of the next chapters, on the page that collects all {doc}`results <../book/results>`.
 
 # %%
 elsewhere = published("fresh")
@@ -2110,7 +2110,7 @@ if rows:
     plt.show()
 
 # %% [markdown]
-# The gain grows with the length. What a cache does *not* save is the waiting. $D$ sequential steps remain, and arithmetic no longer dominates them: MADE's take some tens of microseconds, most of which go into starting a handful of products at all. A model with more layers starts more products, and a transformer, with a dozen in each layer, the most; its steps also grow with $t$, as {numref}`fig-ar-cost` shows, and so does the memory of its cache.
+# The gain grows with the length. What a cache does *not* save is the number of steps. $D$ of them remain, one after another, and arithmetic no longer dominates them: MADE's take some tens of microseconds, most of which go into starting a handful of products at all. A model with more layers starts more products, and a transformer, with a dozen in each layer, the most; its steps also grow with $t$, as {numref}`fig-ar-cost` shows, and so does the memory of its cache.
 #
 # :::{list-table} What a cache saves when $D$ values are drawn, and what not.
 # :header-rows: 1
@@ -2150,7 +2150,7 @@ assert alike and begins
 # (sec-ar-groups)=
 # ### *Optional:* fewer steps, by drawing groups of pixels at once
 #
-# Caching removes the waste, not the waiting. To wait less one must draw several pixels in one step, independently of each other *given all groups before*. For MADE this is a matter of degrees: give all pixels of a group the same degree. With $G$ groups there are $G$ steps; $G = D$ is the chain rule and $G = 1$ is a bag of independent coins.
+# Caching makes the steps short; it does not make them fewer. For that one must draw several pixels in one step, independently of each other *given all groups before*. For MADE this is a matter of degrees: give all pixels of a group the same degree. With $G$ groups there are $G$ steps; $G = D$ is the chain rule and $G = 1$ is a bag of independent coins.
 #
 # What does it cost? The chain rule of entropy ({doc}`chapter 1 <01_information_theory>`) says: for each group $g$ the difference $\sum_{i \in g} H(x_i \mid \text{earlier groups}) - H(x_g \mid \text{earlier groups})$, which for a group of two is their mutual information given the earlier groups. So it matters *which* pixels go together. Neighbours know most about each other; pixels far apart, with known pixels in between, next to nothing. We try two
 # patterns: runs of consecutive pixels, and pixels scattered at random.
@@ -2239,7 +2239,7 @@ for name, values in orders_record["test_nll_nats"].items():
 # %% [markdown]
 # It is not. Line by line stays a third of a nat behind, three times as much as runs of one kind differ among themselves: for this network random orders are the easier ones. One explanation, which we have not tested: in a random order most pixels are asked for when others on all sides of them are known, and filling in takes a simpler function than reading on.
 #
-# So the long wait is not a law of nature. {cite:t}`reed2017` draw pictures in groups, from coarse to fine, in a number of steps that grows with the logarithm of the number of pixels; `lvmlib.autoregressive.MultiScale` does the same with convolutions.
+# So $D$ steps are not a law of nature. {cite:t}`reed2017` draw pictures in groups, from coarse to fine, in a number of steps that grows with the logarithm of the number of pixels; `lvmlib.autoregressive.MultiScale` does the same with convolutions.
 
 # %% [markdown]
 # ### Exercises of Part 3
