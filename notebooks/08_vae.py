@@ -33,6 +33,12 @@ from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.distributions import Bernoulli, MultivariateNormal, Normal, kl_divergence
 
+DEVICE = "cuda" if torch.cuda.is_available() else None  # where networks are trained
+SCALE = 5 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
+if DEVICE:
+    print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
+
+# %% tags=["hide-input"]
 from lvmlib.base import Given, Transform, bits_per_dim, seed_everything
 from lvmlib.bounds import (
     distortion_and_rate,
@@ -58,6 +64,8 @@ from lvmlib.experiments.factors import (
     factor_vae,
     mutual_information_gap,
 )
+
+# %% tags=["hide-input"]
 from lvmlib.experiments.posteriors import First
 from lvmlib.experiments.records import benchmark, record
 from lvmlib.experiments.vae_convolutional import convolutional_vae
@@ -70,11 +78,7 @@ from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.surgery import active_units
 from lvmlib.training import cosine, fit
 
-DEVICE = "cuda" if torch.cuda.is_available() else None  # where networks are trained
-SCALE = 5 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
 use_style()
-if DEVICE:
-    print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
 black, blue, orange = (COLOURS[name] for name in ("black", "blue", "orange"))
 green, red, sky = (COLOURS[name] for name in ("green", "vermilion", "sky"))
 turn = torch.linspace(0, 2 * math.pi, 200)
@@ -85,7 +89,7 @@ grey, _, grey_test = load("mnist")  # uint8, [50000, 1, 28, 28]
 images, test_images = grey.unit(), grey_test.unit()  # float32 in [0, 1]
 binary_test, valid_fixed = test.fixed(seed=0), valid.fixed(seed=0).subset(2000)
 
-# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian; the inset, magnified eight times, shows its ellipse (95%) and three draws from it. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary six; a square with a cloud of grey dots inside a dashed circle, a small red spot, and in a corner an enlarged view of it, an ellipse with three dots; three smooth sixes that resemble the first, a little different from one another."}} tags=["hide-input"]
+# %% tags=["hide-input"]
 flat = vae_mnist(latents=2)
 flat_record = load_checkpoint(flat, "vae_mnist_2d")
 with torch.no_grad():
@@ -95,6 +99,8 @@ with torch.no_grad():
     seed_everything(0)
     three = q_one.sample((3,))[:, 0]  # [3, 2]
     decoded_three = flat.likelihood(three).mean
+
+# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian; the inset, magnified eight times, shows its ellipse (95%) and three draws from it. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary six; a square with a cloud of grey dots inside a dashed circle, a small red spot, and in a corner an enlarged view of it, an ellipse with three dots; three smooth sixes that resemble the first, a little different from one another."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(6.8, 2.9), width_ratios=(1, 2, 1))
 left, middle, right = axes
 blank = torch.zeros_like(one)  # above and below, so that x has the size of the answers
@@ -180,6 +186,7 @@ def squared_error(model, x):
     return (model(x) - x.flatten(1)).square().sum(1)  # [B], summed over pixels
 
 
+# %%
 autoencoders = {}
 for d in (2, 4, 8, 32, 1024):
     seed_everything(0)
@@ -261,7 +268,7 @@ print(f"error per image: {reached:.3f} by descent, {discarded:.3f} by the theore
 print(f"reconstructed pixels (0 to 16) differ by less than 0.1: {difference < 0.1}")
 assert abs(reached / discarded - 1) < 1e-5 and difference < 0.1
 
-# %% mystnb={"figure": {"caption": "*Left:* error on 10,000 test digits against the width of the bottleneck. Four numbers from a network do as well as eight from PCA. At 32 the network is hardly ahead: it was stopped after 700 steps (*not converged*) and has 128 hidden units, while PCA's optimum is exact. *Right:* test digits, through PCA with eight components, and through networks with two and 32 numbers in the middle.", "name": "fig-bottleneck"}, "image": {"alt": "Left: two falling curves of squared error against width on logarithmic axes; the network's lies below PCA's at small widths and comes close to it at 32. Right: four rows of digits, the originals, PCA with eight components, blurred, and networks with two and with 32 numbers, the last nearly like the originals."}} tags=["hide-input"] tolerance={"figure": 0.3, "rtol": 0.05}
+# %% tags=["hide-input"]
 x_test = test_images.x.flatten(1)
 pca = PCA(64, svd_solver="covariance_eigh").fit(images.x.flatten(1))
 centred = x_test - torch.tensor(pca.mean_)
@@ -270,9 +277,11 @@ for d in (1, 2, 4, 8, 16, 32, 64):
     V_d = torch.tensor(pca.components_[:d].T)  # [784, d]
     pca_error[d] = (centred - centred @ V_d @ V_d.T).square().sum(1).mean().item()
     if d == 8:
-        rows = [x_test[:6], centred[:6] @ V_d @ V_d.T + torch.tensor(pca.mean_)]
+        through_pca = centred[:6] @ V_d @ V_d.T + torch.tensor(pca.mean_)
 with torch.no_grad():
-    rows += [autoencoders[d](x_test[:6]) for d in (2, 32)]
+    through_nets = [autoencoders[d](x_test[:6]) for d in (2, 32)]
+
+# %% mystnb={"figure": {"caption": "*Left:* error on 10,000 test digits against the width of the bottleneck. Four numbers from a network do as well as eight from PCA. At 32 the network is hardly ahead: it was stopped after 700 steps (*not converged*) and has 128 hidden units, while PCA's optimum is exact. *Right:* test digits, through PCA with eight components, and through networks with two and 32 numbers in the middle.", "name": "fig-bottleneck"}, "image": {"alt": "Left: two falling curves of squared error against width on logarithmic axes; the network's lies below PCA's at small widths and comes close to it at 32. Right: four rows of digits, the originals, PCA with eight components, blurred, and networks with two and with 32 numbers, the last nearly like the originals."}} tags=["hide-input"] tolerance={"figure": 0.3, "rtol": 0.05}
 fig, (left, right) = plt.subplots(1, 2, figsize=(6.8, 2.9), width_ratios=(1, 1.1))
 narrow = {d: e for d, e in network_error.items() if d < 784}
 left.plot(pca_error.keys(), pca_error.values(), "o--", color=black, label="PCA")
@@ -283,8 +292,8 @@ left.set_yticks([5, 10, 20, 50], ["5", "10", "20", "50"])
 left.minorticks_off()
 left.legend()
 names = ["test", "PCA, 8", "net, 2", "net, 32"]
-pictures = torch.cat(rows).clamp(0, 1).view(-1, 1, 28, 28)
-image_grid(pictures, columns=6, row_labels=names, ax=right)
+pictures = torch.cat([x_test[:6], through_pca, *through_nets]).clamp(0, 1)
+image_grid(pictures.view(-1, 1, 28, 28), columns=6, row_labels=names, ax=right)
 plt.show()
 print(f"d = 8: PCA {pca_error[8]:.1f}, network {network_error[8]:.1f};", end=" ")
 print(f"d = 4: network {network_error[4]:.1f};", end=" ")
@@ -420,6 +429,7 @@ both_ways = [
 # fmt: on
 
 
+# %% tags=["hide-input"]
 def arrow(ax, start, end, colour, shift=0.0):
     across = np.array([end[1] - start[1], start[0] - end[0]])
     across = across * shift / math.dist(start, end)
@@ -529,6 +539,7 @@ def two_terms(encoder, decoder, x):
     return reconstruction, rate
 
 
+# %%
 def train_by_hand(steps, divide_by=1, networks=two_networks):
     """Adam on minus the ELBO, batches of 100; returns networks and history."""
     seed_everything(0)
@@ -735,6 +746,7 @@ def log_joint(points):
     return torch.stack([p.log_prob(x.expand(1001, 2)) for x in points]) + log_prior
 
 
+# %%
 some = 2 * torch.stack([turn.cos(), turn.sin()], 1)  # 200 points on the ring
 step_z = math.log(10 / 1000)
 log_evidence = log_joint(some).logsumexp(1) + step_z  # log p(x), by quadrature
@@ -1050,6 +1062,7 @@ class Centre(nn.Module):
         return 2 * x / self.top - 1
 
 
+# %% tags=["hide-input"]
 def gaussian(outputs=784, scale=None, start=None):
     seed_everything(0)
     network = MLP(20, (200,), outputs, nn.SiLU)
@@ -1283,9 +1296,12 @@ def with_charge(model, x):
 schedule = cosine(5e-3, 2000 * SCALE)
 options = {"steps": 2000 * SCALE, "batch_size": 100, "lr": schedule}
 options |= {"device": DEVICE, "progress": False}
-fit(plain, train, Autoencoder.loss, **options)
-fit(noisy, train, lambda model, x: -elbo(model, x, beta=0.0), **options)
-fit(charged, train, with_charge, **options)
+without_kl = lambda model, x: -elbo(model, x, beta=0.0)
+losses = {plain: Autoencoder.loss, noisy: without_kl, charged: with_charge}
+for model, loss in losses.items():
+    fit(model, train, loss, **options)
+
+# %%
 encoded = {
     "no noise, no KL": plain.encode,
     "noise, no KL": lambda x: noisy.posterior(x).mean,
@@ -1298,14 +1314,14 @@ decoded_by = {
     "KL, no noise": lambda z: charged.decode(z).mean,
     "noise and KL": lambda z: vae.likelihood(z).mean,
 }
-
-# %% tolerance={"atol": 0.003, "rtol": 0.05}
-a, b = binary_test.subset(2000), test.fixed(seed=1).x[:2000]  # binarized twice
 shuffled = torch.Generator().manual_seed(0)
 other = torch.randperm(2000, generator=shuffled)
 direction = torch.randn(2000, 20, generator=shuffled)
 lengths, changes = torch.linspace(0, 0.5, 11), {}
 squared = lambda x, y: (x - y).square().sum((1, 2, 3)).mean().item()
+
+# %% tolerance={"atol": 0.003, "rtol": 0.05}
+a, b = binary_test.subset(2000), test.fixed(seed=1).x[:2000]  # binarized twice
 print("                 twin's  nearest code   noise /   change of image")
 print("                 code    same class     spread    at a fifth of the way")
 for name in encoded:
@@ -1450,6 +1466,7 @@ for name, (rotation, covariance) in rotations.items():
 start, turned, *diagonal = rotated_bounds.values()
 assert abs(turned - start) < 0.2 and all(bound < start - 1 for bound in diagonal)
 
+# %%
 precision = torch.diag(1 + torch.tensor([3.0, 1.0]) ** 2)  # I + W^T W, noise 1
 for degrees in (0, 45):
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
@@ -1485,7 +1502,7 @@ for beta, runs in factors_record["runs"].items():
 different = len(factor_images()[0].flatten(1).unique(dim=0))
 print(f"{different:,} different pictures: H = {math.log(different):.2f} nats")
 
-# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing on average over all pictures. A single row says less: here $z_8$ turns a triangle into a disc, and $z_2$ moves the disc up and changes its colour.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the second, fourth, sixth and seventh latent the colour changes, along others place or size; along that of the eighth a triangle becomes a disc, and along that of the fifth nothing changes. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
+# %% tags=["hide-input"]
 factor_model = factor_vae()
 load_checkpoint(factor_model, "factors")
 shapes_x, shapes_v = factor_images()
@@ -1497,17 +1514,18 @@ with torch.no_grad():
     for latent in range(8):
         z_rows[latent, :, latent] = torch.linspace(-2, 2, 8)
     walks = factor_model.likelihood(z_rows.flatten(0, 1)).mean
-fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), width_ratios=(0.8, 1, 0.9))
-image_grid(shapes_x[picks], columns=6, ax=axes[0]).set_title("data", fontsize=10)
-rows = [f"$z_{i + 1}$" for i in range(8)]
-image_grid(walks, columns=8, ax=axes[1], row_labels=rows)
-axes[1].set_title("traversals", fontsize=10)
-with torch.no_grad():
     q_shapes = factor_model.posterior(shapes_x)
     of_latents = code_information(q_shapes.mean, q_shapes.stddev, shapes_v)
 of_record = factors_record["runs"]["1"][0]["mig"]  # of the same model
 assert abs(mutual_information_gap(of_latents) - of_record) < 0.02
 known = of_latents / torch.tensor(SIZES).log()
+
+# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing on average over all pictures. A single row says less: here $z_8$ turns a triangle into a disc, and $z_2$ moves the disc up and changes its colour.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the second, fourth, sixth and seventh latent the colour changes, along others place or size; along that of the eighth a triangle becomes a disc, and along that of the fifth nothing changes. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
+fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), width_ratios=(0.8, 1, 0.9))
+image_grid(shapes_x[picks], columns=6, ax=axes[0]).set_title("data", fontsize=10)
+rows = [f"$z_{i + 1}$" for i in range(8)]
+image_grid(walks, columns=8, ax=axes[1], row_labels=rows)
+axes[1].set_title("traversals", fontsize=10)
 shown = axes[2].imshow(known, cmap="Blues", vmin=0, vmax=1, aspect="auto")
 axes[2].set_xticks(range(5), ["shape", "colour", "size", "col.", "row"], rotation=60)
 axes[2].set_yticks(range(8), rows)
@@ -1639,6 +1657,8 @@ for name, x in strange.items():
         stays = torch.isin(binary_test.y[:500], torch.tensor([0, 1, 3, 8]))
         print(f"{'0, 1, 3, 8':>12}: {caught[stays].mean():.0%}", end="; ")
         print(f"the other six classes: {caught[~stays].mean():.0%}")
+
+# %% tolerance={"rtol": 0.02}
 labels = train.y[:10_000]
 with torch.no_grad():
     hits = torch.cdist(code_means, library_z).topk(5, largest=False).indices
@@ -1670,7 +1690,7 @@ for name, five in searches.items():
 #
 # So wherever the codes of several images overlap, and the KL term makes them overlap, the decoder shows their average. With two latents we can watch it: for a code $z$ the average is $m(z) = \sum_n q(z \mid x_n)\, x_n / \sum_n q(z \mid x_n)$ over the training images, whose weights tell which images share the code.
 
-# %% tags=["check:thm-vae-mean"]
+# %%
 digits, _, digits_test = load("digits", binarize="stochastic")  # 8 x 8
 bits8, class8 = digits.fixed(seed=0).x.flatten(1).double(), digits.y
 
@@ -1690,6 +1710,7 @@ def best_table(log_likelihood):
     return table.detach()
 
 
+# %% tags=["check:thm-vae-mean"]
 averages = torch.stack([bits8[class8 == digit].mean(0) for digit in range(10)])
 best_bernoulli = best_table(lambda a: Bernoulli(logits=a).log_prob(bits8)).sigmoid()
 best_gaussian = best_table(lambda mean: Normal(mean, 0.3).log_prob(bits8))

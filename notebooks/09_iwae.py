@@ -66,13 +66,12 @@ from lvmlib.networks import MLP
 from lvmlib.plotting import COLOURS, image_grid, use_style
 from lvmlib.surgery import active_units
 
+# %% tags=["hide-input"]
 DEVICE = "cuda" if torch.cuda.is_available() else None  # where networks are trained
 SCALE = 10 if DEVICE else 1  # multiplies training runs; stored outputs are those of 1
 use_style()
 if DEVICE:
     print(f"a GPU: training runs take {SCALE} times as many steps as in the book")
-
-# %% tags=["hide-input"]
 black, blue, orange = (COLOURS[name] for name in ("black", "blue", "orange"))
 green, red, sky = (COLOURS[name] for name in ("green", "vermilion", "sky"))
 
