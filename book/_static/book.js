@@ -62,9 +62,10 @@
     const [columns, rows] = cell.className.match(/tag_film-(\d+)x(\d+)/).slice(1).map(Number);
     const image = cell.querySelector(".cell_output img");
     const link = image.closest("a") || image;
-    const shade = PAD / image.naturalWidth;
+    const [across, down] = ["width", "height"].map((side) => Number(image.getAttribute(side))); // it may not be there yet
+    const shade = PAD / across;
     const frames = columns * rows;
-    const height = (image.naturalHeight / image.naturalWidth - 2 * shade) / rows; // of a frame, in widths of the strip
+    const height = (down / across - 2 * shade) / rows; // of a frame, in widths of the strip
     const width = (1 - 2 * shade) / columns;
 
     const pane = document.createElement("div");
@@ -91,8 +92,7 @@
       const frame = Number(slider.value);
       const x = shade + (frame % columns) * width;
       const y = shade + Math.floor(frame / columns) * height;
-      const tall = image.naturalHeight / image.naturalWidth;
-      picture.style.transform = `translate(${-100 * x}%, ${(-100 * y) / tall}%)`;
+      picture.style.transform = `translate(${-100 * x}%, ${(-100 * y * across) / down}%)`;
       place.textContent = `${frame + 1} of ${frames}`;
     }
     function stop() {

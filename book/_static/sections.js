@@ -76,6 +76,15 @@
     const section = document.getElementById(decodeURIComponent(link.hash.slice(1)));
     if (section) links.set(section, link);
   }
+  let last = null;
+  // The list of a long page is longer than the screen: it moves with the text, so that the mark stays in sight.
+  function follow(link) {
+    const list = link.closest(".bd-sidebar-secondary");
+    const { top, bottom } = list.getBoundingClientRect();
+    const spot = link.getBoundingClientRect();
+    const middle = (top + Math.min(bottom, innerHeight)) / 2;
+    if (spot.top < top + 48 || spot.bottom > Math.min(bottom, innerHeight) - 48) list.scrollTop += spot.top - middle;
+  }
   function mark() {
     let current = null;
     for (const section of links.keys()) if (section.getBoundingClientRect().top < 120) current = section;
@@ -84,6 +93,8 @@
       if (section === current) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
+    if (current && current !== last) follow(links.get(current));
+    last = current;
   }
   let waiting = false;
   function soon() {

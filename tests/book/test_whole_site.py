@@ -334,6 +334,33 @@ def test_a_formula_says_what_its_symbols_mean(address: str, browser: Any) -> Non
 
 
 @pytest.mark.slow
+def test_the_contents_follow_the_text(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{address}/notebooks/08_vae.html", wait_until="load")
+    for share in (0.9, 0.4):
+        page.evaluate(f"() => scrollTo({{top: {share} * document.body.scrollHeight, behavior: 'instant'}})")
+        page.wait_for_function(
+            """() => { const mark = document.querySelector(".bd-toc a.here")?.getBoundingClientRect();
+            return mark && mark.top > 50 && mark.bottom < innerHeight; }"""
+        )
+    page.close()
+
+
+@pytest.mark.slow
+def test_a_film_shows_its_frames(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto(f"{address}/notebooks/06_deep_flows.html", wait_until="load")  # the picture of the film is far below
+    pane = page.locator(".film-window").first
+    pane.scroll_into_view_if_needed()
+    assert pane.bounding_box()["height"] > 100
+    moved = "(e) => e.querySelector('img').style.transform"
+    first = pane.evaluate(moved)
+    page.locator(".film-bar input").first.press("ArrowRight")
+    assert "NaN" not in first != pane.evaluate(moved)
+    page.close()
+
+
+@pytest.mark.slow
 def test_the_tab_key_shows_where_it_is(address: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     page.goto(f"{address}/notebooks/09_iwae.html", wait_until="load")
