@@ -13,7 +13,7 @@ from book._ext.numbering import chapter_number
 from book._ext.plan import CHAPTERS, PARTS
 from book._ext.tables import table
 
-HEAD = ("Chapter", "Contents", "Lecture, h", "Study, h")
+HEAD = ("Chapter", "Contents", "Lecture,\N{NO-BREAK SPACE}h", "Study,\N{NO-BREAK SPACE}h")
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV"}
 
 
