@@ -15,7 +15,7 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 
 import yaml  # noqa: E402
 
-from book._ext import results  # noqa: E402
+from book._ext import cards, results  # noqa: E402
 from book._ext.plan import CHAPTERS  # noqa: E402
 from tests.book.tiny_results import RECORD, ROWS, SHOWN, build, plain  # noqa: E402
 
@@ -77,6 +77,18 @@ def test_other_test_figures_stand_apart(tmp_path: Path) -> None:
         ["Model", "Test", "Parameters"],
         ["Words", "4.123 bits/sample", "1,234,567"],
     ]
+
+
+def test_cards_say_again_what_stands_above() -> None:
+    rows = [["A", "", "1"], ["", "", "2"], ["B", "", "3"]]
+    body = "".join("<tr>" + "".join(f"<td><p>{cell}</p></td>" for cell in row) + "</tr>" for row in rows)
+    table = f'<table class="results x"><tr><th><p>Model</p></th><th><p>Way</p></th><th>n</th></tr>{body}</table>'
+    page = cards.cards(table, every=False)
+    assert 'class="results x cards"' in page and page.count('data-column="Way"') == 3
+    assert page.count('<td data-column="Model"><p></p><p class="again">A</p></td>') == 1
+    assert page.count(">A<") == 2 and page.count(">B<") == page.count(">1<") == 1
+    plain_table = table.replace("results x", "docutils")
+    assert cards.cards(plain_table, every=False) == plain_table != cards.cards(plain_table, every=True)
 
 
 def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:
@@ -145,6 +157,6 @@ def test_stored_benchmarks_can_be_shown(path: Path) -> None:
 
 
 def test_examples() -> None:
-    for module in (results, results.benchmarks, results.text, results.timings):
+    for module in (cards, results.benchmarks, results.text, results.timings):
         found = doctest.testmod(module)
         assert found.attempted and not found.failed
