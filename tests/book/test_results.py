@@ -70,12 +70,12 @@ def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_other_test_figures_stand_apart(tmp_path: Path) -> None:
-    words = {**RECORD, "test_bits_per_sample": 4.1234}
+    words = {**RECORD, "test_bits_per_sample": 4.1234, "test_nll_error": 0.125}
     warnings, page = build(tmp_path, "```{records}\n```", records={"made_mnist": RECORD, "speech": words})
     assert warnings == ""
     assert [row[:3] for row in plain(page)[0]] == [
         ["Model", "Test", "Parameters"],
-        ["Words", "4.123 bits/sample", "1,234,567"],
+        ["Words", "4.123 ± 0.12 bits/sample", "1,234,567"],
     ]
 
 

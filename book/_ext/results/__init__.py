@@ -28,7 +28,7 @@ from book._ext.results import timings
 from book._ext.results.benchmarks import TOPICS, origin
 from book._ext.results.desiderata import desiderata
 from book._ext.results.likelihoods import likelihoods, others, strangers
-from book._ext.results.text import Record
+from book._ext.results.text import Record, crosses
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class ResultsDirective(SphinxDirective):
 
     def show(self, text: str, kind: str) -> list[nodes.Node]:
         """Turn Markdown into nodes; its tables get the class `kind`."""
-        result = self.parse_text_to_nodes(text)
+        result = self.parse_text_to_nodes(crosses(text))
         for node in result:
             for table in node.findall(nodes.table):
                 table["classes"] += ["results", kind, "colwidths-auto"]  # as wide as the contents ask for

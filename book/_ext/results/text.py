@@ -59,5 +59,13 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     | x | 1 |
     """
     rule = ["---:" if i in set(right) else "---" for i in range(len(head))]
-    text = "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
-    return re.sub(r"(?<=\d) x (?=\d)", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)  # 28 x 28 pixels
+    return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def crosses(text: str) -> str:
+    """Return text with the sign of multiplication in sizes such as 28 x 28, kept on one line.
+
+    >>> crosses("7 x 7 pixels, 3 x 32 x 32")
+    '7\xa0×\xa07 pixels, 3\xa0×\xa032\xa0×\xa032'
+    """
+    return re.sub(r"(?<=\d) x (?=\d)", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)
