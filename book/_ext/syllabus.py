@@ -22,7 +22,6 @@ from book._ext.results.text import markdown
 from book._ext.tables import table
 
 HEAD = ("Chapter", "Contents", "Lecture,\N{NO-BREAK SPACE}h", "Study,\N{NO-BREAK SPACE}h")
-WIDTHS = (26, 50, 13, 11)
 ROMAN = {1: "I", 2: "II", 3: "III", 4: "IV"}
 
 
@@ -40,7 +39,7 @@ def draw(app: Sphinx, docname: str) -> list[nodes.Node]:
                 label = make_refnode(app.builder, docname, pages[number], "", label)
             hours = [nodes.Text(str(chapter.lecture)), nodes.Text(str(chapter.study))]
             rows.append([label, nodes.Text(chapter.contents), *hours])
-        result += [nodes.rubric("", f"Part {ROMAN[part]}. {name}"), table(HEAD, rows, "syllabus", WIDTHS)]
+        result += [nodes.rubric("", f"Part {ROMAN[part]}. {name}"), table(HEAD, rows, "syllabus")]
     lecture = sum(chapter.lecture for chapter in CHAPTERS.values())
     study = sum(chapter.study for chapter in CHAPTERS.values())
     result.append(nodes.paragraph("", f"In all: {lecture} hours of lecture and {study} hours of study."))
