@@ -75,7 +75,7 @@ def test_other_test_figures_stand_apart(tmp_path: Path) -> None:
     assert warnings == ""
     assert [row[:3] for row in plain(page)[0]] == [
         ["Model", "Test", "Parameters"],
-        ["Words", "4.123 ± 0.12 bits/sample", "1,234,567"],
+        ["Words", "4.123\xa0±\xa00.12 bits/sample", "1,234,567"],
     ]
 
 

@@ -16,7 +16,11 @@ def told_by(record: Record, chapter: str) -> list[str]:
 
 def with_error(record: Record, figure: str) -> str:
     """Return a test figure with its standard error over images, where the record has one."""
-    return f"{figure} ± {record['test_nll_error']:.2f}" if "test_nll_error" in record else figure
+    return (
+        f"{figure}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{record['test_nll_error']:.2f}"
+        if "test_nll_error" in record
+        else figure
+    )
 
 
 def commands(records: dict[str, Record], names: dict[str, Record]) -> str:
