@@ -38,7 +38,7 @@ class PublicNamesDirective(SphinxDirective):
                 refwarn=True,
                 refdoc=self.env.docname,
             )
-            line += [nodes.Text(" · ") if len(line) else nodes.Text(""), xref]
+            line += [nodes.Text("\N{NO-BREAK SPACE}· ") if len(line) else nodes.Text(""), xref]
         return [line]
 
 

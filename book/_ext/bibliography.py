@@ -5,9 +5,11 @@ Where a work is cited is noted while pages are read; links are written when ever
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from string import ascii_lowercase
 from typing import Any
+from unicodedata import combining, normalize
 
 from docutils import nodes
 from pybtex.plugin import register_plugin
@@ -25,6 +27,15 @@ from book._ext.late import add_notes, notes
 from book._ext.numbering import chapter_number
 
 
+def breaks(address: str) -> str:
+    """Return an address that may go on in the next line behind its slashes and before its signs.
+
+    >>> breaks("a.org/b_c") == "a.org/\u200bb\u200b_c"
+    True
+    """
+    return re.sub(r"(?<=/)(?=.)|(?<=\w)(?=[?#=&_-])", "\u200b", address)
+
+
 class Label(LabelStyle):  # type: ignore[misc]
     """Sphinx's usual label, in which a year is two digits whether or not a letter follows."""
 
@@ -32,17 +43,27 @@ class Label(LabelStyle):  # type: ignore[misc]
         return str(super().format_label(entry))[:-2] + str(entry.fields.get("year", ""))[2:4]
 
 
+class ByAuthor(SortingStyle):  # type: ignore[misc]
+    """The usual order; names stand where their plain letters put them, without braces and accents."""
+
+    def person_key(self, person: Any) -> str:
+        parts = (person.rich_prelast_names + person.rich_last_names, person.rich_first_names)
+        said = "  ".join(" ".join(map(str, names)) for names in parts)
+        return "".join(sign for sign in normalize("NFKD", said.lower()) if not combining(sign))
+
+
 class AsPrinted(Alpha):  # type: ignore[misc]
     """Sphinx's usual style, with titles in the case of the file and short links."""
 
     default_label_style = Label
+    default_sorting_style = "by_author"
 
     def format_title(self, entry: Any, which_field: str, as_sentence: bool = True) -> Any:
         return sentence[field(which_field)] if as_sentence else field(which_field)
 
     def format_url(self, entry: Any) -> Any:
         address = entry.fields.get("url", "").split("://")[-1].rstrip("/")
-        return href(field("url", raw=True))[address] if address else field("url")
+        return href(field("url", raw=True))[breaks(address)] if address else field("url")
 
     def format_doi(self, entry: Any) -> Any:
         doi = field("doi", raw=True)
@@ -57,7 +78,7 @@ def cited_as(entry: Any) -> tuple[str, ...]:
 
 def tell_apart(entries: list[Any]) -> None:
     """Give the years of works that are cited alike a letter: 2016a, 2016b, in the order of the bibliography."""
-    order = sorted(entries, key=lambda entry: (cited_as(entry), SortingStyle().sorting_key(entry)))
+    order = sorted(entries, key=lambda entry: (cited_as(entry), ByAuthor().sorting_key(entry)))
     for said, alike in groupby(order, cited_as):
         works = list(alike)
         if len(works) > 1 and said[-1]:
@@ -133,6 +154,7 @@ def depart_citation(self: Any, node: nodes.Element) -> None:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     register_plugin("pybtex.style.formatting", "as_printed", AsPrinted)
+    register_plugin("pybtex.style.sorting", "by_author", ByAuthor)
     app.add_node(nodes.citation, override=True, html=(visit_citation, depart_citation))
     app.connect("builder-inited", letter_years)
     app.connect("doctree-read", collect)

@@ -1,19 +1,58 @@
 // A formula that is wider than what surrounds it scrolls within itself, and only then can the Tab key reach it.
 (function () {
   "use strict";
+  const SIGN = /^[=<>≤≥≈≠∼∝≡≪≫→←↦⇒⇔−+±]$/;
+
+  // Cuts an inline formula before its relations and sums that stand in no brackets; CSS lets it break there. The MathML
+  // beside the letters, part by part the same, says what each part is.
+  function fold(formula) {
+    const drawn = formula.querySelector("mjx-math");
+    const written = formula.querySelector("math");
+    const [parts, meant] = [drawn, written].map((whole) => (whole ? [...whole.children] : []));
+    if (parts.length !== meant.length || formula.classList.contains("folds")) return;
+    let depth = 0;
+    let group = null;
+    meant.forEach(function (part, i) {
+      const text = part.textContent;
+      if (!group || (i > 0 && depth === 0 && SIGN.test(text))) {
+        group = document.createElement("span");
+        group.className = "part";
+        parts[i].before(group);
+      }
+      group.append(parts[i]);
+      depth += (text.match(/[([{]/g) || []).length - (text.match(/[)\]}]/g) || []).length;
+    });
+    formula.classList.add("folds");
+    const sign = formula.parentElement.nextSibling;
+    if (!formula.closest(".nobreak") || !sign || sign.nodeType !== Node.TEXT_NODE) return;
+    const kept = document.createElement("span"); // the full stop stays on the line of the last part
+    kept.textContent = sign.data;
+    group.append(kept);
+    sign.remove();
+  }
+
+  const BLOCKS = "p, li, td, th, dd, dt, figcaption, h1, h2, h3";
+  const widthOf = (part) => part.getBoundingClientRect().width;
+  const tooWide = (formula) => Math.max(...[...formula.querySelectorAll(".part")].map(widthOf)) > widthOf(formula.closest(BLOCKS));
+
   // Everything is read before anything is written: else the browser lays the page out anew for every formula.
   function measure() {
     const all = (what) => [...document.querySelectorAll(what)];
     const formulas = all(".bd-article mjx-container").map(function (formula) {
       const display = formula.hasAttribute("display");
-      const block = display ? null : formula.closest("p, li, td, th, dd, dt, figcaption, h1, h2, h3");
-      const wide = block && formula.getBoundingClientRect().width > block.getBoundingClientRect().width;
+      const block = display ? null : formula.closest(BLOCKS);
+      const wide = block && widthOf(formula) > widthOf(block);
       return { formula, wide, slides: (display || wide) && formula.scrollWidth > formula.clientWidth + 1 };
     });
     const still = all(".bd-article pre[tabindex]").filter((code) => code.scrollWidth <= code.clientWidth + 1);
     const pictures = all(".bd-article figure a.image-reference > img").map(function (picture) {
       return { link: picture.parentElement, shrunk: picture.clientWidth < 0.85 * parseFloat(picture.style.width) };
     });
+    const folded = formulas.filter(({ wide }) => wide).map(({ formula }) => formula);
+    folded.forEach(fold);
+    for (const entry of formulas) {
+      if (entry.formula.classList.contains("folds")) entry.wide = entry.slides = tooWide(entry.formula);
+    }
     for (const { formula, wide, slides } of formulas) {
       formula.classList.toggle("scrolls", Boolean(wide));
       if (wide || slides) formula.tabIndex = 0;

@@ -42,6 +42,35 @@
       });
   }
 
+  // The passage that a result shows: the first that has a word of the query. Sphinx would take the menus of the page too,
+  // and formulas and code in one line. A formula keeps its letters where they stand in a row; code shows one line.
+  const PASSAGES = "p, li, dt, dd, figcaption, td";
+  const FAR = "mfrac, msup, msub, msubsup, munder, mover, munderover, mtable, msqrt";
+
+  function passage(html, keywords) {
+    const page = new DOMParser().parseFromString(html, "text/html").querySelector("article");
+    if (!page) return null;
+    page.querySelectorAll("script, style, button, .headerlink, .check-link").forEach((part) => part.remove());
+    for (const formula of page.querySelectorAll(".math")) {
+      const written = formula.querySelector("math");
+      formula.textContent = written && !written.querySelector(FAR) ? written.textContent : "…";
+    }
+    const sought = [...query.split(/\s+/), ...keywords].filter(Boolean).map((word) => word.toLowerCase()); // and stems
+    const line = (part) => part.textContent.replace(/\s+/g, " ").trim();
+    const has = (text) => sought.some((word) => text.toLowerCase().includes(word));
+    const prose = [...page.querySelectorAll(PASSAGES)].filter((part) => !part.querySelector(`${PASSAGES}, pre`));
+    const code = () => [...page.querySelectorAll("pre")].flatMap((part) => part.textContent.split("\n")).find(has);
+    const text = prose.map(line).find(has) || (code() || "").trim() || line(page.querySelector("p") || page);
+    const at = Math.max(0, ...sought.map((word) => text.toLowerCase().indexOf(word)));
+    const from = at < 160 ? 0 : text.indexOf(" ", at - 100) + 1;
+    const to = text.length - from < 260 ? text.length : text.lastIndexOf(" ", from + 240);
+    const summary = document.createElement("p");
+    summary.className = "context";
+    summary.textContent = (from ? "… " : "") + text.slice(from, to) + (to < text.length ? " …" : "");
+    return summary;
+  }
+  if (results && typeof Search !== "undefined") Search.makeSearchSummary = passage;
+
   const KIND = "theorem|definition|proposition|lemma|corollary|example|exercise|figure|table|equation|section";
   const asked = query.toLowerCase().match(new RegExp(`(${KIND})s?\\s*\\(?(\\d+(?:\\.\\d+)*)`));
 

@@ -155,7 +155,7 @@ def main() -> None:
         batch_size=BATCH_SIZE,
         optimizer="Adam, cosine learning rate after 50 steps of rise, gradient norm at most 5.0",
         tuning=f"rates {RATES}, each on a sixth of the steps, the two best on all; the better one with {SEEDS} seeds",
-        test_protocol="exact, 20,000 fresh points, weights rounded to bfloat16; kl_nats by the same points",
+        test_protocol="exact, 20,000 fresh points, weights rounded to bfloat16; divergence by the same points",
         clock="processor time",
         found={},
     )

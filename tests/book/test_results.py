@@ -15,7 +15,7 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 
 import yaml  # noqa: E402
 
-from book._ext import results  # noqa: E402
+from book._ext import cards, results  # noqa: E402
 from book._ext.plan import CHAPTERS  # noqa: E402
 from tests.book.tiny_results import RECORD, ROWS, SHOWN, build, plain  # noqa: E402
 
@@ -70,13 +70,25 @@ def test_ours_stand_among_the_published_ones(tmp_path: Path) -> None:
 
 
 def test_other_test_figures_stand_apart(tmp_path: Path) -> None:
-    words = {**RECORD, "test_bits_per_sample": 4.1234}
+    words = {**RECORD, "test_bits_per_sample": 4.1234, "test_nll_error": 0.125}
     warnings, page = build(tmp_path, "```{records}\n```", records={"made_mnist": RECORD, "speech": words})
     assert warnings == ""
     assert [row[:3] for row in plain(page)[0]] == [
         ["Model", "Test", "Parameters"],
-        ["Words", "4.123 bits/sample", "1,234,567"],
+        ["Words", "4.123\xa0±\xa00.12 bits/sample", "1,234,567"],
     ]
+
+
+def test_cards_say_again_what_stands_above() -> None:
+    rows = [["A", "", "1"], ["", "", "2"], ["B", "", "3"]]
+    body = "".join("<tr>" + "".join(f"<td><p>{cell}</p></td>" for cell in row) + "</tr>" for row in rows)
+    table = f'<table class="results x"><tr><th><p>Model</p></th><th><p>Way</p></th><th>n</th></tr>{body}</table>'
+    page = cards.cards(table, every=False)
+    assert 'class="results x cards"' in page and page.count('data-column="Way"') == 3
+    assert page.count('<td data-column="Model"><p></p><p class="again">A</p></td>') == 1
+    assert page.count(">A<") == 2 and page.count(">B<") == page.count(">1<") == 1
+    plain_table = table.replace("results x", "docutils")
+    assert cards.cards(plain_table, every=False) == plain_table != cards.cards(plain_table, every=True)
 
 
 def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:
@@ -145,6 +157,6 @@ def test_stored_benchmarks_can_be_shown(path: Path) -> None:
 
 
 def test_examples() -> None:
-    for module in (results, results.benchmarks, results.text, results.timings):
+    for module in (cards, results.benchmarks, results.text, results.timings):
         found = doctest.testmod(module)
         assert found.attempted and not found.failed

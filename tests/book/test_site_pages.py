@@ -56,6 +56,17 @@ def test_map_and_syllabus_link_what_exists(tmp_path: Path) -> None:
     assert re.findall(r'<td><p><a[^>]*href="([^"]+)"', site.page("plan")) == ["notebooks/08_vae.html"]
 
 
+def test_hours_of_a_course_come_from_the_plan(tmp_path: Path) -> None:
+    course = "# C\n\n{hours}`study 1 3-4` hours\n\n```{course}\n1 | 8 | 08\n2 and 3 | 2 |\n```\n"
+    site = build(tmp_path, pages={"course": course})
+    assert site.warnings == ""
+    page = site.page("course")
+    assert f"<p>{sum(CHAPTERS[n].study for n in (1, 3, 4))} hours</p>" in page
+    cells = [re.sub(r"<.*?>", "", cell).strip() for cell in re.findall(r"<td.*?</td>", page, re.S)]
+    hours = [str(CHAPTERS[8].lecture + CHAPTERS[2].lecture), str(CHAPTERS[8].study + CHAPTERS[2].study)]
+    assert cells[-5:] == ["in all", "", *hours, ""] and 'href="notebooks/08_vae.html"' in page
+
+
 def test_the_map_fits_its_frame() -> None:
     for chapter, (x, y, width) in model_map.BOXES.items():
         assert x >= 0 and x + width <= model_map.WIDTH and y >= 0 and y + model_map.BOX <= model_map.HEIGHT, chapter

@@ -12,9 +12,7 @@ name, and a benchmark without its file, fail the strict build.
 
 from __future__ import annotations
 
-import html
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from book._ext.results import timings
 from book._ext.results.benchmarks import TOPICS, origin
 from book._ext.results.desiderata import desiderata
 from book._ext.results.likelihoods import likelihoods, others, strangers
-from book._ext.results.text import Record
+from book._ext.results.text import Record, crosses
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +69,7 @@ class ResultsDirective(SphinxDirective):
 
     def show(self, text: str, kind: str) -> list[nodes.Node]:
         """Turn Markdown into nodes; its tables get the class `kind`."""
-        result = self.parse_text_to_nodes(text)
+        result = self.parse_text_to_nodes(crosses(text))
         for node in result:
             for table in node.findall(nodes.table):
                 table["classes"] += ["results", kind, "colwidths-auto"]  # as wide as the contents ask for
@@ -125,35 +123,10 @@ class DesiderataDirective(ResultsDirective):
         return self.show(text, "desiderata")
 
 
-def name_cells(body: str) -> str:
-    """Write the name of its column on every cell of a table of results: on a phone a row is shown as a card.
-
-    >>> name_cells('<table class="results"><tr><th><p>Model</p></th></tr><tr><td><p>A</p></td></tr></table>')
-    '<table class="results"><tr><th><p>Model</p></th></tr><tr><td data-column="Model"><p>A</p></td></tr></table>'
-    """
-
-    def named(table: re.Match[str]) -> str:
-        heads = re.findall(r"<th\b[^>]*>(.*?)</th>", table[0], re.DOTALL)
-        names = [html.escape(html.unescape(re.sub(r"<.*?>", "", head)).strip()) for head in heads]
-        parts = re.split(r"(?=<tr\b)", table[0])
-        for i, row in enumerate(parts):
-            cells = row.split("<td")
-            parts[i] = cells[0] + "".join(f'<td data-column="{name}"{cell}' for name, cell in zip(names, cells[1:]))
-        return "".join(parts)
-
-    return re.sub(r'<table class="results.*?</table>', named, body, flags=re.DOTALL)
-
-
-def name_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: nodes.document | None) -> None:
-    """Name the cells of a page."""
-    if 'class="results' in context.get("body", ""):
-        context["body"] = name_cells(context["body"])
-
-
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("benchmark", BenchmarkDirective)
     app.add_directive("likelihoods", LikelihoodsDirective)
     app.add_directive("records", RecordsDirective)
     app.add_directive("desiderata", DesiderataDirective)
-    app.connect("html-page-context", name_page)
+    app.setup_extension("book._ext.cards")
     return {"parallel_read_safe": True, "parallel_write_safe": True}

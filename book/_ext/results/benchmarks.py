@@ -120,7 +120,7 @@ def three_ways(record: Record) -> str:
 def compression(record: Record) -> str:
     """Bits on disk beside the model's own code length, and how long the coder takes."""
     rows = [
-        [row["model"], number(row["bits"], 4), number(row["nll_bits"], 4), f"{100 * row['excess']:.2f} %"]
+        [row["model"], number(row["bits"], 4), number(row["nll_bits"], 4), f"{100 * row['excess']:.2f}%"]
         + [cell for way in ("encode_ms", "decode_ms") for cell in (number(row[way]), timings.spread(row, way))]
         for row in record["rows"]
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from book._ext.results.text import Chapter, Record, markdown, number
+from book._ext.results.text import Chapter, Record, markdown, minutes, number
 
 
 def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], published: Record, chapter: Chapter) -> str:
@@ -29,7 +29,7 @@ def desiderata(records: dict[str, Record], benchmarks: dict[str, Record], publis
         latents = family["latents"]
         if latents == "active_latents":
             latents = f"{record['active_latents']} active" if "active_latents" in record else None
-        cost = f"{record['training_minutes']:,.0f} min, {record['parameters']:,} parameters" if record else None
+        cost = f"{minutes(record)} min, {record['parameters']:,} parameters" if record else None
         speed = f"{number(draw['seconds']['cached'])} s for {draw['n']}" if draw else None
         coding = f"{number(code['bits'], 4)} bits, {number(code['encode_ms'])} ms" if code else None
         rows.append(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from book._ext.results.text import Chapter, Record, markdown, number
+from book._ext.results.text import Chapter, Record, grouped, markdown, minutes, number
 
 HEAD = ["Parameters", "Training, min", "Protocol of the test, hardware, source"]
 
@@ -11,7 +11,16 @@ def told_by(record: Record, chapter: str) -> list[str]:
     """Cells that every record fills."""
     machine = f"{record['hardware']}, {record['threads']} thread" + ("s" if record["threads"] > 1 else "")
     source = f"{record['test_protocol']}; {machine}; {chapter}"
-    return [f"{record['parameters']:,}", f"{record['training_minutes']:,.0f}", source]
+    return [f"{record['parameters']:,}", minutes(record), grouped(source)]
+
+
+def with_error(record: Record, figure: str) -> str:
+    """Return a test figure with its standard error over images, where the record has one."""
+    return (
+        f"{figure}\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}{record['test_nll_error']:.2f}"
+        if "test_nll_error" in record
+        else figure
+    )
 
 
 def commands(records: dict[str, Record], names: dict[str, Record]) -> str:
@@ -27,7 +36,7 @@ def ours(records: dict[str, Record], published: Record, chapter: Chapter) -> lis
         if name in records:
             nats = records[name]["test_nll_nats"]
             told = told_by(records[name], chapter(names["chapter"]))
-            lines.append((nats, [f"**{names['model']}**", f"{nats:.2f}", *told]))
+            lines.append((nats, [f"**{names['model']}**", with_error(records[name], f"{nats:.2f}"), *told]))
     return lines
 
 
@@ -36,7 +45,7 @@ def theirs(published: Record, group: str) -> list[tuple[float, list[str]]]:
     lines = []
     for row in published["published"][group]["rows"]:
         source = f"{row['protocol']}; {{cite:t}}`{row['cite']}`, {row['where']}"
-        lines.append((row["nats"], [row["model"], f"{row['nats']:.2f}", "", "", source]))
+        lines.append((row["nats"], [row["model"], f"{row['nats']:.2f}", "", "", grouped(source)]))
     return lines
 
 
@@ -55,7 +64,7 @@ def likelihoods(records: dict[str, Record], published: Record, group: str, chapt
 def others(records: dict[str, Record], published: Record, chapter: Chapter) -> str:
     """The test figures of the models that the other tables leave out."""
     rows = [
-        [names["model"], f"{number(records[name][names['key']], 4)} {names['unit']}"]
+        [names["model"], f"{with_error(records[name], number(records[name][names['key']], 4))} {names['unit']}"]
         + told_by(records[name], chapter(names["chapter"]))
         for name, names in published["elsewhere"].items()
         if name in records

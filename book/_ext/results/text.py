@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -21,13 +22,32 @@ def number(value: float, digits: int = 3) -> str:
     return f"{value:,.{max(places, 0)}f}"
 
 
+def minutes(record: Record) -> str:
+    """Return how long a model was trained, in minutes.
+
+    >>> minutes({"training_minutes": 1234.5}), minutes({"training_minutes": 0.3})
+    ('1,234', '0.3')
+    """
+    taken = record["training_minutes"]
+    return f"{taken:,.0f}" if taken >= 1 else f"{taken:.1f}"
+
+
+def grouped(text: str) -> str:
+    """Return text with a comma in numbers of draws, which some records lack.
+
+    >>> grouped("importance sampling with 5000 draws")
+    'importance sampling with 5,000 draws'
+    """
+    return re.sub(r"\b(\d+)(\d{3})(?= draws)", r"\1,\2", text)
+
+
 def times(ratio: float) -> str:
     """Return how many times as long something takes.
 
     >>> times(36.96), times(1.0312), times(0.97)
     ('37\xa0×', '1.03\xa0×', '0.97\xa0×')
     """
-    return f"{ratio:.0f}\N{NO-BREAK SPACE}×" if ratio >= 10 else f"{ratio:.2f}\N{NO-BREAK SPACE}×"
+    return f"{ratio:,.0f}\N{NO-BREAK SPACE}×" if ratio >= 10 else f"{ratio:.2f}\N{NO-BREAK SPACE}×"
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
@@ -40,3 +60,12 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable
     """
     rule = ["---:" if i in set(right) else "---" for i in range(len(head))]
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, rule, *rows])
+
+
+def crosses(text: str) -> str:
+    """Return text with the sign of multiplication in sizes such as 28 x 28, kept on one line.
+
+    >>> crosses("7 x 7 pixels, 3 x 32 x 32")
+    '7\xa0×\xa07 pixels, 3\xa0×\xa032\xa0×\xa032'
+    """
+    return re.sub(r"(?<=\d) x (?=\d)", "\N{NO-BREAK SPACE}×\N{NO-BREAK SPACE}", text)

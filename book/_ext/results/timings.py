@@ -24,10 +24,10 @@ def share(row: Record, side: str) -> str:
     """Return a share of votes with its standard error, in percent.
 
     >>> share({"recall_test": 0.726, "error_test": 0.02}, "test")
-    '72.6 ± 2.0 %'
+    '72.6 ± 2.0%'
     """
     error = row.get(f"error_{side}")
-    return f"{100 * row[f'recall_{side}']:.1f}" + (f" ± {100 * error:.1f} %" if error else " %")
+    return f"{100 * row[f'recall_{side}']:.1f}" + (f" ± {100 * error:.1f}%" if error else "%")
 
 
 def passes(record: Record) -> str:
@@ -93,7 +93,7 @@ def flow_quality(record: Record) -> str:
                     library,
                     f"{row['parameters'][name]:,}",
                     "diverged" if nll is None else number(nll),
-                    spread(row, name),
+                    "" if nll is None else spread(row, name),
                 ]
             )
     return markdown(["Model", "Library", "Parameters", "Test NLL, nats", "Least to most"], rows, right=range(2, 5))
