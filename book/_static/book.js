@@ -41,7 +41,7 @@
     const formulas = all(".bd-article mjx-container").map(function (formula) {
       const display = formula.hasAttribute("display");
       const block = display ? null : formula.closest(BLOCKS);
-      const wide = block && widthOf(formula) > widthOf(block);
+      const wide = block && widthOf(formula.querySelector("mjx-math")) > widthOf(block); // of the letters: the rest shrinks
       return { formula, wide, slides: (display || wide) && formula.scrollWidth > formula.clientWidth + 1 };
     });
     const still = all(".bd-article pre[tabindex]").filter((code) => code.scrollWidth <= code.clientWidth + 1);
@@ -74,6 +74,8 @@
     soon();
     document.fonts.ready.then(soon);
     window.addEventListener("resize", soon);
+    document.addEventListener("toggle", soon, true); // what was folded away had no width
+    document.addEventListener("click", (event) => event.target.closest(".admonition-title, .toggle-button") && soon());
   });
 })();
 

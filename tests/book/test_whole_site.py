@@ -333,6 +333,29 @@ def test_a_formula_says_what_its_symbols_mean(address: str, browser: Any) -> Non
     page.close()
 
 
+# Inline formulas of which something hides beyond the edge of their paragraph, and none of whose ancestors scrolls.
+LOST = """() => [...document.querySelectorAll(".bd-article mjx-container:not([display])")].filter((formula) => {
+    const block = formula.closest("p, li, td, dd, figcaption");
+    if (!block || !block.checkVisibility() || formula.classList.contains("scrolls")) return false;
+    const edge = block.getBoundingClientRect().right + 1;
+    return [...formula.querySelectorAll("mjx-math > *")].some((part) => part.getBoundingClientRect().right > edge);
+}).map((formula) => formula.parentElement.dataset.tex)"""
+
+
+@pytest.mark.slow
+def test_on_a_phone_a_wide_formula_in_a_line_is_seen_whole(address: str, browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto(f"{address}/notebooks/11_elbo_surgery.html", wait_until="networkidle")
+    for width in (390, 391, 390, 360):  # looked at anew after every change
+        page.set_viewport_size({"width": width, "height": 844})
+        page.wait_for_timeout(1_500)
+        assert page.evaluate(LOST) == []
+    page.evaluate("() => document.querySelectorAll('.admonition.dropdown .toggle-button').forEach((b) => b.click())")
+    page.wait_for_timeout(1_500)
+    assert page.evaluate(LOST) == []
+    page.close()
+
+
 @pytest.mark.slow
 def test_the_contents_follow_the_text(address: str, browser: Any) -> None:
     page = browser.new_page(viewport={"width": 1440, "height": 900})
