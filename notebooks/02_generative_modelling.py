@@ -460,15 +460,37 @@ for name, ratios in pairs.items():
 #
 # $$ p_\theta(y \mid x) , $$ (eq-supervised)
 #
-# fitted by {term}`maximum likelihood`: make $-\log p_\theta(y_n \mid x_n)$ small on average. All that changes is the space in which $y$ lives, and with it the distribution whose parameters the network computes:
+# fitted by {term}`maximum likelihood`: make $-\log p_\theta(y_n \mid x_n)$ small on average. All that changes is the space in which $y$ lives, and with it the distribution whose parameters the network computes ({numref}`tab-tasks`):
 #
-# | task | $y$ | $p_\theta(y \mid x)$ | its $-\log$ is known as |
-# | --- | --- | --- | --- |
-# | classification | one of 10 | categorical | softmax cross-entropy |
-# | regression | a number, here the slant | Gaussian, learned scale | squared error, with the scale: $(y - \mu)^2 / 2\sigma^2 + \log\sigma$, plus a constant |
-# | detection | corners of a box in $\mathbb{R}^4$ | Gaussian, learned scales | the same |
-# | segmentation | $\{0, 1\}^{784}$ | independent coins, one per pixel | binary cross-entropy |
-# | captioning | a sentence | each word given the words before it | language-model loss |
+# :::{list-table} Five tasks of supervised learning: one model, five distributions of the answer.
+# :header-rows: 1
+# :name: tab-tasks
+#
+# * - task
+#   - $y$
+#   - $p_\theta(y \mid x)$
+#   - its $-\log$ is known as
+# * - classification
+#   - one of 10
+#   - categorical
+#   - softmax cross-entropy
+# * - regression
+#   - a number, here the slant
+#   - Gaussian, learned scale
+#   - squared error, with the scale: $(y - \mu)^2 / 2\sigma^2 + \log\sigma$, plus a constant
+# * - detection
+#   - corners of a box in $\mathbb{R}^4$
+#   - Gaussian, learned scales
+#   - the same
+# * - segmentation
+#   - $\{0, 1\}^{784}$
+#   - independent coins, one per pixel
+#   - binary cross-entropy
+# * - captioning
+#   - a sentence
+#   - each word given the words before it
+#   - language-model loss
+# :::
 #
 # With *several* objects in the picture the answer is a set, whose size is not known beforehand. A common solution lays a coarse grid over the picture and lets each cell answer for the objects centred in it: a coin for whether there is one, a Gaussian for its box, a categorical for its class {cite:p}`redmon2016`. The loss is, once more, a sum of $-\log$ probabilities.
 #
@@ -1008,14 +1030,28 @@ for seed in range(5):
 #
 # $$ \text{NLL} = -\frac1N \sum_{n=1}^N \log p_\theta(x_n) \quad \text{nats per example}, $$ (eq-nll)
 #
-# an estimate of the {term}`cross-entropy` $-\mathbb{E}_{p_{\mathrm{d}}}[\log p_\theta(x)] = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$: the entropy of the source, which no model can beat on average, plus what this model wastes (chapter 1). It is reported in several units:
+# an estimate of the {term}`cross-entropy` $-\mathbb{E}_{p_{\mathrm{d}}}[\log p_\theta(x)] = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$: the entropy of the source, which no model can beat on average, plus what this model wastes (chapter 1). It is reported in several units ({numref}`tab-units`):
 #
-# | unit | formula | for |
-# | --- | --- | --- |
-# | nats | $-\log p_\theta(x)$ | binary images, densities |
-# | bits | $-\log_2 p_\theta(x) = -\log p_\theta(x) / \ln 2$ | files |
-# | bits per dimension | $-\log p_\theta(x) / (D \ln 2)$ | colour and grey images, any size |
-# | perplexity | $\exp(-\log p_\theta(x) / D)$ | text of $D$ words: as uncertain as a uniform choice among so many |
+# :::{list-table} Units of the score, with $D$ the number of dimensions of $x$.
+# :header-rows: 1
+# :name: tab-units
+#
+# * - unit
+#   - formula
+#   - for
+# * - nats
+#   - $-\log p_\theta(x)$
+#   - binary images, densities
+# * - bits
+#   - $-\log_2 p_\theta(x) = -\log p_\theta(x) / \ln 2$
+#   - files
+# * - bits per dimension
+#   - $-\log p_\theta(x) / (D \ln 2)$
+#   - colour and grey images, any size
+# * - perplexity
+#   - $\exp(-\log p_\theta(x) / D)$
+#   - text of $D$ words: as uncertain as a uniform choice among so many
+# :::
 #
 # In `lvmlib` every `log_prob` returns nats for each example, and `lvmlib.base.bits_per_dim` is the one place that converts. Let us use it on MNIST with all 256 grey levels and four simple models: the uniform distribution, and tables of counts with one histogram for all pixels, one for each pixel, or one for each value of the previous pixel.
 
@@ -1059,7 +1095,7 @@ for name, file in (("zlib", zlib.compress(raw, 9)), ("lzma", lzma.compress(raw))
 # The last model involves no network and looks at nothing but the previous pixel; yet it lands between two general-purpose compressors, and arithmetic coding (chapter 1) would turn its score into a file of that size, for a receiver who has the table. (The comparison is not on equal terms: the tables were counted on 50,000 images, while each compressor starts from nothing on its file of 2,000.) With 10,000 test images the standard error is at most 0.004, so that two models 0.02 bits per dimension apart can be
 # ranked.
 #
-# :::{admonition} Watch out: "bits per dimension = log p / D"
+# :::{admonition} Watch out: "bits per dimension $= \log p / D$"
 # :class: pitfall
 # Two things are missing, and both slips are common. With both slips the last model scores $-0.98$, and whoever minimises that gets the worst model there is. With the *minus sign* but without the $\ln 2$ (nats called bits) it scores 0.98 and seems to beat lzma by far; the true figure is 1.42, behind lzma. The slip by a factor of 0.69 is larger than most
 # differences between published models.
@@ -1982,9 +2018,9 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 # :header-rows: 1
 # :name: tab-gm-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`def-generative`
 #   - two objectives: approximate $p_{\mathrm{d}}$, and draw
 #   -
