@@ -2025,7 +2025,7 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 #   - two objectives: approximate $p_{\mathrm{d}}$, and draw
 #   -
 # * - {eq}`eq-supervised`
-#   - classification, regression, detection, segmentation and captioning are one task, $p_\theta(y \mid x)$
+#   - five supervised tasks are one: learn $p_\theta(y \mid x)$
 #   -
 # * - {prf:ref}`thm-no-density`
 #   - a sampler with less noise than data has no density at all
