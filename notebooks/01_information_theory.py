@@ -234,7 +234,7 @@ for values in ([-1, 1], [-1000, 1000], [0.99, 1.00, 1.01, 1.02]):
 #
 # {numref}`fig-coins` shows two sequences of 400 flips. One coin is fair; the other shows heads nine times in ten. To put a number on the difference, count, and take the entropy of the observed frequencies $\hat p_i = n_i / N$: the {term}`plug-in estimate` $\hat H = H(\hat p)$.
 
-# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (row by row), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (row by row), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of cells in two shades, the first an even mixture, the second mostly of one shade. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
 rng = np.random.default_rng(33)
 bias_of = {"fair": 0.5, "biased": 0.9}
 flips = {name: (rng.random(400) < p).astype(int) for name, p in bias_of.items()}
@@ -1160,7 +1160,7 @@ target_mean = (target * line).sum() * line_step
 target_width = math.sqrt((target * (line - target_mean) ** 2).sum() * line_step)
 print(f"{'p itself':<19} {target_mean:5.2f}  {target_width:5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum; there $q$ has the mean and the variance of $p$, and its peak stands in the valley between the humps. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum; there $q$ has the mean and the variance of $p$, and its peak stands in the valley between the humps. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["photo", "hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1771,7 +1771,7 @@ for x in "qtn·":
     print(f"after {x}: entropy {entropy(follow):.3f} bits,", end=" ")
     print(f"most likely {letters[follow.argmax()]} ({follow.max():.2f})")
 
-# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$. The dot stands for everything that is not a letter. *Right:* the entropy of the same row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$. The dot stands for everything that is not a letter. *Right:* the entropy of the same row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["photo", "hide-input"]
 fig = plt.figure(figsize=(7, 6))
 ax, right = fig.subplots(1, 2, width_ratios=[1.9, 1], sharey=True)
 picture = ax.imshow(given, vmax=0.5, cmap="cividis", aspect="auto")

@@ -1491,7 +1491,7 @@ for name, (a, b) in net_nll.items():
 print(f"the tree is {depth.max()} levels deep;", end=" ")
 print(f"its edges carry {-spanning.sum():.1f} nats of mutual information")
 
-# %% mystnb={"figure": {"caption": "The best tree over the 784 pixels of binary MNIST; the stronger an edge, the more mutual information it carries. The algorithm was not told which pixels are neighbours: counting alone found the grid. Edges with less than a thousandth of a nat, near the border, are left out.", "name": "fig-chow-liu"}, "image": {"alt": "A square of 28 by 28 positions joined by short line segments into one tree. Long parallel runs of horizontal and vertical segments, with few diagonal ones, form a labyrinth; they are dark in the middle and pale near the border."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The best tree over the 784 pixels of binary MNIST; the stronger an edge, the more mutual information it carries. The algorithm was not told which pixels are neighbours: counting alone found the grid. Edges with less than a thousandth of a nat, near the border, are left out.", "name": "fig-chow-liu"}, "image": {"alt": "A square of 28 by 28 positions joined by short line segments into one tree. Long parallel runs of horizontal and vertical segments, with few diagonal ones, form a labyrinth; they are strong in the middle and faint near the border."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(4.2, 4.2))
 for i in tree_order[1:]:
     j = predecessor[i]
@@ -1786,7 +1786,7 @@ for K in (1, 10, 100, 300):
 # {numref}`fig-mixture` shows what the numbers hide. A draw is a centre plus noise, independent and of the same width in every pixel. The centres are averages of training images, so draws differ only in *which* of 300 pictures they show and in the snow on it. Real images differ from their centre in another way: a stroke leans, a
 # loop is wider, and neighbouring pixels change together.
 
-# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus independent noise. The lower rows show what the noise should look like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which bright and dark strokes can be seen."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["rows 1-2"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus independent noise. The lower rows show what the noise should look like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which strokes lighter and darker than the grey can be seen."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["rows 1-2"], "rtol": 0.1}
 torch.manual_seed(4)
 mixture = mixtures[300].requires_grad_(False)
 k = torch.multinomial(mixture.logits.softmax(0), 10, replacement=True)
