@@ -234,7 +234,7 @@ for values in ([-1, 1], [-1000, 1000], [0.99, 1.00, 1.01, 1.02]):
 #
 # {numref}`fig-coins` shows two sequences of 400 flips. One coin is fair; the other shows heads nine times in ten. To put a number on the difference, count, and take the entropy of the observed frequencies $\hat p_i = n_i / N$: the {term}`plug-in estimate` $\hat H = H(\hat p)$.
 
-# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (row by row), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of black and white cells, the first an even mixture, the second mostly black. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Two coins, 400 flips each (row by row), and the plug-in estimate of their entropies as the flips come in. Both start from below: after one flip every coin seems to have entropy 0.", "name": "fig-coins"}, "image": {"alt": "Two strips of cells in two shades, the first an even mixture, the second mostly of one shade. Beside them two curves against the number of flips, and dashed lines at the true values: one rises to 1 bit, the other settles near 0.47 bits."}} tags=["hide-input"]
 rng = np.random.default_rng(33)
 bias_of = {"fair": 0.5, "biased": 0.9}
 flips = {name: (rng.random(400) < p).astype(int) for name, p in bias_of.items()}
@@ -368,7 +368,7 @@ plt.show()
 #
 # because different streams have different codes, and there are only $2^m$ strings of $m$ bits: $A_m \le 2^m$. If $S$ were greater than 1, the left side would grow exponentially in $n$ and the right side only linearly. So $S \le 1$.
 #
-# *Within the budget there is a prefix code* {cite:p}`kraft1949`. Sort the lengths, shortest first, and lay pieces of length $2^{-\ell_1}, 2^{-\ell_2}, \dots$ side by side from 0. They end at $S \le 1$. The $i$-th piece starts at a sum of earlier $2^{-\ell_j}$ with $\ell_j \le \ell_i$, a multiple of $2^{-\ell_i}$. So it consists of exactly the binary fractions that begin with certain $\ell_i$ digits; take these as the codeword. If one codeword were the beginning of another, its piece would contain the other piece. But the pieces are disjoint.
+# *Within the budget there is a prefix code* {cite:p}`kraft1949`. Sort the lengths, shortest first, and lay pieces of length $2^{-\ell_1}, 2^{-\ell_2}, \dots$ side by side from 0. They end at $S \le 1$. Piece $i$ starts at a sum of earlier $2^{-\ell_j}$ with $\ell_j \le \ell_i$, a multiple of $2^{-\ell_i}$. So it consists of exactly the binary fractions that begin with certain $\ell_i$ digits; take these as the codeword. If one codeword were the beginning of another, its piece would contain the other piece. But the pieces are disjoint.
 # :::
 #
 # So *a prefix code is enough*: the lengths of any uniquely decodable code keep to the budget, and a prefix code with the same lengths can be decoded at sight.
@@ -833,7 +833,7 @@ for order in (0, 1, 4):
 # (sec-images)=
 # ### What is an image worth?
 #
-# A picture of 1000 x 1000 pixels, each of three colours, each of 256 levels, is one out of $256^{3{,}000{,}000}$. By {prf:ref}`thm-entropy-range` its entropy is at most the logarithm of that number: 24 million bits, 3 megabytes. Only pure noise, all levels independent and equally likely, reaches the bound. How far below it are photographs? Nobody knows $p(\text{photograph})$, but every lossless compressor gives an upper bound, because no decodable code is shorter on average than the entropy.
+# A picture of 1000x1000 pixels, each of three colours, each of 256 levels, is one out of $256^{3{,}000{,}000}$. By {prf:ref}`thm-entropy-range` its entropy is at most the logarithm of that number: 24 million bits, 3 megabytes. Only pure noise, all levels independent and equally likely, reaches the bound. How far below it are photographs? Nobody knows $p(\text{photograph})$, but every lossless compressor gives an upper bound, because no decodable code is shorter on average than the entropy.
 #
 # **Predict, then run.** We compress the two photographs that come with scikit-learn and 2,000 handwritten digits from MNIST {cite:p}`lecun1998`. As a control we add the first photograph with the levels of each colour shuffled ({numref}`fig-pictures`). `histogram` is the entropy of a single level, from counts, summed over the colours. Will zlib, xz and png need fewer bits for the shuffled photograph than the histogram says, as many, or more?
 
@@ -909,7 +909,7 @@ plt.show()
 # Slightly more. Where the neighbours say nothing, no coder beats the histogram, and each adds a little overhead of its own: 23.5 to 23.7 bits against 22.99. Between the shuffled photograph and the real one, every bit is saved by *guessing a level from other levels*.
 # :::
 #
-# At the best rates in the table, 1000 x 1000 pixels of such photographs take 10 to 14 Mbit instead of 24. (These are estimates of upper bounds, from two pictures that have lost detail as JPEG files.) A better model would find shorter codes, and such models are what this book builds.
+# At the best rates in the table, 1000x1000 pixels of such photographs take 10 to 14 Mbit instead of 24. (These are estimates of upper bounds, from two pictures that have lost detail as JPEG files.) A better model would find shorter codes, and such models are what this book builds.
 #
 # ### Exercises of Part 1
 #
@@ -1125,7 +1125,7 @@ assert half_outside == 1
 # %% [markdown]
 # :::{admonition} Watch out: "log a ≤ a − 1, so the KL divergence in bits is non-negative"
 # :class: pitfall
-# The inequality is true for the natural logarithm and *false* for the binary one: $\log_2 1.5 = 0.585 > 0.5$. The conclusion survives, since bits are nats times a positive constant; the proof on many slides does not. And the sums must run over the support of $p$: in the example above $q$ has half its mass where $p$ has none, so $\sum_{p_i > 0} q_i = 0.5$. A proof that sums $q_i$ over all outcomes and writes "= 1" has divided by $p_i = 0$ on the way.
+# The inequality is true for the natural logarithm and *false* for the binary one: $\log_2 1.5 = 0.585 > 0.5$. The conclusion survives, since bits are nats times a positive constant; the proof on many slides does not. And the sums must run over the support of $p$: in the example above $q$ has half its mass where $p$ has none, so $\sum_{p_i > 0} q_i = 0.5$. A proof that sums $q_i$ over all outcomes and writes "=&nbsp;1" has divided by $p_i = 0$ on the way.
 # :::
 #
 # (sec-forward-reverse)=
@@ -1160,7 +1160,7 @@ target_mean = (target * line).sum() * line_step
 target_width = math.sqrt((target * (line - target_mean) ** 2).sum() * line_step)
 print(f"{'p itself':<19} {target_mean:5.2f}  {target_width:5.2f}")
 
-# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum; there $q$ has the mean and the variance of $p$, and its peak stands in the valley between the humps. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One Gaussian for two humps. Forward KL has a single minimum; there $q$ has the mean and the variance of $p$, and its peak stands in the valley between the humps. Reverse KL has a minimum for each hump. Below, the two landscapes over mean and width of $q$ (each with its own logarithmic scale), with dots at their minima.", "name": "fig-forward-reverse"}, "image": {"alt": "Upper row: a two-humped density with a broad Gaussian over both humps, and the same density with one narrow Gaussian on each hump. Lower row: contours of forward KL with one basin in the middle, and of reverse KL with two basins, one per hump."}} tags=["photo", "hide-input"]
 fig, axes = plt.subplots(2, 2, figsize=(7, 4.8), height_ratios=[1, 1.1])
 columns = (
     ("forward: KL(p || q)", forward, ["forward"]),
@@ -1771,7 +1771,7 @@ for x in "qtn·":
     print(f"after {x}: entropy {entropy(follow):.3f} bits,", end=" ")
     print(f"most likely {letters[follow.argmax()]} ({follow.max():.2f})")
 
-# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$. The dot stands for everything that is not a letter. *Right:* the entropy of the same row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "*Left:* which letter follows which in the sonnets. Each row is a distribution $p(y \\mid x)$. The dot stands for everything that is not a letter. *Right:* the entropy of the same row. The mean over rows, weighted by $p(x)$, is $H(Y \\mid X)$ (dashed). Only the dot's row lies above $H(Y)$ (dotted): after a gap you know less about the next character than before.", "name": "fig-bigrams"}, "image": {"alt": "Left, a 27 by 27 heat map with one row for each letter; the row of q has a single bright cell at u, and the dot's row is even. Right, a horizontal bar for each row, from 0 bits for q to 4.06 for the dot, with vertical lines at 3.29 and 4.00 bits."}} tags=["photo", "hide-input"]
 fig = plt.figure(figsize=(7, 6))
 ax, right = fig.subplots(1, 2, width_ratios=[1.9, 1], sharey=True)
 picture = ax.imshow(given, vmax=0.5, cmap="cividis", aspect="auto")
@@ -1880,7 +1880,7 @@ assert math.isclose(h_y - h_y_given_x, letters_tell)
 # (sec-correlation)=
 # ### Why not just look at the correlation?
 #
-# Correlation asks whether a *straight line* predicts one variable from the other; mutual information asks whether *anything* does. {numref}`fig-correlation` has two examples of zero correlation and plenty of information. (We sort the points into 16 x 16 cells and take the information of the table of counts. By the next theorem sorting can only lose information.)
+# Correlation asks whether a *straight line* predicts one variable from the other; mutual information asks whether *anything* does. {numref}`fig-correlation` has two examples of zero correlation and plenty of information. (We sort the points into 16x16 cells and take the information of the table of counts. By the next theorem sorting can only lose information.)
 
 # %%
 rng = np.random.default_rng(0)
@@ -2036,9 +2036,9 @@ label = train.y.numpy()
 train_pixels, test_pixels = (s.x[:, 0].double().numpy() / 255 for s in (train, test))
 flat_rows = lambda x: x.reshape(len(x), -1)
 describe = {
-    "28 x 28 pixels": flat_rows,
-    # [N, 28, 28] -> [N, 7, 4, 7, 4]: the mean over each block of 4 x 4
-    "7 x 7 averages": lambda x: flat_rows(x.reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4))),
+    "28x28 pixels": flat_rows,
+    # [N, 28, 28] -> [N, 7, 4, 7, 4]: the mean over each block of 4x4
+    "7x7 averages": lambda x: flat_rows(x.reshape(-1, 7, 4, 7, 4).mean(axis=(2, 4))),
     "total ink": lambda x: x.mean(axis=(1, 2))[:, None] * 10,
 }
 label_entropy = info.entropy_from_counts(np.bincount(test.y))
@@ -2226,15 +2226,43 @@ for m in (8, 32, 256):
 # (sec-summary-01)=
 # ## Summary
 #
-# | quantity | formula | reads as | in `lvmlib.information` |
-# | --- | --- | --- | --- |
-# | surprise | $-\log p(x)$ | length of the ideal codeword for $x$ | `self_information(p)` |
-# | entropy | $H(X) = \mathbb{E}[-\log p(X)]$ | mean surprise; the shortest possible mean length | `entropy(p)` |
-# | cross-entropy | $H(p, q) = \mathbb{E}_p[-\log q]$ | mean length with the ideal code for $q$; the loss of a model | `cross_entropy(p, q)` |
-# | KL divergence | $\operatorname{KL}(p \,\Vert\, q) = H(p, q) - H(p)$ | excess; never negative; zero only for $p = q$ | `kl_divergence(p, q)`, `gaussian_kl(...)` |
-# | differential entropy | $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density | may be negative; differences survive a change of units, but not a general change of variable | `gaussian_entropy(cov)` |
-# | conditional entropy | $H(Y \mid X) = H(X, Y) - H(X)$ | what is left when $X$ is known | `conditional_entropy(joint)` |
-# | mutual information | $I(X; Y) = H(Y) - H(Y \mid X)$ | what one variable tells about the other | `mutual_information(joint)` |
+# :::{list-table} The quantities of this chapter.
+# :header-rows: 1
+# :name: tab-it-summary
+#
+# * - quantity
+#   - formula
+#   - reads as
+#   - in `lvmlib.information`
+# * - surprise
+#   - $-\log p(x)$
+#   - length of the ideal codeword for $x$
+#   - `self_information(p)`
+# * - entropy
+#   - $H(X) = \mathbb{E}[-\log p(X)]$
+#   - mean surprise; the shortest possible mean length
+#   - `entropy(p)`
+# * - cross-entropy
+#   - $H(p, q) = \mathbb{E}_p[-\log q]$
+#   - mean length with the ideal code for $q$; the loss of a model
+#   - `cross_entropy(p, q)`
+# * - KL divergence
+#   - $\operatorname{KL}(p \,\|\, q) = H(p, q) - H(p)$
+#   - excess; never negative; zero only for $p = q$
+#   - `kl_divergence(p, q)`, `gaussian_kl(...)`
+# * - differential entropy
+#   - $h(X) = \mathbb{E}[-\log p(X)]$, $p$ a density
+#   - may be negative; differences survive a change of units, but not a general change of variable
+#   - `gaussian_entropy(cov)`
+# * - conditional entropy
+#   - $H(Y \mid X) = H(X, Y) - H(X)$
+#   - what is left when $X$ is known
+#   - `conditional_entropy(joint)`
+# * - mutual information
+#   - $I(X; Y) = H(Y) - H(Y \mid X)$
+#   - what one variable tells about the other
+#   - `mutual_information(joint)`
+# :::
 #
 # What to take along:
 #

@@ -460,15 +460,37 @@ for name, ratios in pairs.items():
 #
 # $$ p_\theta(y \mid x) , $$ (eq-supervised)
 #
-# fitted by {term}`maximum likelihood`: make $-\log p_\theta(y_n \mid x_n)$ small on average. All that changes is the space in which $y$ lives, and with it the distribution whose parameters the network computes:
+# fitted by {term}`maximum likelihood`: make $-\log p_\theta(y_n \mid x_n)$ small on average. All that changes is the space in which $y$ lives, and with it the distribution whose parameters the network computes ({numref}`tab-tasks`):
 #
-# | task | $y$ | $p_\theta(y \mid x)$ | its $-\log$ is known as |
-# | --- | --- | --- | --- |
-# | classification | one of 10 | categorical | softmax cross-entropy |
-# | regression | a number, here the slant | Gaussian, learned scale | squared error, with the scale: $(y - \mu)^2 / 2\sigma^2 + \log\sigma$, plus a constant |
-# | detection | corners of a box in $\mathbb{R}^4$ | Gaussian, learned scales | the same |
-# | segmentation | $\{0, 1\}^{784}$ | independent coins, one per pixel | binary cross-entropy |
-# | captioning | a sentence | each word given the words before it | language-model loss |
+# :::{list-table} Five tasks of supervised learning: one model, five distributions of the answer.
+# :header-rows: 1
+# :name: tab-tasks
+#
+# * - task
+#   - $y$
+#   - $p_\theta(y \mid x)$
+#   - its $-\log$ is known as
+# * - classification
+#   - one of 10
+#   - categorical
+#   - softmax cross-entropy
+# * - regression
+#   - a number, here the slant
+#   - Gaussian, learned scale
+#   - squared error, with the scale: $(y - \mu)^2 / 2\sigma^2 + \log\sigma$, plus a constant
+# * - detection
+#   - corners of a box in $\mathbb{R}^4$
+#   - Gaussian, learned scales
+#   - the same
+# * - segmentation
+#   - $\{0, 1\}^{784}$
+#   - independent coins, one per pixel
+#   - binary cross-entropy
+# * - captioning
+#   - a sentence
+#   - each word given the words before it
+#   - language-model loss
+# :::
 #
 # With *several* objects in the picture the answer is a set, whose size is not known beforehand. A common solution lays a coarse grid over the picture and lets each cell answer for the objects centred in it: a coin for whether there is one, a Gaussian for its box, a categorical for its class {cite:p}`redmon2016`. The loss is, once more, a sum of $-\log$ probabilities.
 #
@@ -1008,14 +1030,28 @@ for seed in range(5):
 #
 # $$ \text{NLL} = -\frac1N \sum_{n=1}^N \log p_\theta(x_n) \quad \text{nats per example}, $$ (eq-nll)
 #
-# an estimate of the {term}`cross-entropy` $-\mathbb{E}_{p_{\mathrm{d}}}[\log p_\theta(x)] = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$: the entropy of the source, which no model can beat on average, plus what this model wastes (chapter 1). It is reported in several units:
+# an estimate of the {term}`cross-entropy` $-\mathbb{E}_{p_{\mathrm{d}}}[\log p_\theta(x)] = H(p_{\mathrm{d}}) + \operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$: the entropy of the source, which no model can beat on average, plus what this model wastes (chapter 1). It is reported in several units ({numref}`tab-units`):
 #
-# | unit | formula | for |
-# | --- | --- | --- |
-# | nats | $-\log p_\theta(x)$ | binary images, densities |
-# | bits | $-\log_2 p_\theta(x) = -\log p_\theta(x) / \ln 2$ | files |
-# | bits per dimension | $-\log p_\theta(x) / (D \ln 2)$ | colour and grey images, any size |
-# | perplexity | $\exp(-\log p_\theta(x) / D)$ | text of $D$ words: as uncertain as a uniform choice among so many |
+# :::{list-table} Units of the score, with $D$ the number of dimensions of $x$.
+# :header-rows: 1
+# :name: tab-units
+#
+# * - unit
+#   - formula
+#   - for
+# * - nats
+#   - $-\log p_\theta(x)$
+#   - binary images, densities
+# * - bits
+#   - $-\log_2 p_\theta(x) = -\log p_\theta(x) / \ln 2$
+#   - files
+# * - bits per dimension
+#   - $-\log p_\theta(x) / (D \ln 2)$
+#   - colour and grey images, any size
+# * - perplexity
+#   - $\exp(-\log p_\theta(x) / D)$
+#   - text of $D$ words: as uncertain as a uniform choice among so many
+# :::
 #
 # In `lvmlib` every `log_prob` returns nats for each example, and `lvmlib.base.bits_per_dim` is the one place that converts. Let us use it on MNIST with all 256 grey levels and four simple models: the uniform distribution, and tables of counts with one histogram for all pixels, one for each pixel, or one for each value of the previous pixel.
 
@@ -1059,7 +1095,7 @@ for name, file in (("zlib", zlib.compress(raw, 9)), ("lzma", lzma.compress(raw))
 # The last model involves no network and looks at nothing but the previous pixel; yet it lands between two general-purpose compressors, and arithmetic coding (chapter 1) would turn its score into a file of that size, for a receiver who has the table. (The comparison is not on equal terms: the tables were counted on 50,000 images, while each compressor starts from nothing on its file of 2,000.) With 10,000 test images the standard error is at most 0.004, so that two models 0.02 bits per dimension apart can be
 # ranked.
 #
-# :::{admonition} Watch out: "bits per dimension = log p / D"
+# :::{admonition} Watch out: "bits per dimension $= \log p / D$"
 # :class: pitfall
 # Two things are missing, and both slips are common. With both slips the last model scores $-0.98$, and whoever minimises that gets the worst model there is. With the *minus sign* but without the $\ln 2$ (nats called bits) it scores 0.98 and seems to beat lzma by far; the true figure is 1.42, behind lzma. The slip by a factor of 0.69 is larger than most
 # differences between published models.
@@ -1455,7 +1491,7 @@ for name, (a, b) in net_nll.items():
 print(f"the tree is {depth.max()} levels deep;", end=" ")
 print(f"its edges carry {-spanning.sum():.1f} nats of mutual information")
 
-# %% mystnb={"figure": {"caption": "The best tree over the 784 pixels of binary MNIST; the stronger an edge, the more mutual information it carries. The algorithm was not told which pixels are neighbours: counting alone found the grid. Edges with less than a thousandth of a nat, near the border, are left out.", "name": "fig-chow-liu"}, "image": {"alt": "A square of 28 by 28 positions joined by short line segments into one tree. Long parallel runs of horizontal and vertical segments, with few diagonal ones, form a labyrinth; they are dark in the middle and pale near the border."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The best tree over the 784 pixels of binary MNIST; the stronger an edge, the more mutual information it carries. The algorithm was not told which pixels are neighbours: counting alone found the grid. Edges with less than a thousandth of a nat, near the border, are left out.", "name": "fig-chow-liu"}, "image": {"alt": "A square of 28 by 28 positions joined by short line segments into one tree. Long parallel runs of horizontal and vertical segments, with few diagonal ones, form a labyrinth; they are strong in the middle and faint near the border."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(4.2, 4.2))
 for i in tree_order[1:]:
     j = predecessor[i]
@@ -1750,7 +1786,7 @@ for K in (1, 10, 100, 300):
 # {numref}`fig-mixture` shows what the numbers hide. A draw is a centre plus noise, independent and of the same width in every pixel. The centres are averages of training images, so draws differ only in *which* of 300 pictures they show and in the snow on it. Real images differ from their centre in another way: a stroke leans, a
 # loop is wider, and neighbouring pixels change together.
 
-# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus independent noise. The lower rows show what the noise should look like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which bright and dark strokes can be seen."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["rows 1-2"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "A mixture of 300 Gaussians on MNIST. Samples are stored centres plus independent noise. The lower rows show what the noise should look like: test images, the centre that takes responsibility for each, and the difference (drawn around middle grey), which has strokes in it.", "name": "fig-mixture"}, "image": {"alt": "Five rows of ten images: smooth average digits; the same digits covered in snow; sharp test digits; the blurred centres nearest to them; and differences, grey images in which strokes lighter and darker than the grey can be seen."}} tags=["hide-input"] tolerance={"data": 0.05, "draws": ["rows 1-2"], "rtol": 0.1}
 torch.manual_seed(4)
 mixture = mixtures[300].requires_grad_(False)
 k = torch.multinomial(mixture.logits.softmax(0), 10, replacement=True)
@@ -1982,14 +2018,14 @@ print(f"{'other test images (binary)':<43}{others:9.1%}{real:8.1%}")
 # :header-rows: 1
 # :name: tab-gm-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`def-generative`
 #   - two objectives: approximate $p_{\mathrm{d}}$, and draw
 #   -
 # * - {eq}`eq-supervised`
-#   - classification, regression, detection, segmentation and captioning are one task, $p_\theta(y \mid x)$
+#   - five supervised tasks are one: learn $p_\theta(y \mid x)$
 #   -
 # * - {prf:ref}`thm-no-density`
 #   - a sampler with less noise than data has no density at all
