@@ -61,7 +61,7 @@ coders = {
     "xz": lzma.compress,
 }
 
-# %% mystnb={"figure": {"caption": "An autoregressive model reads a digit line by line. *Left:* the pixels above and to the left are known, those tinted blue are not yet drawn. From the known ones the model computes the probability that the next pixel, outlined in red, is ink; then a coin with that probability is tossed. *Right:* eight completions, 381 such tosses each, by a WaveNet that comes as a checkpoint.", "name": "fig-ar-idea"}, "image": {"alt": "Left, the upper half of a digit in black on white, the lower half tinted blue, one pixel where the tint begins outlined in red. Right, eight digits that share this upper half and end differently, most of them as an 8, some as a 9."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"]}
+# %% mystnb={"figure": {"caption": "An autoregressive model reads a digit line by line. *Left:* the pixels above and to the left are known, those tinted blue are not yet drawn. From the known ones the model computes the probability that the next pixel, outlined in orange, is ink; then a coin with that probability is tossed. *Right:* eight completions, 381 such tosses each, by a WaveNet that comes as a checkpoint.", "name": "fig-ar-idea"}, "image": {"alt": "Left, the upper half of a digit, the lower half tinted blue, one pixel where the tint begins outlined in orange. Right, eight digits that share this upper half and end differently, most of them as an 8, some as a 9."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"]}
 reader = MODELS["wavenet"]()  # of the models below the one with the best likelihood
 load_checkpoint(reader, "wavenet_mnist")
 half, place = test_bits[61:62].view(1, 1, 28, 28), 14 * 28 + 11  # pixels known
@@ -117,7 +117,7 @@ plt.show()
 # (sec-ar-chain)=
 # ### Can a picture be taken one pixel at a time?
 #
-# There are $2^{784} \approx 10^{236}$ black-and-white pictures of 28 x 28 pixels. A table with a probability for each is out of the question. But a table for *one* pixel has two entries, and we can take the pixels one at a time: first the probability that the first pixel is black, then the probability that the second is, *given the first*, and so on to the last. What do we lose? Nothing, but nothing is gained yet either: the table for the last pixel has a row for each of the $2^{783}$ values of the pixels before it. What we gain is a place to put a network.
+# There are $2^{784} \approx 10^{236}$ black-and-white pictures of 28x28 pixels. A table with a probability for each is out of the question. But a table for *one* pixel has two entries, and we can take the pixels one at a time: first the probability that the first pixel is black, then the probability that the second is, *given the first*, and so on to the last. What do we lose? Nothing, but nothing is gained yet either: the table for the last pixel has a row for each of the $2^{783}$ values of the pixels before it. What we gain is a place to put a network.
 #
 # :::{prf:theorem} The chain rule, in any order
 # :label: thm-ar-chain
@@ -332,7 +332,7 @@ def beside_data(draws, log_p, data, log_p_data):
     print(f"data: {data.mean():.1%} ink, {-log_p_data.mean():.1f} nats")
 
 
-# %% mystnb={"figure": {"caption": "The fully visible belief net on binary MNIST. Left, draws from it: strokes, but hardly a digit. Right, the mean cost of each pixel of a test image in nats; a fair coin would cost 0.69.", "name": "fig-ar-fvsbn"}, "image": {"alt": "Left, twenty drawn images with broken strokes. Right, a map of 28 by 28 pixels: zero at the border, up to 0.4 nats in an oval in the middle, brightest along its top and down its middle."}} tags=["hide-input"] tolerance={"data": 0.1, "draws": ["all"]}
+# %% mystnb={"figure": {"caption": "The fully visible belief net on binary MNIST. Left, draws from it: strokes, but hardly a digit. Right, the mean cost of each pixel of a test image in nats; a fair coin would cost 0.69.", "name": "fig-ar-fvsbn"}, "image": {"alt": "Left, twenty drawn images with broken strokes. Right, a map of 28 by 28 pixels: zero at the border, up to 0.4 nats in an oval in the middle, brightest along its top and down its middle."}} tags=["hide-input", "photo"] tolerance={"data": 0.1, "draws": ["all"]}
 with torch.no_grad():
     log_odds = fully_visible(test_bits, W, b)
     cost = F.binary_cross_entropy_with_logits(log_odds, test_bits, reduction="none")
@@ -398,7 +398,7 @@ def draw_units(ax):
             ax.text(j - len(units) / 2, i, a, **style)
 
 
-# %% mystnb={"figure": {"caption": "Masks at work in a network of four inputs and six hidden units; each unit shows its degree. Into the hidden layer go the connections of type B (blue, $b \\ge a$), into the outputs those of type A (red, $b > a$). Input 4 feeds nothing, and output 1 is fed by nothing: it is a bias. The two matrices are the masks themselves: coloured entries are kept.", "name": "fig-ar-masks"}, "image": {"alt": "Left, a network drawn from bottom to top with degrees 1 to 4 on the inputs, 1, 1, 2, 2, 3, 3 on the hidden units and 1 to 4 on the outputs. Right, two staircase matrices: the red one for type A leaves its first row empty, the blue one for type B leaves its last column empty."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Masks at work in a network of four inputs and six hidden units; each unit shows its degree. Into the hidden layer go the connections of type B (blue, $b \\ge a$), into the outputs those of type A (orange, $b > a$). Input 4 feeds nothing, and output 1 is fed by nothing: it is a bias. The two matrices are the masks themselves: coloured entries are kept.", "name": "fig-ar-masks"}, "image": {"alt": "Left, a network drawn from bottom to top with degrees 1 to 4 on the inputs, 1, 1, 2, 2, 3, 3 on the hidden units and 1 to 4 on the outputs. Right, two staircase matrices: the orange one for type A leaves its first row empty, the blue one for type B leaves its last column empty."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(6.4, 2.9), width_ratios=(2.1, 1.25, 1))
 draw_units(axes[0])
 for i, text in enumerate(("inputs", "hidden", "outputs")):
@@ -497,7 +497,7 @@ for name, order in paths.items():
     seed_everything(0)
     nets[name] = MaskedNet(16, (200, 200), order)
 
-# %% mystnb={"figure": {"caption": "Who sees whom in MADE, for three orders of a 4 x 4 picture. Above, the order in which the pixels are drawn. Middle, the Jacobian with rows (outputs) and columns (inputs) in the order of storage: dark where an output depends on an input. Below, the same sorted by the order of drawing: in all three cases strictly lower triangular.", "name": "fig-ar-jacobian"}, "image": {"alt": "Three columns. The top row shows paths through a 4 by 4 grid: line by line, a spiral from the centre, and a random order. The middle row shows 16 by 16 matrices, triangular only for the first. The bottom row shows three strictly lower triangular matrices."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Who sees whom in MADE, for three orders of a 4x4 picture. Above, the order in which the pixels are drawn. Middle, the Jacobian with rows (outputs) and columns (inputs) in the order of storage: dark where an output depends on an input. Below, the same sorted by the order of drawing: in all three cases strictly lower triangular.", "name": "fig-ar-jacobian"}, "image": {"alt": "Three columns. The top row shows paths through a 4 by 4 grid: line by line, a spiral from the centre, and a random order. The middle row shows 16 by 16 matrices, triangular only for the first. The bottom row shows three strictly lower triangular matrices."}} tags=["hide-input", "photo"]
 fig, axes = plt.subplots(3, 3, figsize=(5.6, 5.4), height_ratios=(0.8, 1, 1))
 for (name, order), (top, middle, bottom) in zip(paths.items(), axes.T):
     columns, rows = order % side, order // side
@@ -574,7 +574,7 @@ for types, skips in cases:
 # It suffices in a plain chain of layers, and in a chain with skips around layers of type B, but not where a skip bypasses it. Such a model looks wonderful in training, because predicting a pixel from itself is easy. In practice: put type A in the first layer, let no skip or residual connection start before it, and test by Jacobian.
 # :::
 #
-# Does depth pay? From here on most experiments use **small digits**: MNIST averaged over squares of 2 x 2 pixels and thresholded at half, 14 x 14 pixels of black and white, so that a model trains in seconds.
+# Does depth pay? From here on most experiments use **small digits**: MNIST averaged over squares of 2x2 pixels and thresholded at half, 14x14 pixels of black and white, so that a model trains in seconds.
 
 
 # %%
@@ -776,7 +776,7 @@ print(f"a MADE trained for line by line alone {nll(made, small_test):.2f} nats")
 # %%
 from lvmlib.autoregressive import OrderingMixture
 
-patches = small[:, 0, 6:9, 4:8].flatten(1)  # 3 x 4 pixels from the middle of each digit
+patches = small[:, 0, 6:9, 4:8].flatten(1)  # 3x4 pixels from the middle of each digit
 seed_everything(0)
 patch_model = MADE((12,), hidden=(200,), degrees="random", masks=8)
 how = {"lr": cosine(1e-2, 600 * SCALE), "device": DEVICE, "progress": False}
@@ -1001,7 +1001,7 @@ for name, net in recurrent.items():
     count = sum(p.numel() for p in net.parameters())
     print(f"{name:23} {nats:.2f} nats after 7,500 small digits, {count:6,} parameters")
 
-# %% mystnb={"figure": {"caption": "Mean cost of each pixel of a small test digit under the two recurrent nets. The one that is told where it is pays less almost everywhere, and next to nothing along the sides; the other has to guess from what it has read in which column it stands.", "name": "fig-ar-position"}, "image": {"alt": "Two maps of 14 by 14 pixels on one colour scale. Both are bright in the middle and dark at the border; with the position the bright region is smaller and less bright."}} tags=["hide-input"] tolerance={"figure": 0.35, "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Mean cost of each pixel of a small test digit under the two recurrent nets. The one that is told where it is pays less almost everywhere, and next to nothing along the sides; the other has to guess from what it has read in which column it stands.", "name": "fig-ar-position"}, "image": {"alt": "Two maps of 14 by 14 pixels on one colour scale. Both are bright in the middle and dark at the border; with the position the bright region is smaller and less bright."}} tags=["hide-input", "photo"] tolerance={"figure": 0.35, "rtol": 0.1}
 flat = small_test[:1000].flatten(1)
 with torch.no_grad():
     log_odds = torch.stack([net(flat) for net in recurrent.values()])  # [2, 1000, 196]
@@ -1076,9 +1076,9 @@ boxes = {  # name: (x, y, text)
     "tanh": (3.2, 1.5, "tanh"),
     "gate": (3.2, 0.5, "$\\sigma$"),
     "times": (4.2, 1, "$\\odot$"),
-    "res": (5.4, 1, "1 x 1"),
+    "res": (5.4, 1, "1x1"),
     "plus": (6.5, 1, "+"),
-    "skip": (4.2, 2.3, "1 x 1"),
+    "skip": (4.2, 2.3, "1x1"),
     "sum": (6.5, 2.3, "+"),
 }
 
@@ -1091,7 +1091,7 @@ def wire(ax, *points, colour=black):
     ax.annotate("", points[-1], points[-2], arrowprops=style)
 
 
-# %% mystnb={"figure": {"caption": "One layer of WaveNet. The causal convolution computes two maps, a filter and a gate, which are multiplied. What comes out goes two ways: added to the layer's input (blue, residual) it enters the next layer, and added to the sum over the layers before (red, skip) it reaches the output.", "name": "fig-ar-block"}, "image": {"alt": "Block diagram from left to right: input h, a causal convolution with dilation d, which splits into tanh and sigma, a product of the two, a 1 by 1 convolution, a sum with h that arrives by a blue line around everything, and an arrow to the next layer. From the product a red line leads through another 1 by 1 convolution to a running sum, into which a red arrow comes from the layers before, and on to the output."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One layer of WaveNet. The causal convolution computes two maps, a filter and a gate, which are multiplied. What comes out goes two ways: added to the layer's input (blue, residual) it enters the next layer, and added to the sum over the layers before (orange, skip) it reaches the output.", "name": "fig-ar-block"}, "image": {"alt": "Block diagram from left to right: input h, a causal convolution with dilation d, which splits into tanh and sigma, a product of the two, a 1 by 1 convolution, a sum with h that arrives by a blue line around everything, and an arrow to the next layer. From the product an orange line leads through another 1 by 1 convolution to a running sum, into which an orange arrow comes from the layers before, and on to the output."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.2, 2.7))
 for x_at, y_at, text in boxes.values():
     style = {"boxstyle": "round,pad=0.3", "fc": "#eaf2fb", "ec": black}
@@ -1599,11 +1599,11 @@ equal_terms(list(equal["models"])[:9])  # the others belong to the next chapter
 # - The linear rule falls behind all models except the recurrent net that is not told the position. Being told is worth six nats to the recurrent net and three to WaveNet.
 # - WaveNet then comes half a nat ahead of MADE with less than a twentieth of its parameters; the recurrent net stays a nat behind.
 # - The transformer that goes pixel by pixel ends between MADE and the recurrent net. It gained six nats in the last three quarters, more than any other model that knows the position, so it is the furthest from convergence.
-# - The transformers that work on patches of 2 x 2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it.
+# - The transformers that work on patches of 2x2 pixels ({numref}`sec-ar-patches`) are level with WaveNet or ahead of it.
 #
 # None of the deep models has converged. There is one seed of each, and most models ended with the lower of the two rates that they tried in full, so a still lower one might do better. A difference of half a nat settles nothing here.
 #
-# At full size, 28 x 28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3 x 3 pixels, for 457. All but the belief net are also larger than ours. The list goes on, with the models of the next chapters, on the page that collects all {doc}`results <../book/results>`.
+# At full size, 28x28 pixels and {term}`stochastic binarization`, `lvmlib/experiments/binary_mnist.py` trains them on all 60,000 images. The table reads the records of these runs. Beside them stand the figures that one open library gives for its own models of these kinds {cite:p}`hotaj2021`, which were trained for longer: the belief net for 50 passes, a MADE of 8,000 hidden units for 85, and the transformer, whose first layer is a masked convolution of 3x3 pixels, for 457. All but the belief net are also larger than ours. The list goes on, with the models of the next chapters, on the page that collects all {doc}`results <../book/results>`.
 
 # %%
 elsewhere = published("fresh")
@@ -1659,7 +1659,7 @@ class PatchNet(nn.Module):
         self.told = nn.Linear(C, hidden, bias=False)
 
     def forward(self, x):
-        # 2 x 2 patches laid flat, as -1 and 1: [B, 49, 4]
+        # 2x2 patches laid flat, as -1 and 1: [B, 49, 4]
         patches = 2 * F.unfold(x.view(-1, 1, 14, 14), 2, stride=2).mT - 1
         places = (self.rows[:, None] + self.columns).flatten(0, 1)  # [49, C]
         h = F.pad(self.value(patches[:, :-1]), (0, 0, 1, 0)) + places
@@ -1673,7 +1673,7 @@ for kernel in (1, 3):
     seed_everything(0)
     net = short_run(PatchNet(32, 2, 2, 64, kernel), 150, 1e-2, net_nll)
     name, count = (
-        f"2 x 2 patches, kernel {kernel}",
+        f"2x2 patches, kernel {kernel}",
         sum(p.numel() for p in net.parameters()),
     )
     with torch.no_grad():
@@ -1754,10 +1754,11 @@ word = speech_test[:1].double()
 completed, free = speaker.complete(word, known=2500), speaker.sample(2)
 sounds = {"recorded": word, "completed": completed, "drawn": free[:1]}
 shared = {"sharex": True, "sharey": True, "layout": "constrained"}
-fig, axes = plt.subplots(3, 1, figsize=(6, 2.9), **shared)
+fig, axes = plt.subplots(3, 1, figsize=(6, 3.3), **shared)
 for ax, (name, sound) in zip(axes, sounds.items()):
     ax.plot(np.arange(5000) / 8, mu_law_decode(sound[0]), lw=0.5)
-    ax.set(ylabel=name, yticks=[])
+    ax.set_ylabel(name, fontsize=10)
+    ax.set(yticks=[])
 axes[1].axvline(2500 / 8, color=red, linestyle="--")
 axes[2].set_xlabel("milliseconds")
 plt.show()
@@ -2197,7 +2198,7 @@ for name, values in speed.items():
     row = "".join(f"{value:7.1f}" for value, _ in values.values())
     print(f"{name:12}{row}  nats")
 
-# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. The two pictures show the first of 14 groups in each pattern, dark.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one. Beside them, two pictures of 14 by 14 pixels: the first row dark, and 14 scattered pixels dark."}} tags=["hide-input"] tolerance={"rtol": 0.03}
+# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. The two pictures show the first of 14 groups in each pattern, dark.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one. Beside them, two pictures of 14 by 14 pixels: the first row dark, and 14 scattered pixels dark."}} tags=["hide-input", "photo"] tolerance={"rtol": 0.03}
 fig, axes = plt.subplot_mosaic(
     [["curves", "consecutive"], ["curves", "scattered"]],
     figsize=(6.4, 3.6),
@@ -2326,7 +2327,7 @@ assert same
 # ({numref}`fig-ar-neighbours`). We ask the MADE of the table above, trained on all 60,000 images. (It has two hidden layers of 512 units and beside them the direct connections of the belief net, themselves of type A.)
 
 # %%
-digits = MODELS["made"]()  # 28 x 28
+digits = MODELS["made"]()  # 28x28
 of_digits = load_checkpoint(digits, "made_mnist")
 print(
     f"MADE on MNIST: {of_digits['train_nll_nats']:.2f} nats on training images, ",

@@ -142,7 +142,7 @@ print(f"196 fair coins cost {196 * math.log(2):.2f} nats")
 # a mask, which makes it a {term}`masked convolution`. There are two {cite:p}`vandenoord2016`. **Mask A** hides the pixel itself and all that follow. **Mask B** hides only what follows:
 # from the second layer on, the features at a pixel have been computed from earlier pixels alone, so they may be used. With reading order as the degree, these are the types A and B of {numref}`tab-ar-masks`; they differ in the centre tap only ({numref}`fig-pix-masks`).
 
-# %% mystnb={"figure": {"caption": "The two masks of a 3x3 kernel. The square marks the pixel whose features are computed; blue taps are kept, white ones are set to 0. Mask A leaves the pixel itself out, mask B does not.", "name": "fig-pix-masks"}, "image": {"alt": "Two grids of 3 by 3 cells. In both the upper row and the left neighbour are blue and the rest is white, but in the right one, mask B, the centre is blue as well."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The two masks of a 3x3 kernel. The square marks the pixel whose features are computed; blue taps are kept, white ones are set to 0. Mask A leaves the pixel itself out, mask B does not.", "name": "fig-pix-masks"}, "image": {"alt": "Two grids of 3 by 3 cells. In both the upper row and the left neighbour are blue and the rest is white, but in the right one, mask B, the centre is blue as well."}} tags=["hide-input", "photo"]
 fig, axes = plt.subplots(1, 2, figsize=(3.6, 1.7))
 for ax, kind in zip(axes, "AB"):
     taps = torch.tensor([[1, 1, 1], [1, int(kind == "B"), 0], [0, 0, 0]])
@@ -457,12 +457,14 @@ def draw_kernels(ax):
     for k in range(6):
         ax.plot([0, 5], [k, k], [k, k], [0, 5], color="#bbbbbb", lw=0.8)
     pale, strong = {"alpha": 0.3, "lw": 0}, {"fill": False, "lw": 2.5}
-    for x, y, w, h, name in ((1, 2, 3, 2, "blue"), (1, 2, 2, 1, "orange")):
+    for x, y, w, h, name in ((1, 2, 3, 2, "blue"), (1, 2, 2, 1, "vermilion")):
         for style in (pale, strong):
             ax.add_patch(plt.Rectangle((x, y), w, h, color=COLOURS[name], **style))
     ax.plot(2.5, 2.5, "s", color=COLOURS["vermilion"], ms=8)
-    ax.text(2.5, 4.25, "vertical kernel V", ha="center", color=COLOURS["blue"])
-    ax.text(2.5, 1.45, "horizontal kernel H", ha="center", color=COLOURS["vermilion"])
+    label = {"ha": "center", "va": "center"}  # on white, which hides the grid
+    label["bbox"] = {"fc": "white", "ec": "none", "pad": 1}
+    ax.text(2.5, 4.5, "vertical kernel V", color=COLOURS["blue"], **label)
+    ax.text(2.5, 1.5, "horizontal kernel H", color=COLOURS["vermilion"], **label)
     ax.set_aspect("equal")
 
 
@@ -685,7 +687,7 @@ def pull(network, pictures, row, column):
     return slope.abs().mean((0, 1))
 
 
-# %% mystnb={"figure": {"caption": "The weighted receptive field of pixel (7, 7): mean size of the derivative of its log-odds with respect to every other pixel, over 1,000 test digits, as a share of the sum. The scale is logarithmic; white pixels have no influence. Neighbours count most. The two stacks also use the wedge that the PixelCNN cannot see.", "name": "fig-pix-weighted"}, "image": {"alt": "Two panels of 14 by 14 pixels. In both the influence is greatest next to the marked pixel and fades with distance; in the left one it ends at a diagonal on the upper right, in the right one it does not."}} tags=["hide-input"] tolerance={"data": 0.1, "figure": 0.2, "atol": 0.03}
+# %% mystnb={"figure": {"caption": "The weighted receptive field of pixel (7, 7): mean size of the derivative of its log-odds with respect to every other pixel, over 1,000 test digits, as a share of the sum. The scale is logarithmic; white pixels have no influence. Neighbours count most. The two stacks also use the wedge that the PixelCNN cannot see.", "name": "fig-pix-weighted"}, "image": {"alt": "Two panels of 14 by 14 pixels. In both the influence is greatest next to the marked pixel and fades with distance; in the left one it ends at a diagonal on the upper right, in the right one it does not."}} tags=["hide-input", "photo"] tolerance={"data": 0.1, "figure": 0.2, "atol": 0.03}
 fig, axes = plt.subplots(1, 2, figsize=(5.4, 2.5), layout="constrained")
 for ax, network, title in zip(axes, (net, two_stacks), ("PixelCNN", "two stacks")):
     strength = pull(network, small_test.x[:1000], 7, 7)
@@ -821,9 +823,9 @@ for (name, values), formula, colour in lines:
     ax.plot(depths, formula, "x", color=COLOURS["black"], ms=9)
     assert values == formula
 ax.axhline(16 * 33 + 16, ls="--", lw=1.2, color=COLOURS["black"])
-ax.text(1, 16 * 33 + 20, "all earlier pixels")
-ax.set(xlabel="layers", ylabel="pixels seen", ylim=(-25, 610))
-_ = ax.legend(loc="upper left", bbox_to_anchor=(0, 0.9))
+ax.text(1, 16 * 33 + 32, "all earlier pixels", va="bottom")
+ax.set(xlabel="layers", ylabel="pixels seen", ylim=(-25, 630))
+_ = ax.legend(loc="upper left", bbox_to_anchor=(0, 0.83))
 plt.show()
 
 
@@ -1063,7 +1065,7 @@ def work_per_pixel(model):
     return torch.tensor(spent).diff()
 
 
-# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while two rows of a picture of 12x12 pixels are drawn, the sixth and the seventh. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two flat curves with spikes at pixels 60 and 72, where rows begin, and a level one of PixelSNAIL, all well below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "What each pixel costs, with features kept (solid) and without (dashed). Left: multiply-adds while two rows of a picture of 12x12 pixels are drawn, the sixth and the seventh. The spikes are the beginnings of rows, where all that the rows above contribute is computed for a whole row at once. Right: milliseconds while 16 pictures of 28x28 pixels are drawn together, measured by `benchmarks/cost_per_position`, which leaves PixelSNAIL out. Both vertical axes are logarithmic, in different units: keeping features saves about two orders of magnitude in each.", "name": "fig-pix-cost"}, "image": {"alt": "Two panels. Left, million multiply-adds against pixel index: two flat curves with spikes at pixels 60 and 72, where rows begin, and a level one of PixelSNAIL, all well below dashed horizontal lines. Right, milliseconds against pixel index: two flat curves near a quarter of a millisecond, one with a spike every 28 pixels, far below dashed lines at about 16 and 50 milliseconds."}} tags=["hide-input"]
 shape = (1, 12, 12)
 models = {
     "Gated PixelCNN": (GatedPixelCNN(shape, channels=32, layers=7), "blue"),
@@ -1125,7 +1127,7 @@ for name, x in (
 
 # %%
 equal = record("equal_budget")
-print(f"{'':>27}  parameters  test nats   gain of the last three quarters   minutes")
+print(f"{'':>27}  parameters  test nats      gain of the last 3/4    minutes")
 order = sorted(equal["models"].items(), key=lambda item: item[1]["test_nll_nats"])
 for name, r in order:
     rates = r["validation_of_rates_on_a_quarter"].values()
@@ -1220,7 +1222,7 @@ plt.show()
 # %% [markdown]
 # Where in a picture are the nats? Every pixel has a probability and so a {term}`surprise`, and they add up to the negative log-likelihood ({numref}`fig-pix-surprise`). Paper is cheap, and so is the inside of a stroke. In these three digits about two thirds of the nats fall on a twentieth of the pixels, along the edges: where a stroke begins or turns, and where the binarization is ragged, which no model can foresee. Even given the grey levels $g$ of the digit, the coins thrown for its pixels cost their entropies, $\sum_i H(g_i)$. Knowing more never raises an entropy, so this is a floor under every number of the table.
 
-# %% mystnb={"figure": {"caption": "Three test digits, the probability that the Gated PixelCNN gave to ink at each pixel just before seeing it, and the surprise of what it then saw (black: 4 nats or more). The surprises of a picture add up to its negative log-likelihood, given on the left.", "name": "fig-pix-surprise"}, "image": {"alt": "Three rows of three pictures. Probabilities look like the digit, blurred; the surprise is a thin outline of the strokes, with a few dark points where a stroke begins or turns."}} tolerance={"data": 0.1, "figure": 0.3, "rtol": 0.05}
+# %% mystnb={"figure": {"caption": "Three test digits, the probability that the Gated PixelCNN gave to ink at each pixel just before seeing it, and the surprise of what it then saw (black: 4 nats or more). The surprises of a picture add up to its negative log-likelihood, given on the left.", "name": "fig-pix-surprise"}, "image": {"alt": "Three rows of three pictures. Probabilities look like the digit, blurred; the surprise is a thin outline of the strokes, with a few dark points where a stroke begins or turns."}} tags=["photo"] tolerance={"data": 0.1, "figure": 0.3, "rtol": 0.05}
 chosen = binary_test.x[[1, 4, 18]]
 with torch.no_grad():
     ink = gated.conditionals(chosen).base_dist
@@ -1733,7 +1735,7 @@ print(f"test: {nats / (64 * math.log(2)):.2f} bits/dim; uniform levels cost", en
 print(f"{math.log2(17):.2f}")
 
 
-# %% mystnb={"figure": {"caption": "Digits of 8x8 pixels with 17 grey levels. Above: test digits. Below: draws from the small PixelCNN++, none selected, after 200 steps (*not converged*).", "name": "fig-pix-little"}, "image": {"alt": "Four rows of twelve small grey pictures: two rows of digits, then two rows of draws, about half of which look like digits."}} tolerance={"draws": ["rows 3-4"], "rtol": 0.2} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Digits of 8x8 pixels with 17 grey levels. Above: test digits. Below: draws from the small PixelCNN++, none selected, after 200 steps (*not converged*).", "name": "fig-pix-little"}, "image": {"alt": "Four rows of twelve small grey pictures: two rows of digits, then two rows of draws, about half of which look like digits."}} tolerance={"draws": ["rows 3-4"], "rtol": 0.2} tags=["hide-input", "photo"]
 @torch.no_grad()
 def draw_levels(network, n, size=8):
     """Grey pictures [n, 1, size, size], one pass for every pixel."""
@@ -1857,7 +1859,7 @@ for name, x in (("data", originals), ("draws", grey_drawn)):
 # In a PixelCNN the masks enforce this. The features of each layer are divided into three groups, one for each colour, and the masks differ only in what the centre of the kernel connects: with mask A a group sees *earlier* colours of the same pixel, with mask B earlier ones and its own. {numref}`fig-pix-rgb` shows which outputs depend on which inputs in a
 # picture of four colour pixels: a triangle again, now with three steps for each pixel.
 
-# %% mystnb={"figure": {"caption": "Which outputs (rows) of a colour PixelCNN depend on which inputs (columns), in a picture of 2x2 pixels, in the order of drawing. Below the diagonal all is dark, on it and above it nothing is: no colour sees itself or a later one. Lines separate pixels.", "name": "fig-pix-rgb"}, "image": {"alt": "A 12 by 12 matrix, lower triangular without its diagonal, with lines after every third row and column."}}
+# %% mystnb={"figure": {"caption": "Which outputs (rows) of a colour PixelCNN depend on which inputs (columns), in a picture of 2x2 pixels, in the order of drawing. Below the diagonal all is dark, on it and above it nothing is: no colour sees itself or a later one. Lines separate pixels.", "name": "fig-pix-rgb"}, "image": {"alt": "A 12 by 12 matrix, lower triangular without its diagonal, with lines after every third row and column."}} tags=["photo"]
 torch.manual_seed(0)
 model = PixelCNN((3, 2, 2), channels=24, layers=2, kernel=3, levels=4).double()
 order = model.order  # flat positions in the order of drawing: pixel by pixel, R, G, B
