@@ -845,7 +845,7 @@ for name in names:
 # In principle the order is free: any density can be taken apart either way (the theorem below). With finite conditionals it can matter. One might bet on $x_1$ first for the moons, which a vertical line crosses at most twice and a horizontal line up to four times; but twelve logistics are enough for either. The eight Gaussians and the board are the same when their axes are exchanged. What both orders share is what this family finds hard: edges. The density of the checkerboard jumps along every side of a square. A mixture of logistics must spend narrow components on the jumps in $x_2$, and where the squares change places the network, continuous in $x_1$, leaves some density between them ({numref}`fig-fl-planar`, bottom row).
 # :::
 
-# %% mystnb={"figure": {"caption": "Three densities of the plane: draws from the density itself, the density learned by the autoregressive flow written by hand, and 2,000 draws from that flow (each by two bisections). Colours go by the fourth root of the density, so that faint tails show, each panel on its own scale.", "name": "fig-fl-planar"}, "image": {"alt": "Three rows of three panels for two moons, eight Gaussians on a circle and a checkerboard. In each row the middle panel shows the shape as a smooth density with faint tails and the outer ones as clouds of points; left and right look alike, apart from some stray points and soft edges in the checkerboard."}} tags=["hide-input"] tolerance={"figure": 0.35, "data": 0.2, "draws": ["axes 3", "axes 6", "axes 9"]}
+# %% mystnb={"figure": {"caption": "Three densities of the plane: draws from the density itself, the density learned by the autoregressive flow written by hand, and 2,000 draws from that flow (each by two bisections). Colours go by the fourth root of the density, so that faint tails show, each panel on its own scale.", "name": "fig-fl-planar"}, "image": {"alt": "Three rows of three panels for two moons, eight Gaussians on a circle and a checkerboard. In each row the middle panel shows the shape as a smooth density with faint tails and the outer ones as clouds of points; left and right look alike, apart from some stray points and soft edges in the checkerboard."}} tags=["hide-input", "photo"] tolerance={"figure": 0.35, "data": 0.2, "draws": ["axes 3", "axes 6", "axes 9"]}
 fig, axes = plt.subplots(3, 3, figsize=(6, 6), sharex=True, sharey=True)
 side = torch.linspace(-4.5, 4.5, 300, dtype=torch.float64)
 lattice = torch.cartesian_prod(side, side)
@@ -1033,7 +1033,7 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# At 64 dimensions elimination takes about five times as long, at 1,024 more than a thousand times, and a colour image of 32 x 32 pixels has 3,072. Three wishes, then, for a layer: it must be **invertible**, **differentiable**, and have a **determinant that is cheap to compute and to differentiate**. Autoregressive layers have all three in any number of dimensions:
+# At 64 dimensions elimination takes about five times as long, at 1,024 more than a thousand times, and a colour image of 32x32 pixels has 3,072. Three wishes, then, for a layer: it must be **invertible**, **differentiable**, and have a **determinant that is cheap to compute and to differentiate**. Autoregressive layers have all three in any number of dimensions:
 #
 # $$ z_t = f_t(x_t;\, x_1, \dots, x_{t-1}), \qquad \log |\det J_f(x)| = \sum_{t=1}^D \log \left| \frac{\partial f_t}{\partial x_t} \right| . $$ (eq-fl-autoregressive)
 #
@@ -1320,7 +1320,7 @@ assert agree
 # %% [markdown]
 # **What do $D$ steps cost?** Less than $D$ passes, for a reason that {prf:ref}`thm-ar-made-cost` gave: a hidden unit of degree $m$ never changes again once $x_1, \dots, x_m$ are known. Computing each unit once, as soon as its inputs are there, all $D$ steps together do the arithmetic of a *single* pass. `lvmlib` samples this way. What remains is latency, $D$ short steps in a row where the other direction has one long one.
 
-# %% mystnb={"figure": {"caption": "Milliseconds for 100 rows, on one core, by `benchmarks/flow_costs.py`: a MAF and the IAF with the same five layers. Solid: one pass. Dashed: the sequential direction, each hidden unit computed once. Dotted: the same by a whole pass for each coordinate.", "name": "fig-fl-costs"}, "image": {"alt": "Milliseconds on a logarithmic axis against 8, 32 and 128 dimensions. Three solid lines lie together at the bottom and hardly rise. Three dashed lines lie together far above and rise about tenfold from 8 to 128 dimensions. A dotted line starts near the dashed ones and rises more steeply."}}
+# %% mystnb={"figure": {"caption": "Milliseconds for 100 rows, on one core, by `benchmarks/flow_costs.py`: a MAF and the IAF with the same five layers. Solid: one pass. Dashed: the sequential direction, each hidden unit computed once. The three curves of either kind lie on one another, as they should. Dotted: the same by a whole pass for each coordinate.", "name": "fig-fl-costs"}, "image": {"alt": "Milliseconds on a logarithmic axis against 8, 32 and 128 dimensions. Three solid lines lie together at the bottom and hardly rise. Three dashed lines lie together far above and rise about tenfold from 8 to 128 dimensions. A dotted line starts near the dashed ones and rises more steeply."}}
 rows = benchmark("flow_costs")
 D_axis = [row["dims"] for row in rows]
 kinds = {
@@ -1633,7 +1633,7 @@ for a, b in pairs:
 #   - `maf`
 # * - {numref}`tab-fl-costs`
 #   - MAF is fast on given data, IAF on its own draws
-#   - `InverseAutoregressive`, `iaf`
+#   - `iaf`, `InverseAutoregressive`
 # * - {prf:ref}`thm-fl-rounds`
 #   - the parallel inverse is exact after $D$ rounds, often far sooner
 #   - `way_back="parallel"`

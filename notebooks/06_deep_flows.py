@@ -108,7 +108,7 @@ gallery_record = load_checkpoint(galleries, "flow_gallery")
 # In short, every layer *pays* its log-determinant, and the base settles the rest. {numref}`fig-deep-chain` shows such a chain at
 # work.
 
-# %% mystnb={"figure": {"caption": "A deep flow of eight layers, trained on eight Gaussians, carries data to noise. Each colour follows one of the eight. A layer moves one of the two coordinates and leaves the other as it is: first $x_2$, then $x_1$, and so on. Each panel has its own scale. On the way things may look worse than at the start; only the end counts.", "name": "fig-deep-chain"}, "image": {"alt": "Nine panels of coloured points. In the first eight separate round clusters lie on a circle; from panel to panel they are stretched, shifted and pressed together, at times far apart, until in the last one they fill one round cloud, each colour in a region of its own."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A deep flow of eight layers, trained on eight Gaussians, carries data to noise. Each colour follows one of the eight. A layer moves one of the two coordinates and leaves the other as it is: first $x_2$, then $x_1$, and so on. Each panel has its own scale. On the way things may look worse than at the start; only the end counts.", "name": "fig-deep-chain"}, "image": {"alt": "Nine panels of coloured points. In the first eight separate round clusters lie on a circle; from panel to panel they are stretched, shifted and pressed together, at times far apart, until in the last one they fill one round cloud, each colour in a region of its own."}} tags=["hide-input", "photo"]
 chain = galleries["eight_gaussians"]["RealNVP"]
 torch.manual_seed(0)
 points = toy("eight_gaussians").sample(2000)
@@ -292,7 +292,7 @@ for f in stack:
 slow = torch.linalg.slogdet(jacobians[-1])[1].item()
 print(f"four couplings: sum of s {total.item():.6f}, by elimination {slow:.6f}")
 
-# %% mystnb={"figure": {"caption": "Jacobians in blocks, absolute values, for one, two, three and four couplings that take turns, in six dimensions. One coupling has the block form of the theorem: an identity, zeros, the derivatives $B$ of the networks, and a diagonal. From the third on no entry is exactly 0, as the printed count says: every output depends on every input, though some only faintly. The log-determinant is still the sum of the $s$. Entries above 1.5 are drawn as 1.5.", "name": "fig-deep-jacobians"}, "image": {"alt": "Four six by six matrices. The first has a diagonal and a filled lower left block; the second also fills the upper blocks except a remaining pattern; the third and fourth are filled everywhere."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Jacobians in blocks, absolute values, for one, two, three and four couplings that take turns, in six dimensions. One coupling has the block form of the theorem: an identity, zeros, the derivatives $B$ of the networks, and a diagonal. From the third on no entry is exactly 0, as the printed count says: every output depends on every input, though some only faintly. The log-determinant is still the sum of the $s$. Entries above 1.5 are drawn as 1.5.", "name": "fig-deep-jacobians"}, "image": {"alt": "Four six by six matrices. The first has a diagonal and a filled lower left block; the second also fills the upper blocks except a remaining pattern; the third and fourth are filled everywhere."}} tags=["hide-input", "photo"]
 fig, axes = plt.subplots(1, 4, figsize=(6, 1.75))
 for ax, J, count in zip(axes, jacobians[1:], range(1, 5)):
     shown = ax.imshow(J.abs().detach().clamp(max=1.5), cmap="gray_r", vmin=0, vmax=1.5)
@@ -334,10 +334,8 @@ print("bare s at x_a = 0: x_b = -5, 0 and 5 go to", ", ".join(met))
 
 
 # %% [markdown]
-# :::{tip}
 # **Predict, then run.** Below eight couplings take turns on two moons. Suppose that you forget the turns, so that all eight let the
 # first coordinate pass. What will the draws look like after training? What is the density of their $x_1$?
-# :::
 #
 # (sec-deep-by-hand)=
 # ### A flow by hand
@@ -391,7 +389,7 @@ with torch.no_grad():
         print(f"eight couplings {name}: {-log_prob(couplings, x).mean():.2f} nats")
 
 # %% [markdown]
-# :::{dropdown} What happens without turns?
+# :::{dropdown} What to expect
 # The first coordinate is never touched, so under the model $x_1 \sim \mathcal{N}(0, 1)$ before training, after it, and for any weights. And a chain of affine couplings with the same mask is
 # one affine coupling: given $x_1$ the second coordinate is a single Gaussian, which cannot have two branches. So the loss falls, and then stays above the floor by the two things that are out of reach, however long one trains.
 # :::
@@ -475,9 +473,9 @@ plt.show()
 
 
 # %% [markdown]
-# ### Exercises for Part 1
+# ### Exercises of Part 1
 #
-# :::{exercise} ★
+# :::{exercise} ★ The layer of NICE
 # :label: ex-deep-nice
 # Fill the gaps in the cell below, so that `additive` is the coupling of NICE and `additive_back` its inverse. What is the
 # log-determinant, and why can a stack of such layers alone not fit data that are more concentrated than the base?
@@ -521,7 +519,7 @@ print(f"largest log-density of any such stack {best:.2f}; ", end="")
 print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
 
 # %% [markdown]
-# :::{exercise} ★★
+# :::{exercise} ★★ How many turns mix everything?
 # :label: ex-deep-two
 # {numref}`fig-deep-jacobians` suggests that three couplings that take turns let every output depend on every input. Prove it, and say when two are enough.
 # :::
@@ -543,7 +541,7 @@ print(f"N(0, 0.1^2 I) on its own draws {true:.1f}")
 #
 # Make every layer a small step and take more and more of them. In the limit a point no longer jumps, it moves: {numref}`fig-deep-film`.
 
-# %% mystnb={"figure": {"caption": "A film in 24 frames: the FFJORD of the two spirals carries a grid (blue) and 1,500 draws (vermilion) from noise ($t = 1$) to data ($t = 0$). Move the slider to and fro. Every point travels on a continuous path of its own and no two paths meet, so that running backwards undoes it all.", "name": "fig-deep-film"}, "image": {"alt": "Twenty-four frames. At first a square grid with a round cloud of points; frame by frame both are wound up, until the points form two interleaved spirals and the lines of the grid crowd along them."}} tags=["hide-input", "film-6x4"] tolerance={"figure": 0.3, "data": 0.05}
+# %% mystnb={"figure": {"caption": "A film in 24 frames: the FFJORD of the two spirals carries a grid (blue) and 1,500 draws (orange) from noise ($t = 1$) to data ($t = 0$). Move the slider to and fro. Every point travels on a continuous path of its own and no two paths meet, so that running backwards undoes it all.", "name": "fig-deep-film"}, "image": {"alt": "Twenty-four frames. At first a square grid with a round cloud of points; frame by frame both are wound up, until the points form two interleaved spirals and the lines of the grid crowd along them."}} tags=["hide-input", "film-6x4"] tolerance={"figure": 0.3, "data": 0.05}
 field = galleries["two_spirals"]["FFJORD"].layers[0]
 torch.manual_seed(0)
 ticks, fine = torch.linspace(-3, 3, 13), torch.linspace(-3, 3, 51)
@@ -694,9 +692,7 @@ print(f"lvmlib agrees: {torch.allclose(library, paid, atol=1e-6)}")
 # along the path: then the solver sees a fixed, smooth equation, and since the integral of a mean is the mean of the integral, the estimate of {eq}`eq-deep-trace` is unbiased. What it keeps: the path and
 # $z$ do not depend on $\varepsilon$ at all, and $\log p(x)$ and its gradient are right on average. What it gives up: each single $\log p(x)$ has noise, from the entries of the Jacobian off its diagonal, and its exponential, $p(x)$, is too large on average, by Jensen.
 #
-# :::{tip}
 # **Predict, then run.** The next cells print the variance for one random matrix and then the noise of a trained flow's log-density in the plane, in nats. Will it be nearer to 0.01, 0.1 or 1? Would you compare two models by such estimates?
-# :::
 
 # %% tags=["check:thm-deep-hutchinson"]
 torch.manual_seed(0)
@@ -735,8 +731,8 @@ within = error.mean().abs() < 3 * spread / each.numel() ** 0.5
 print(f"mean error of {each.numel():,} estimates below three standard errors: {within}")
 
 # %% [markdown]
-# :::{dropdown} Compare two models by such estimates?
-# Not point by point. The noise of a single log-density is of the order of a nat, more than most differences in the table below. Averaged over 20,000 test points it shrinks to less than a hundredth; and for training it hardly matters, because gradients are averages anyway. To report a likelihood, use exact traces where the dimension allows, or say how many vectors were drawn.
+# :::{dropdown} What to expect
+# Nearest to 1, and two models should not be compared by such estimates point by point. The noise of a single log-density is of the order of a nat, more than most differences in the table below. Averaged over 20,000 test points it shrinks to less than a hundredth; and for training it hardly matters, because gradients are averages anyway. To report a likelihood, use exact traces where the dimension allows, or say how many vectors were drawn.
 # :::
 
 # %% [markdown]
@@ -746,9 +742,7 @@ print(f"mean error of {each.numel():,} estimates below three standard errors: {w
 # Which flow for which shape? {numref}`fig-deep-gallery` has four densities with exactly known entropies and six flows, all trained by the same script for 2,500
 # steps of 256 points, drawn afresh at each step so that nothing can be overfitted. Three learning rates were tried on a sixth of the steps, the two best of them in full. The flows differ in size, as the table says. The expected NLL of a flow is the entropy plus its KL divergence from the truth, so the entropy is the floor.
 #
-# :::{tip}
 # **Predict, then run.** Which flow will be best on the rings, and which on the checkerboard, whose density jumps? Which will be last?
-# :::
 
 # %% tags=["hide-input"]
 names, flows = list(flow_gallery.DENSITIES), list(flow_gallery.FLOWS)
@@ -800,20 +794,22 @@ def entropy(name):
 
 
 # %% tolerance={"atol": 0.002}
-print(f"{'nats':16}" + "".join(f"{kind:>9}" for kind in ("entropy", *flows)))
+columns = lambda cells: "".join(f"{cell:>12}" for cell in cells)
+print(f"{'nats':16}{'entropy':>9}" + columns(flows))
 for name in names:
     row, floor = gallery_record["found"][name], entropy(name)
     nlls = [floor + row[kind]["kl_nats"] for kind in flows]
-    print(f"{name:16}" + "".join(f"{value:9.3f}" for value in (floor, *nlls)))
+    print(f"{name:16}{floor:9.3f}" + columns(f"{value:.3f}" for value in nlls))
 found = gallery_record["found"]
-print(f"{'weights':25}" + "".join(f"{found['rings'][k]['weights']:9,}" for k in flows))
+print(f"{'weights':25}" + columns(f"{found['rings'][k]['weights']:,}" for k in flows))
 seconds = [sum(found[d][k]["training_seconds"] for d in names) / 4 for k in flows]
-print(f"{'seconds of one run':25}" + "".join(f"{value:9.0f}" for value in seconds))
+print(f"{'seconds of one run':25}" + columns(f"{value:.0f}" for value in seconds))
 print("\nKL divergence, least and largest of three seeds (FFJORD: one)")
+print(25 * " " + columns(flows))
 for name in names:
     ranges = [found[name][k]["kl_of_seeds"] for k in flows]
     spans = ("-".join(f"{v:.3f}" for v in sorted({min(r), max(r)})) for r in ranges)
-    print(f"{name:16}" + "".join(f"{span:>13}" for span in spans))
+    print(f"{name:25}" + columns(spans))
 
 # %% [markdown]
 # NICE is last. Two yardsticks say how far behind it is: the best Gaussian, and the least that *any* flow made of shifts with two scales at its end can lose, by the formula of {numref}`ex-deep-floor`:
@@ -841,7 +837,7 @@ for name in names:
 #
 # Seeds move NICE by up to 0.36 nats on the spirals, and RealNVP and MAF by up to 0.1 on rings and spirals, so little should be read into the order of the last two there. All of this is after 2,500 steps, *not converged*. The draws tell the same story:
 
-# %% mystnb={"figure": {"caption": "2,000 draws from each flow of the last figure, and from the truth (left).", "name": "fig-deep-draws"}, "image": {"alt": "Grid of four rows and seven columns of scatter plots of draws. NICE scatters points between the parts; RealNVP and MAF leave trails; Flow++ and splines look like the truth, and so does FFJORD but for the rings."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
+# %% mystnb={"figure": {"caption": "2,000 draws from each flow of {numref}`fig-deep-gallery`, and from the truth (left). Where a flow has threads, some draws lie on them.", "name": "fig-deep-draws"}, "image": {"alt": "Grid of four rows and seven columns of scatter plots of draws. NICE scatters points between the parts; RealNVP and MAF leave trails; Flow++ and splines look like the truth, and so does FFJORD but for the rings."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.05}
 size = (6, 0.9 * len(names))
 fig, axes = plt.subplots(len(names), 7, figsize=size, sharex=True, sharey=True)
 for row, name in zip(axes, names):
@@ -878,9 +874,9 @@ plt.show()
 
 
 # %% [markdown]
-# ### Exercises for Part 2
+# ### Exercises of Part 2
 #
-# :::{exercise} ★
+# :::{exercise} ★ A residual layer, backwards
 # :label: ex-deep-residual
 # A residual layer $z = x + h(x)$ where $h$ is Lipschitz with a constant below 1 is invertible, by iterating $x \leftarrow z - h(x)$. Fill the gap in `invert`, and count how many rounds it takes to reach
 # float precision when the constant is 0.5.
@@ -913,7 +909,7 @@ assert rounds <= 24
 
 
 # %% [markdown]
-# :::{exercise} ★★★
+# :::{exercise} ★★★ The least that NICE can lose
 # :label: ex-deep-floor
 # However many couplings NICE has, its density is a Gaussian whose values have been moved to other places without stretching: for every level, the region where the density is above it has the area that it has for a Gaussian. Let $a(x)$ be the area of the region where the *data* are denser than at $x$. Show that the divergence from any such density is at least $1 + \ln \mathbb{E}[a(x)] - H$, with the entropy $H$ of the data, and compute it for a density that is uniform on a region of area $b$, such as the black squares of the checkerboard.
 # :::
@@ -924,7 +920,7 @@ assert rounds <= 24
 # $\ln 2\pi\sigma^2 + \frac{r^2}{2\sigma^2} = \ln 2\pi\sigma^2 + \frac{a(x)}{2\pi\sigma^2}$. Its mean is least for $2\pi\sigma^2 = \mathbb{E}[a(x)]$, where it is $\ln \mathbb{E}[a(x)] + 1$; subtract $H$. If the density is uniform, any order of its points will do, $a(x)$ is uniform between 0 and $b$, its mean is $b / 2$ and $H = \ln b$: at least $1 - \ln 2 = 0.307$ nats.
 # :::
 #
-# :::{exercise} ★★
+# :::{exercise} ★★ The trace from one vector, by hand
 # :label: ex-deep-own
 # Write `trace` with Hutchinson's estimator: one backward pass, and signs $\varepsilon$ that are drawn once for each solution. Fill the gap, and check that the mean over many solutions is the exact integral.
 # :::
@@ -970,7 +966,7 @@ print(f"+- {error:.3f}, one estimate +- {estimates.std():.2f}")
 assert abs(estimates.mean() - exact) < 4 * error
 
 # %% [markdown]
-# :::{exercise} ★★
+# :::{exercise} ★★ Linear fields
 # :label: ex-deep-linear
 # Take a linear field $v(x, t) = A x$. Solve the equation, give the log-determinant by {prf:ref}`thm-deep-instant`, and compare it with the determinant of the solution. Which linear maps with positive determinant can *not* be reached by such a flow
 # with a constant $A$? Can they if $A$ may depend on $t$?
@@ -993,9 +989,7 @@ assert abs(estimates.mean() - exact) < 4 * error
 # still with 256 grey levels, and the simplest flow there is, without couplings. A logit stretches $[0, 1]$ to the line (the layer `Logit` first shrinks $x$ to $0.025 + 0.95\,x$, so that the ends stay finite), and each pixel goes through the distribution function of a mixture of its own, eight logistics at fixed places with learned weights and widths, to a uniform base. So the density of a pixel, on the scale of logits, is that mixture. Count the likelihood as if it were a
 # probability of levels, in bits per dimension: minus the log-density on $[0, 1]$ in nats per pixel, divided by $\ln 2$, plus 8 for the factor $1/256$. An honest probability never costs less than 0 bits, and on average not less than the entropy of the data.
 #
-# :::{tip}
 # **Predict, then run.** The flow is trained twice from the same start, once on raw levels and once on levels with uniform noise in $[0, 1)$ added. Which curve is lower, and where does each of them end?
-# :::
 
 # %%
 mnist, _, mnist_test = load("mnist", valid=0)
@@ -1042,8 +1036,8 @@ ax.legend()
 plt.show()
 
 # %% [markdown]
-# :::{dropdown} Where do the curves end?
-# The one with noise levels off; it cannot fall below the entropy of the data, as we prove next. The one without has no end: below 0 it is not a likelihood of levels any more, and every further step makes it lower.
+# :::{dropdown} What to expect
+# The curve with noise levels off; it cannot fall below the entropy of the data, as we prove next. The one without has no end: below 0 it is not a likelihood of levels any more, and every further step makes it lower.
 # :::
 #
 # The reason is no mystery. Most pixels are exactly 0, and a density may be as high as it likes there: a spike of width $\delta$ on a value that a share $w$ of the pixels take earns $w \log \frac1\delta$, without
@@ -1165,7 +1159,7 @@ assert (average < torch.xlogy(data, data).sum(1)).all()  # never above minus ent
 # A coupling needs two groups of entries. RealNVP takes two kinds of mask ({numref}`fig-deep-masks`): a **checkerboard** over the pixels, and, after a **squeeze** that turns each 2x2 block of pixels
 # into four channels, **half of the channels**. The squeeze moves numbers and changes no volume; what it changes is what a convolution sees: one step on the squeezed grid is two pixels.
 
-# %% mystnb={"figure": {"caption": "Masks of RealNVP: dark entries pass, light ones move. Left, a checkerboard on one channel of 4x4 pixels. Middle, the squeeze: the pixels of each 2x2 block, numbered, become four channels of 2x2. Right, the mask by channels.", "name": "fig-deep-masks"}, "image": {"alt": "Left a four by four checkerboard. Middle: a four by four grid whose two by two blocks are each numbered 1 to 4, and beside it four two by two grids that each hold one number. Right: the same four grids, the first two dark, the last two light."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Masks of RealNVP: dark entries pass, light ones move. Left, a checkerboard on one channel of 4x4 pixels. Middle, the squeeze: the pixels of each 2x2 block, numbered, become four channels of 2x2. Right, the mask by channels.", "name": "fig-deep-masks"}, "image": {"alt": "Left a four by four checkerboard. Middle: a four by four grid whose two by two blocks are each numbered 1 to 4, and beside it four two by two grids that each hold one number. Right: the same four grids, the first two dark, the last two light."}} tags=["hide-input", "photo"]
 widths = [2, 0.4, 2, 1, 1, 1, 1, 0.4, 2.4]
 fig, axes = plt.subplots(1, 9, figsize=(6, 1.25), width_ratios=widths)
 numbers = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).repeat(2, 2)
@@ -1358,9 +1352,7 @@ print(f"summed over the classes, without being told: at most {summed:.3f} bits/d
 # A digit gets cheaper by more bits than it takes to name its class. Can that be? In a perfect model it cannot: the gain would be the mutual information of picture and class, at most $\log_2 10 = 3.3$ bits. Part of it is training, since the second model started where the first had stopped and made eight more passes. And part may be the model: the sum over classes
 # $p(x) = \sum_y p(y)\, p(x \mid y)$ with $p(y) = \frac1{10}$ is a density too, which needs no class and costs at most 3.3 bits more than $p(x \mid y)$. By this bound it is the better of the two models, be it for the extra passes or because a mixture of ten maps can keep ten kinds of digits apart, which one continuous map finds hard. Two runs of equal length would tell.
 #
-# :::{tip}
 # **Predict, then run.** A draw at temperature $T$ starts from $T$ times a standard normal vector. What do you expect at $T = 0$: nothing, a blurred average, a clean digit? And which temperature would you choose for a figure?
-# :::
 #
 # **Temperature.** A draw at temperature $T$ comes from $\mathcal{N}(0, T^2 I)$ in place of the base. (That is not the density $p(x)^{1/T^2}$ made to integrate to 1: the base is sharpened, the log-determinant is not.) Under a well-trained flow typical data lie where the noise is typical, near radius $\sqrt D$, so a lower temperature draws nearer to the
 # centre than data ever are: calmer pictures, less variety. At $T = 0$ what remains is one clean digit for each class, the same at every draw.
@@ -1393,9 +1385,7 @@ print(f"pixels that come back exactly at the left end: {kept:.1%}")
 # %% [markdown]
 # **Levels of detail.** Our 14x14 digits allow one squeeze only. On whole digits of 28x28 pixels a Glow with the two scales of {numref}`fig-deep-multiscale` can show what its levels are for. Encode a digit, keep one part of its noise, and draw the other part anew.
 #
-# :::{tip}
 # **Predict, then run.** $z_1$ leaves after the first scale, $z_2$ goes through both. Which of them decides *which digit* it is?
-# :::
 
 # %% mystnb={"figure": {"caption": "Which part of the noise decides what? First column: test digits. Columns 2 to 5: $z_1$, which left after the first scale, drawn anew at temperature 0.7, $z_2$ kept. Columns 6 to 9: $z_2$ drawn anew, $z_1$ kept.", "name": "fig-deep-levels"}, "image": {"alt": "Five rows of nine digits. In columns two to five the digit of the first column returns with small changes of its outline; in columns six to nine it is replaced by other strokes."}} tags=["hide-input"] tolerance={"draws": ["columns 2-9"], "rtol": 0.2}
 large = flow_images.MODELS["glow_mnist"]()
@@ -1415,8 +1405,8 @@ image_grid(tiles / 255, columns=9)
 plt.show()
 
 # %% [markdown]
-# :::{dropdown} Which of them decides?
-# $z_2$. With $z_1$ drawn anew the same digit comes back, so nearly the same that the eye finds no difference; with $z_2$ drawn anew it is another picture. Nobody told the flow to sort its noise in this way. But the half that stays sees twice as many steps, and given it the half that leaves, neighbouring pixels of the same strokes, is nearly determined.
+# :::{dropdown} What to expect
+# $z_2$ decides. With $z_1$ drawn anew the same digit comes back, so nearly the same that the eye finds no difference; with $z_2$ drawn anew it is another picture. Nobody told the flow to sort its noise in this way. But the half that stays sees twice as many steps, and given it the half that leaves, neighbouring pixels of the same strokes, is nearly determined.
 # :::
 #
 # The same model has a surprise in store. Its mean over the test set is dominated by one picture.
@@ -1502,6 +1492,9 @@ print(f"{rest:.2f} bits/dim without the one picture,")
 print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one core")
 
 # %% [markdown]
+# :::{table} Published results of flows, and of two autoregressive models for comparison.
+# :name: tab-deep-published
+#
 # | model | MNIST, bits/dim | CIFAR-10, bits/dim |
 # | --- | --- | --- |
 # | RealNVP {cite:p}`dinh2017` | 1.06 | 3.49 |
@@ -1511,12 +1504,13 @@ print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one co
 # | Flow++ {cite:p}`ho2019` | | 3.08 |
 # | Gated PixelCNN {cite:p}`vandenoord2016gated`, for comparison | | 3.03 |
 # | PixelCNN++ {cite:p}`salimans2017`, for comparison | | 2.92 |
+# :::
 #
 # RealNVP to residual flow as collected by {cite:t}`chen2019`, MNIST figures of RealNVP and Glow included; the others from their own papers. All flows are bounds with uniform noise, but for Flow++, whose noise is learned. (With uniform noise its authors report 3.29, from an ablation that was stopped early.) Ours is far from these, as a flow of 160,000 weights after twenty minutes should be: a teaching flow of 0.56 million weights was reported at 1.08 after 200 passes, with variational dequantization at 1.04, and a Gated PixelCNN after 150 passes at 0.81 {cite:p}`lippe2024`.
 #
-# ### Exercises for Part 3
+# ### Exercises of Part 3
 #
-# :::{exercise} ★
+# :::{exercise} ★ Two levels
 # :label: ex-deep-flat
 # A pixel has two levels, $K = 2$, and a model's density on $[0, 1]$ is $p(z) = 2z$. Compute $P(0)$, $P(1)$, both uniform bounds, and the best $q(u \mid x)$.
 # :::
@@ -1527,7 +1521,7 @@ print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one co
 # $\int_0^1 \log(1 + u)\, du - \log 2 = \log 2 - 1 = -0.307$ against $-0.288$. The best $q$ are the posteriors, $q(u \mid 0) = 2u$ and $q(u \mid 1) = \frac23(1 + u)$.
 # :::
 #
-# :::{exercise} ★★
+# :::{exercise} ★★ A wrong determinant
 # :label: ex-deep-lose
 # A colleague replaces $\log |\det|$ of the squeeze by $-\log 4$ for each pixel, *because four pixels become one*. Show that it must be 0. Which of these would be wrong: the gradients, the draws, the reported bits per dimension, the integral of the density?
 # :::
@@ -1561,9 +1555,7 @@ print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one co
 #
 # and the bound is tight. So the slogan: *a normalizing flow is a VAE with deterministic encoder and decoder, whose ELBO is the log-likelihood* {cite:p}`nielsen2020`. A ratio of infinities deserves a limit. Give both Diracs a little width, Gaussian noise of size $\sigma$, and let it shrink.
 #
-# :::{tip}
-# **Predict.** Decoder $\mathcal{N}(f^{-1}(z), \sigma^2 I)$, encoder $\mathcal{N}(f(x), \sigma^2 I)$, and $\sigma$ goes from 0.3 to 0.003. Does the ELBO reach the likelihood of the flow? {numref}`fig-deep-ellipse` is a hint.
-# :::
+# **Predict, then run.** Decoder $\mathcal{N}(f^{-1}(z), \sigma^2 I)$, encoder $\mathcal{N}(f(x), \sigma^2 I)$, and $\sigma$ goes from 0.3 to 0.003. Does the ELBO reach the likelihood of the flow? {numref}`fig-deep-ellipse` is a hint.
 
 # %% mystnb={"figure": {"caption": "The example of this section, $x = Gz$. Left: a cloud of decoder noise around a data point, round. Right: which codes $z$ could have made this $x$? Those in the posterior, whose shape is $J J^\\top$ (filled); a round encoder (dashed) and the best axis-parallel one (dotted) miss it, and the misfit does not depend on $\\sigma$.", "name": "fig-deep-ellipse"}, "image": {"alt": "Left a filled circle in the plane of x. Right, in the plane of z, a filled, narrow, slanted ellipse, with a dashed circle and a dotted upright ellipse around the same centre, neither of which matches it."}} tags=["hide-input"]
 G = torch.tensor([[2.0, 0.5], [0.0, 0.5]], dtype=torch.float64)
@@ -1683,6 +1675,9 @@ with torch.no_grad():
         assert abs(exact - weights.mean().item() - limit) < 0.02 * max(1, limit)
 
 # %% [markdown]
+# :::{table} What a flow and a VAE have in common, and what not.
+# :name: tab-deep-vae
+#
 # | | flow | VAE |
 # | --- | --- | --- |
 # | encoder | $z = f(x)$, exact | $q(z \mid x)$, approximate |
@@ -1690,11 +1685,15 @@ with torch.no_grad():
 # | dimensions of $z$ | as many as of $x$ | any number |
 # | objective | $\log p(x)$ | a lower bound |
 # | what it rules out | changes of topology, compression to few latents | exact likelihood |
+# :::
 #
 # (sec-deep-wishes)=
 # ### Wishes
 #
 # What should a density model do? Draw fast, give densities fast, train easily, draw well, compress well. No flow does all of it. (Compression needs exactly reproducible steps both ways: one end computes with $x$, the other end without it, and a rounding error that differs spoils the file. {doc}`Chapter 3 <03_autoregressive_models>` does it with an autoregressive model.)
+#
+# :::{table} Wishes, and which flow meets them at what price.
+# :name: tab-deep-wishes
 #
 # | wish | MAF | IAF | coupling | FFJORD |
 # | --- | --- | --- | --- | --- |
@@ -1704,13 +1703,14 @@ with torch.no_grad():
 # | pictures, as published | seldom tried | seldom tried | faces of 256x256 pixels {cite:p}`kingma2018` | small pictures only {cite:p}`grathwohl2019` |
 # | compression, exact and decodable | one pass to encode, $D$ steps to decode | $D$ steps to encode | both in one pass | the solver must round alike at both ends |
 # | conditioner | masked network | masked network | any network | any smooth network |
+# :::
 #
 # What is open: flows keep the dimension and the topology of the noise, so they spend capacity on threads between modes, and on the exact distribution of differences in grey level that no one can see; likelihood and quality of draws are not the same goal ({doc}`chapter 2 <02_generative_modelling>`); and architectures are held back by the need for
 # cheap determinants. Diffusion models keep the chain of small steps and drop the need for an inverse; flow matching trains a continuous flow without solving its equation {cite:p}`lipman2023`. Both are outside this book.
 #
-# ### Exercises for Part 4
+# ### Exercises of Part 4
 #
-# :::{exercise} ★★
+# :::{exercise} ★★ The best diagonal encoder
 # :label: ex-deep-diagonal
 # Derive the best diagonal $S$ for a given $J$ and its gap. For which $J$ is it 0? Check with the numbers of the table.
 # :::
@@ -1721,14 +1721,16 @@ with torch.no_grad():
 # $\frac12 (\sum_i \log Q_{ii} - \log \det Q)$, which is never negative by Hadamard's inequality, and 0 if and only if $Q$ is diagonal: the columns of $J^{-1}$, the decoder's Jacobian, are orthogonal. Here $Q_{11} = 4$, $Q_{22} = \frac12$, $\det Q = 1$: $\frac12 \ln 2$.
 # :::
 #
-# ### Summary
+# (sec-deep-summary)=
+# ## Summary
 #
-# :::{list-table}
+# :::{list-table} What was shown, and where it lives in `lvmlib`.
 # :header-rows: 1
+# :name: tab-deep-summary
 #
-# * - result
-#   - in short
-#   - in `lvmlib`
+# * - Result
+#   - In one line
+#   - In `lvmlib`
 # * - {prf:ref}`thm-deep-coupling`
 #   - half passes, half moves; log-determinant is a sum of log-slopes
 #   - `Coupling`, `AffineCoupling`, `SplineCoupling`
@@ -1743,7 +1745,7 @@ with torch.no_grad():
 #   - `Dequantize`
 # * - {prf:ref}`thm-deep-variational`
 #   - learned noise makes the bound tighter; its gap is a KL divergence
-#   - `VariationalDequantize`, `iwae`
+#   - `iwae`, `VariationalDequantize`
 # * - {prf:ref}`thm-deep-conv`
 #   - a 1x1 convolution pays $HW \sum \log |r_c|$
 #   - `Invertible1x1Conv`

@@ -77,7 +77,7 @@ below.legend(fontsize=8)
 plt.show()
 
 # %% [markdown]
-# The two curves at the margins are the two questions of this chapter. *How probable is this $x$?* is the curve on the right: add up everything that could have made it. *What made it?* is the red curve below: cut the picture at the $x$ that was seen. Here are the names.
+# The two curves at the margins are the two questions of this chapter. *How probable is this $x$?* is the curve on the right: add up everything that could have made it. *What made it?* is the solid curve below: cut the picture at the $x$ that was seen. Here are the names.
 #
 # :::{prf:definition} Latent-variable model
 # :label: def-lv-model
@@ -202,7 +202,7 @@ print(f"share of images whose likeliest code made them: {right_code:.2f}")
 
 # %% [markdown]
 # (sec-lv-few)=
-# ### Few values of $z$, on real digits
+# ### Few codes for real digits
 #
 # Nothing changes when the ink of each code is *learned*. Give $K$ codes a weight $\pi_k$ and an ink probability for each of 784 pixels; the evidence is a sum of $K$ terms, its logarithm is exact, and its gradient comes from `backward()`. With $K = 1$ this is the model of independent pixels. The images are binary MNIST, each pixel drawn
 # with its grey level as probability {cite:p}`salakhutdinov2008`.
