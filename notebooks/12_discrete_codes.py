@@ -319,7 +319,7 @@ options = {"batch_size": 64, "lr": cosine(5e-3, 500 * SCALE, warmup=50)}
 options |= {"device": DEVICE, "progress": False}
 history = fit(hand_prior, code_maps, steps=500 * SCALE, **options)
 
-# %% mystnb={"figure": {"caption": "What half a minute of training buys. Left: test digits. Right: draws from our own model, none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged*: strokes are there, and some whole digits.", "name": "fig-dc-hand"}, "image": {"alt": "Two grids of six rows of eight speckled pictures. On the left binary digits; on the right strokes and loops, some of which form digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "What half a minute of training buys. *Left:* test digits. *Right:* draws from our own model, none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged*: strokes are there, and some whole digits.", "name": "fig-dc-hand"}, "image": {"alt": "Two grids of six rows of eight speckled pictures. On the left binary digits; on the right strokes and loops, some of which form digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
 torch.manual_seed(0)
 with torch.no_grad():
     drawn = hand_prior.sample(240)[:, 0].long()  # [240, 8, 8]
@@ -343,22 +343,22 @@ print(f"ink of 240 draws: {ink:.2f} times that of the test digits")
 # :label: thm-dc-bound
 # Let $p(x) = \sum_z p(z)\, p_\theta(x \mid z)$ with $z \in \{1, \dots, K\}^D$, let $c$ be any function from examples to codes, and $q(z \mid x) = \mathbf{1}[z = c(x)]$.
 #
-# 1. The ELBO is $\mathcal{L}(x) = \log p_\theta(x \mid c(x)) + \log p(c(x))$. Nothing in it is random, $\mathcal{L}_k = \mathcal{L}$ for every number of draws $k$, and $\operatorname{KL}(q \Vert p) = -\log p(c(x))$.
-# 2. Under the uniform prior $\operatorname{KL}(q \Vert p) = D \log K$ for every $x$, $\theta$ and $c$.
+# 1. The ELBO is $\mathcal{L}(x) = \log p_\theta(x \mid c(x)) + \log p(c(x))$. Nothing in it is random, $\mathcal{L}_k = \mathcal{L}$ for every number of draws $k$, and $\operatorname{KL}(q \,\|\, p) = -\log p(c(x))$.
+# 2. Under the uniform prior $\operatorname{KL}(q \,\|\, p) = D \log K$ for every $x$, $\theta$ and $c$.
 # 3. Let $x \sim p_{\mathrm{d}}$, and let $P(z)$ be the distribution of $c(x)$ with entropy $H(P)$. Then
 #
 # $$
 # \begin{aligned}
-# \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] &= H(P) + \operatorname{KL}(P \Vert p) , \\
+# \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] &= H(P) + \operatorname{KL}(P \,\|\, p) , \\
 # H(P) &= I(x; z) \le D \log K .
 # \end{aligned}
 # $$ (eq-dc-rate)
 #
-# Among all priors $p = P$ is best, and training the prior improves the bound by $\operatorname{KL}(P \Vert \text{uniform}) = D \log K - H(P)$ at most.
+# Among all priors $p = P$ is best, and training the prior improves the bound by $\operatorname{KL}(P \,\|\, \text{uniform}) = D \log K - H(P)$ at most.
 # :::
 #
 # :::{prf:proof}
-# 1\. $\log q = 0$ at the only $z$ that is ever drawn, so the log-weight is the stated sum for every draw, and the mean of $k$ equal weights is that weight. 2. $p(z) = K^{-D}$. 3. The left side is the cross-entropy of $P$ and $p$, that is $H(P) + \operatorname{KL}(P \Vert p)$. Since $z$ is a function of $x$, $H(z \mid x) = 0$ and $I(x; z) = H(P)$, which is at most the logarithm of the number of codes. For uniform $p$ the left side is $D \log K$.
+# 1\. $\log q = 0$ at the only $z$ that is ever drawn, so the log-weight is the stated sum for every draw, and the mean of $k$ equal weights is that weight. 2. $p(z) = K^{-D}$. 3. The left side is the cross-entropy of $P$ and $p$, that is $H(P) + \operatorname{KL}(P \,\|\, p)$. Since $z$ is a function of $x$, $H(z \mid x) = 0$ and $I(x; z) = H(P)$, which is at most the logarithm of the number of codes. For uniform $p$ the left side is $D \log K$.
 # :::
 #
 # How far the bound falls short is known from {doc}`chapter 4 <04_pixel_models>` ({prf:ref}`thm-pix-codes`): $\log p(x) - \mathcal{L}(x) = -\log p(c(x) \mid x)$, the surprise of the chosen code under the model's own posterior. Importance weighting ({doc}`chapter 9 <09_iwae>`) with this $q$ cannot reduce it.
@@ -455,12 +455,12 @@ ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1))
 plt.show()
 
 # %% tags=["hide-input"]
-print(f"{'way':32}{'rate':>6}{'perplexity':>24}{'pixels, nats':>26}")
+print(f"{'way':32}{'rate':>6}{'perplexity':>16}{'pixels, nats':>16}")
 for way, rates in ways.items():
     tried = max(rates, key=lambda r: len(rates[r]))
     used = " ".join(f"{run['test_perplexity']:6.1f}" for run in rates[tried])
     nats = " ".join(f"{run['test_distortion']:6.2f}" for run in rates[tried])
-    print(f"{way:32}{tried:>6}   {used}    {nats}")
+    print(f"{way:32}{tried:>6}{used:>16}{nats:>16}")
 
 
 # %% [markdown]
@@ -607,7 +607,7 @@ for total in range(100, 151, 10):
 compared = ("vqvae 64", "vqvae 16", "vqvae 4", "vae")
 for name in compared:
     at = sizes[name]["rate"], sizes[name]["distortion"]
-    label = name.replace("vqvae", "K =").replace("vae", "VAE")
+    label = name.replace("vqvae ", "$K$ = ").replace("vae", "VAE")
     ax.plot(*at, "o", color=blue if "K" in label else orange, ms=8)
     beside_it = {"xytext": (6, 4), "textcoords": "offset points"}
     ax.annotate(label, at, fontsize=9, **beside_it)
@@ -671,7 +671,7 @@ for name in ("vqvae 16", "vqvae 4"):
 #
 # {numref}`fig-dc-samples` shows the draws.
 
-# %% mystnb={"figure": {"caption": "Test digits (left) and draws of the VQ-VAE (right), none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged.*", "name": "fig-dc-samples"}, "image": {"alt": "Two blocks of six rows of eight binary pictures. On the left test digits, on the right generated ones: clean strokes with ragged edges, about half of them recognisable digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Test digits (*left*) and draws of the VQ-VAE (*right*), none selected: codes from the prior, pixels from $p(x \\mid z)$. *Not converged.*", "name": "fig-dc-samples"}, "image": {"alt": "Two blocks of six rows of eight binary pictures. On the left test digits, on the right generated ones: clean strokes with ragged edges, about half of them recognisable digits."}} tolerance={"draws": ["columns 10-17"], "rtol": 0.1}
 torch.manual_seed(0)
 vq_draws = vqvae.sample(48)
 beside(test_bits.x[:48], vq_draws)
@@ -691,7 +691,7 @@ print(f"ink {vq_draws.mean() / test_bits.x.mean():.2f} times that of the test di
 #
 # Ours has 4x4 upper and 8x8 lower codes, 64 values each. {numref}`fig-dc-classes` draws from it, a row for each class.
 
-# %% mystnb={"figure": {"caption": "Class-conditional draws of the VQ-VAE-2, none selected, a row for each class: upper codes, lower codes given these, pixels given both. Left: a test digit of the class. *Not converged.*", "name": "fig-dc-classes"}, "image": {"alt": "Ten rows of nine pictures. The first in each row is a test digit, the other eight are drawn. About two thirds look like the class of their row, best among the noughts, ones and sixes; the others are malformed or no digits, most of all among the eights."}} tolerance={"draws": ["columns 2-9"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "Class-conditional draws of the VQ-VAE-2, none selected, a row for each class: upper codes, lower codes given these, pixels given both. *Left:* a test digit of the class. *Not converged.*", "name": "fig-dc-classes"}, "image": {"alt": "Ten rows of nine pictures. The first in each row is a test digit, the other eight are drawn. About two thirds look like the class of their row, best among the noughts, ones and sixes; the others are malformed or no digits, most of all among the eights."}} tolerance={"draws": ["columns 2-9"], "rtol": 0.1}
 two_levels = codes_mnist.vqvae2_mnist()
 two_record = load_checkpoint(two_levels, "vqvae2_mnist")
 torch.manual_seed(0)
@@ -806,15 +806,17 @@ assert attempt is None or abs(attempt - apart) < 1e-6  # your solution
 # `python -m lvmlib.experiments.pixel_decoders` trained three models of binary digits with the same data, steps and learning rate: a VAE with 16 latents whose decoder is convolutional and draws independent pixels; the PixelVAE, whose decoder has the same layers and hands its map to a PixelCNN; and that PixelCNN alone.
 
 # %% tags=["hide-input"]
-print(f"{'':14}parameters   test, nats   pixels    code   50 draws (500 digits)")
+print(f"{'':14}parameters{'test, nats':>16}{'pixels':>9}{'code':>7}", end="")
+print(f"{'first 500: ELBO':>18}{'50 draws':>11}")
 for name in ("plain_vae", "pixels_alone", "pixel_vae"):
     found = record(f"decoder_{name}")
-    line = f"{name:14}{found['parameters']:10,}{found['test_nll_nats']:13.1f}"
+    known = "exact" if name == "pixels_alone" else "ELBO"
+    line = f"{name:14}{found['parameters']:10,}{known:>8}{found['test_nll_nats']:8.1f}"
     if "rate_nats" in found:
         line += f"{found['distortion_nats']:9.1f}{found['rate_nats']:8.1f}"
         tight, loose = found["first_500_iwae_50"], found["first_500_elbo"]
-        line += f"{tight:14.1f} (ELBO {loose:.1f})"
-    print(line + ("   exact" if name == "pixels_alone" else "   ELBO"))
+        line += f"{loose:18.1f}{tight:11.1f}"
+    print(line)
 saved = record("decoder_pixels_alone")["test_nll_nats"] - found["distortion_nats"]
 print(f"{found['rate_nats']:.1f} nats of code save {saved:.1f} nats of pixels")
 
@@ -852,7 +854,7 @@ print(f"bound of 20 digits: {-bound_by_hand.mean():.1f} nats")
 # %% [markdown]
 # {numref}`fig-dc-pixelvae` shows the division of labour. Fix $z$ and draw the pixels again and again: what stays the same is what the code keeps. With five nats that is often not even the class.
 
-# %% mystnb={"figure": {"caption": "The PixelVAE. First column: test digits. Columns 2 to 6: pixels drawn five times at one code $z \\sim q_\\phi(z \\mid x)$ of the digit. Five nats of code keep place and slant, and often not the class. *Not converged.* Last six columns: new codes from the prior, one draw each.", "name": "fig-dc-pixelvae"}, "image": {"alt": "Five rows of twelve binary digits. In each row columns two to six share place and slant with the digit in the first column and differ from one another, sometimes in class: a seven comes back as a nine or a four. The last six columns are new digits, some of them malformed."}} tolerance={"draws": ["columns 2-12"], "rtol": 0.15}
+# %% mystnb={"figure": {"caption": "The PixelVAE. *Left:* test digits. *Middle:* pixels drawn five times at one code $z \\sim q_\\phi(z \\mid x)$ of the digit. Five nats of code keep place and slant, and often not the class. *Right:* new codes from the prior, one draw each. *Not converged.*", "name": "fig-dc-pixelvae"}, "image": {"alt": "Five rows of twelve binary digits in three blocks. In each row the five digits of the middle block share place and slant with the one on the left and differ from one another, sometimes in class: a seven comes back as a nine or a four. The block on the right holds new digits, some of them malformed."}} tolerance={"draws": ["columns 3-7", "columns 9-14"], "rtol": 0.15}
 torch.manual_seed(0)
 x = test_bits.x[[0, 1, 2, 4, 7]]
 with torch.no_grad():
@@ -860,7 +862,9 @@ with torch.no_grad():
     again = pixel_vae.likelihood(z.repeat_interleave(5, 0)).sample(1)
     again = again.view(5, 5, 1, 28, 28)
     fresh = pixel_vae.sample(30).view(5, 6, 1, 28, 28)
-image_grid(torch.cat([x[:, None], again, fresh], 1).flatten(0, 1), columns=12)
+gap = torch.zeros(5, 1, 1, 28, 28)
+three = torch.cat([x[:, None], gap, again, gap, fresh], 1)
+image_grid(three.flatten(0, 1), columns=14)
 plt.show()
 x = test_bits.x[:100]
 with torch.no_grad():
@@ -880,7 +884,7 @@ for where, partner in pairs.items():
 #
 # **Predict, then run.** Both have a code of 10 numbers. Which of the two reconstructions is closer to the original in squared error: the mean, or a draw of the PixelCNN? By how much, if the PixelCNN's distribution were exactly right?
 
-# %% mystnb={"figure": {"caption": "Original, reconstruction by squared error, and four draws from the PixelCNN autoencoder, with 10 numbers as a code (columns 1 to 6) and with 100 (columns 8 to 13). The six digits were picked: most are hard. *Not converged.* The mean is blurred where the code leaves something open; the draws are sharp there, and differ.", "name": "fig-dc-autoencoders"}, "image": {"alt": "Six rows of grey digits in two blocks. In each block an original, a smooth reconstruction and four drawn ones with crisp edges. With ten numbers the draws differ in the course of strokes, with a hundred hardly."}} tolerance={"draws": ["columns 3-6", "columns 10-13"], "rtol": 0.15}
+# %% mystnb={"figure": {"caption": "Original, reconstruction by squared error, and four draws from the PixelCNN autoencoder, with 10 numbers as a code (*left*) and with 100 (*right*). The six digits were picked: most are hard. *Not converged.* The mean is blurred where the code leaves something open; the draws are sharp there, and differ.", "name": "fig-dc-autoencoders"}, "image": {"alt": "Six rows of grey digits in two blocks. In each block an original, a smooth reconstruction and four drawn ones with crisp edges. With ten numbers the draws differ in the course of strokes, with a hundred hardly."}} tolerance={"draws": ["columns 3-6", "columns 10-13"], "rtol": 0.15}
 models = {}
 for kind in ("squares", "pixels"):
     for width in (10, 100):
@@ -897,7 +901,7 @@ for width in (10, 100):
     blocks += [torch.cat([x[None], mean[None], four]).transpose(0, 1)]
 gap = torch.zeros(6, 1, 1, 28, 28)
 both = torch.cat([blocks[0], gap, blocks[1]], 1).flatten(0, 1) / 7
-labels = ["$x$", "mean", *["draw"] * 4]
+labels = ["$x$", "mean", "", "draws", "", ""]
 image_grid(both, columns=13, column_labels=[*labels, "", *labels])
 plt.show()
 
@@ -1245,7 +1249,7 @@ assert inside.to_bytes() == fast.to_bytes()
 #
 # **Predict, then run.** We cut each of the 50 axes into $K$ bins. How does the *net* length, without the initial bits, change from $K = 4$ to 4,096? And the number of initial bits?
 
-# %% mystnb={"figure": {"caption": "One hundred test digits by bits-back coding: length of the file for each digit, without (solid) and with (dashed) the bits that it was started with, against the number of bins for each latent. Horizontal lines: minus the ELBO. Left: the VAE of chapter 8; right: a VAE of two stochastic layers.", "name": "fig-dc-bits"}, "image": {"alt": "Two panels of bits a digit against the number of bins on a logarithmic axis. The solid line falls from far above to the horizontal line and stays on it from 64 bins on; the dashed line lies a few bits above it and rises slowly."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "One hundred test digits by bits-back coding: length of the file for each digit, without (solid) and with (dashed) the bits that it was started with, against the number of bins for each latent. Horizontal lines: minus the ELBO. *Left:* the VAE of chapter 8. *Right:* a VAE of two stochastic layers.", "name": "fig-dc-bits"}, "image": {"alt": "Two panels of bits a digit against the number of bins on a logarithmic axis. The solid line falls from far above to the horizontal line and stays on it from 64 bins on; the dashed line lies a few bits above it and rises slowly."}} tags=["hide-input"]
 coded = record("bits_on_disk")
 fig, axes = plt.subplots(1, 2, figsize=(7.2, 3), sharey=True)
 for ax, (name, runs) in zip(axes, coded["runs"].items()):
@@ -1460,7 +1464,7 @@ assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 # - **A bound, by a latent variable** (chapters 7 to 11). Any networks, a short code, a cheap draw; in exchange for an integral that one can only bound. Five chapters were about the places where something is lost between the bound and the data: one encoder for all images, its family, the prior, the decoder.
 # - **A mixture of these** (this chapter). The layers of the library's one class, `Flow`, can be of each kind, and most of what is in use today is such a mixture: a code, a strong model of the code, a decoder for what is left.
 #
-# Behind all four stands {doc}`chapter 1 <01_information_theory>`: a model that is $\operatorname{KL}(p_{\mathrm{d}} \Vert p_\theta)$ nats away from the data wastes that many nats *in a file*, and in Part 4 the bound too became a file of its length.
+# Behind all four stands {doc}`chapter 1 <01_information_theory>`: a model that is $\operatorname{KL}(p_{\mathrm{d}} \,\|\, p_\theta)$ nats away from the data wastes that many nats *in a file*, and in Part 4 the bound too became a file of its length.
 #
 # The wishes of {doc}`chapter 2 <02_generative_modelling>` ({numref}`tab-desiderata`), as far as one table can answer them, from the records of this course for binary MNIST. All figures are test nats a digit; flows are missing because they model grey levels. More columns are on the page of {doc}`results <../book/results>`.
 
