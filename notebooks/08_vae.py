@@ -100,7 +100,7 @@ with torch.no_grad():
     three = q_one.sample((3,))[:, 0]  # [3, 2]
     decoded_three = flat.likelihood(three).mean
 
-# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian; the inset, magnified eight times, shows its ellipse (95%) and three draws from it. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary six; a square with a cloud of grey dots inside a dashed circle, a small red spot, and in a corner an enlarged view of it, an ellipse with three dots; three smooth sixes that resemble the first, a little different from one another."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "A VAE with two latents. *Left:* a test image $x$. *Middle:* the plane of codes. Grey dots are the codes of other images, the dashed circle holds 95% of the prior. The encoder answers $x$ with a small Gaussian; the inset, magnified eight times, shows its ellipse (95%) and three draws from it. *Right:* the decoder's answer to each draw: the probability of ink in every pixel.", "name": "fig-vae-idea"}, "image": {"alt": "From left to right: a binary six; a square with a cloud of grey dots inside a dashed circle, a small orange spot, and in a corner an enlarged view of it, an ellipse with three dots; three smooth sixes that resemble the first, a little different from one another."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(6.8, 2.9), width_ratios=(1, 2, 1))
 left, middle, right = axes
 blank = torch.zeros_like(one)  # above and below, so that x has the size of the answers
@@ -352,7 +352,7 @@ print(f"  draws from the guess  {nearest(draws, some_training):.2f}")
 # | --- | --- | --- |
 # | encoder | $x \mapsto z$ | $x \mapsto \mu, \sigma$, then $z = \mu + \sigma \varepsilon$ |
 # | decoder | $z \mapsto \hat x$ | $z \mapsto$ parameters of $p_\theta(x \mid z)$ |
-# | loss | squared error | $-\log p_\theta(x \mid z)$, plus $\operatorname{KL}(q_\phi(z \mid x) \Vert p(z))$ |
+# | loss | squared error | $-\log p_\theta(x \mid z)$, plus $\operatorname{KL}(q_\phi(z \mid x) \,\Vert\, p(z))$ |
 #
 # So it *is* an autoencoder, $x \to (\mu, \sigma) \to z \to \hat x$, with noise in the middle and a price on the code. The noise makes the decoder answer sensibly around each code, and the price keeps the codes where the prior will look for them. To generate is now a matter of definition: $z \sim p(z)$, then $x \sim p_\theta(x \mid z)$.
 #
@@ -408,51 +408,55 @@ for name, (dm, ds) in {"mu": (h, 0), "sigma": (0, h)}.items():
 
 # %% tags=["hide-input"]
 # fmt: off
-boxes = {  # text, where it stands
-    "$x$": (0, 3), "encoder $\\phi$": (1.5, 3), "$\\mu, \\sigma$": (3.1, 3),
-    "$z = \\mu + \\sigma\\varepsilon$": (4.9, 3), "decoder $\\theta$": (7, 3),
-    "$\\varepsilon$": (4.9, 4.2), "rate": (3.1, 1.6), "$\\mathcal{L}$": (4.9, 0.8),
-    "$\\log p_\\theta(x \\mid z)$": (7, 1.6), "encoder  $\\phi$": (1.5, -0.9),
-    "$\\mu,  \\sigma$": (3.1, -0.9),
-    "$z \\sim \\mathcal{N}(\\mu, \\sigma^2)$": (4.9, -0.9),
-    "decoder  $\\theta$": (7, -0.9),
+boxes = {  # text, where it stands; the second diagram below the first
+    "x": ("$x$", 0, 3), "encoder": ("encoder $\\phi$", 1.5, 3),
+    "mu": ("$\\mu, \\sigma$", 3.1, 3), "z": ("$z = \\mu + \\sigma\\varepsilon$", 4.9, 3),
+    "noise": ("$\\varepsilon$", 4.9, 4.2), "decoder": ("decoder $\\theta$", 7, 3),
+    "log p": ("$\\log p_\\theta(x \\mid z)$", 7, 1.6), "rate": ("rate", 3.1, 1.6),
+    "bound": ("$\\mathcal{L}$", 4.9, 0.8),
+    "encoder 2": ("encoder $\\phi$", 1.5, -0.9), "mu 2": ("$\\mu, \\sigma$", 3.1, -0.9),
+    "drawn": ("$z \\sim \\mathcal{N}(\\mu, \\sigma^2)$", 4.9, -0.9),
+    "decoder 2": ("decoder $\\theta$", 7, -0.9),
 }
 one_way = [  # no gradient returns
-    ((0.2, 3), (0.8, 3)), ((4.9, 3.95), (4.9, 3.35)),
-    ((2.25, -0.9), (2.75, -0.9)), ((3.45, -0.9), (4.1, -0.9)),
+    ("x", "encoder"), ("noise", "z"), ("encoder 2", "mu 2"), ("mu 2", "drawn"),
 ]
 both_ways = [
-    ((2.25, 3), (2.75, 3)), ((3.45, 3), (4.25, 3)), ((5.55, 3), (6.35, 3)),
-    ((7, 2.65), (7, 1.95)), ((3.1, 2.65), (3.1, 1.95)), ((6.3, 1.3), (5.4, 0.95)),
-    ((3.4, 1.4), (4.4, 0.95)), ((5.75, -0.9), (6.35, -0.9)),
+    ("encoder", "mu"), ("mu", "z"), ("z", "decoder"), ("decoder", "log p"),
+    ("mu", "rate"), ("log p", "bound"), ("rate", "bound"), ("drawn", "decoder 2"),
 ]
 # fmt: on
 
 
 # %% tags=["hide-input"]
-def arrow(ax, start, end, colour, shift=0.0):
+def arrow(ax, box, other, colour, shift=0.0):
+    """From one box to another, with the same gap at either end."""
+    start, end = (np.array(text.get_position()) for text in (box, other))
     across = np.array([end[1] - start[1], start[0] - end[0]])
     across = across * shift / math.dist(start, end)
     style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6}
-    style |= {"shrinkA": 0, "shrinkB": 0}
+    style |= {"patchA": box.get_bbox_patch(), "patchB": other.get_bbox_patch()}
+    style |= {"shrinkA": 3, "shrinkB": 3}  # points
     ax.annotate("", end + across, start + across, arrowprops=style)
 
 
-# %% mystnb={"figure": {"caption": "The computation graph of one training step. Dark arrows: the forward pass. Orange arrows: where the gradient of $\\mathcal{L}$ flows back, to end at the parameters $\\phi$ and $\\theta$ inside the two boxes. The noise $\\varepsilon$ and the image $x$ are inputs, so nothing flows into them; $x$ is used twice, by the encoder and as the value whose log-probability is taken. *Below:* had $z$ been drawn from $\\mathcal{N}(\\mu, \\sigma^2)$ directly, the drawn value would be no function of $\\mu$ and $\\sigma$ in the graph, and the gradient of the reconstruction would end there. (Chapter 10 has estimators that do without such a path.)", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds the decoder theta and the log-likelihood. A second line leads from x straight to the log-likelihood. Mu and sigma also feed the rate. Both terms give the bound. Orange arrows return from the bound to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The computation graph of one training step. Plain arrows: the forward pass. Orange arrows: where the gradient of $\\mathcal{L}$ flows back, to end at the parameters $\\phi$ and $\\theta$ inside the two boxes. The noise $\\varepsilon$ and the image $x$ are inputs, so nothing flows into them; $x$ is used twice, by the encoder and as the value whose log-probability is taken. *Below:* had $z$ been drawn from $\\mathcal{N}(\\mu, \\sigma^2)$ directly, the drawn value would be no function of $\\mu$ and $\\sigma$ in the graph, and the gradient of the reconstruction would end there. (Chapter 10 has estimators that do without such a path.)", "name": "fig-graph"}, "image": {"alt": "Diagram. The image x feeds the encoder phi, which gives mu and sigma; with noise epsilon they form z, which feeds the decoder theta and the log-likelihood. A second line leads from x straight to the log-likelihood. Mu and sigma also feed the rate. Both terms give the bound. Orange arrows return from the bound to theta and phi. A small second diagram shows the gradient blocked at a sampling node."}} tags=["hide-input"]
 fills = {"encoder": "#d9eaf5", "decoder": "#d9eaf5"}
-fills |= {"$\\varepsilon$": "#f3dce9", "$z \\sim": "#f3dce9"}
+fills |= {"noise": "#f3dce9", "drawn": "#f3dce9"}
 fig, ax = plt.subplots(figsize=(6, 4.2))
-for text, place in boxes.items():
-    fill = next((c for start, c in fills.items() if text.startswith(start)), "white")
+texts = {}
+for name, (text, *place) in boxes.items():
+    fill = fills.get(name.removesuffix(" 2"), "white")
     box = {"boxstyle": "round,pad=0.4", "fc": fill, "ec": "#1a1a1a"}
-    ax.text(*place, text, ha="center", va="center", fontsize=10.5, bbox=box)
+    options = {"ha": "center", "va": "center", "fontsize": 10.5, "bbox": box}
+    texts[name] = ax.text(*place, text, **options)
 for start, end in one_way:
-    arrow(ax, start, end, "#1a1a1a")
+    arrow(ax, texts[start], texts[end], "#1a1a1a")
 for start, end in both_ways:
-    arrow(ax, start, end, "#1a1a1a", -0.1)
-    arrow(ax, end, start, red, -0.1)
-ax.plot([0, 0, 7], [2.65, 0.25, 0.25], color="#1a1a1a", lw=1.6)  # x is scored, too
-arrow(ax, (7, 0.25), (7, 1.25), "#1a1a1a")
+    arrow(ax, texts[start], texts[end], "#1a1a1a", -0.1)
+    arrow(ax, texts[end], texts[start], red, -0.1)
+ax.plot([0, 0, 7, 7], [2.7, 0.25, 0.25, 0.5], color="#1a1a1a", lw=1.6)
+arrow(ax, ax.text(7, 0.25, ""), texts["log p"], "#1a1a1a")  # x is scored, too
 words = "no way back from a drawn value to its parameters"
 ax.text(3.9, -1.75, words, color=red, ha="center", fontsize=10)
 ax.axhline(-0.1, color="#bbbbbb", lw=0.8)
@@ -655,7 +659,7 @@ print(f"independent pixels, no code at all: {alone:.0f} nats")
 # %% [markdown]
 # :::{admonition} Watch out: *averaging* the reconstruction over pixels multiplies $\beta$ by 784
 # :class: pitfall
-# Up to the factor 784 the loss is $-\,$reconstruction $+\ 784\,\cdot\,$rate: a $\beta$-VAE ({numref}`sec-rate-distortion`) with $\beta = 784$. No code is worth its price any more. The rate is 0, every $z$ decodes to the same average digit, and the bound is that of independent pixels. The factor arises only if one term is averaged and the other summed; if both are divided by the same number, plain gradient descent takes smaller steps, and for Adam, whose steps do not depend on the scale of the loss, nothing changes.
+# Up to the factor 784 the loss is $-\text{reconstruction} + 784 \cdot \text{rate}$: a $\beta$-VAE ({numref}`sec-rate-distortion`) with $\beta = 784$. No code is worth its price any more. The rate is 0, every $z$ decodes to the same average digit, and the bound is that of independent pixels. The factor arises only if one term is averaged and the other summed; if both are divided by the same number, plain gradient descent takes smaller steps, and for Adam, whose steps do not depend on the scale of the loss, nothing changes.
 # :::
 #
 # You have now seen the whole of a VAE. What follows measures it (Part 2), looks into its codes (Part 3), and changes its parts (Part 4).
@@ -755,7 +759,7 @@ with torch.no_grad():
     bounds_ring = elbo(one_latent, some, k=2000)
 gap_ring = log_evidence - bounds_ring
 
-# %% mystnb={"figure": {"caption": "One latent, data on a ring. *Left:* the model's density (shading) and the curve $g_\\theta(z)$ on which it sits. The decoder has bent the Gaussian line into a ring, with a cut where its two ends meet. *Middle:* posterior (solid) and encoder's $q$ (dashed) for the point marked by a square. *Right:* the same for the point at the cut, marked by a triangle: it could have come from either end, and $q$, a continuous function of $x$, lies between. (The middle panel and the right one have scales of their own.)", "name": "fig-vae-one-latent"}, "image": {"alt": "Left: a ring of shading, thinner at one place, with a black line through it. Middle: a solid and a dashed bell curve that nearly agree. Right: a solid curve with two separate peaks and a dashed bell in the gap between them."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3}
+# %% mystnb={"figure": {"caption": "One latent, data on a ring. *Left:* the model's density (shading) and the curve $g_\\theta(z)$ on which it sits. The decoder has bent the Gaussian line into a ring, with a cut where its two ends meet. *Middle:* posterior (solid) and encoder's $q$ (dashed) for the point marked by a square. *Right:* the same for the point at the cut, marked by a triangle: it could have come from either end, and $q$, a continuous function of $x$, lies between. (The middle panel and the right one have scales of their own.)", "name": "fig-vae-one-latent"}, "image": {"alt": "Left: a ring of shading, thinner at one place, with a line through it. Middle: a solid and a dashed bell curve that nearly agree. Right: a solid curve with two separate peaks and a dashed bell in the gap between them."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3}
 axis = torch.linspace(-3, 3, 61)
 plane_points = torch.cartesian_prod(axis, axis)
 density = (log_joint(plane_points).logsumexp(1) + step_z).exp().view(61, 61)
@@ -979,7 +983,8 @@ for beta in (0.1, 0.3, 1.0, 3.0, 10.0):
 fig, ax = plt.subplots(figsize=(5.6, 3.6))
 ax.plot(*zip(*plane.values()), "o-", color=blue, label="trained with $\\beta$")
 for beta, point in plane.items():
-    ax.annotate(f"{beta:g}", point, (6, 4), textcoords="offset points")
+    below = {"textcoords": "offset points", "ha": "right", "va": "top"}
+    ax.annotate(f"{beta:g}", point, (-2, -4), **below)
 ends = np.array([0, 60])
 best_nll = record("pixelcnnpp_mnist")["test_nll_nats"]
 known = {"longer run": (long_record["test_nll_nats"], 1), "PixelCNN++": (best_nll, 3)}
@@ -1260,7 +1265,8 @@ with torch.no_grad():
         path = (1 - t) * code_means[a] + t * code_means[b]
         ends_of = binary_test.x[[a, b]]
         lines += [ends_of[:1], long_run.likelihood(path).mean, ends_of[1:]]
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.9))
+spacing = {"wspace": 0.12}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 1.9), gridspec_kw=spacing)
 latent_names = [f"$z_{{{i + 1}}}$" for i in most_active]
 image_grid(walks, columns=9, ax=left, row_labels=latent_names)
 image_grid(torch.cat(lines), columns=9, ax=right)
@@ -1420,7 +1426,7 @@ plt.show()
 # Substitute $z = Q u$, $|\det Q| = 1$. The prior's density depends on $\lVert z \rVert = \lVert u \rVert$ alone, so $\int p_\theta(x \mid Q^\top z)\, \mathcal{N}(z; 0, I)\, dz = \int p_\theta(x \mid u)\, \mathcal{N}(u; 0, I)\, du$. Likewise $q'(z \mid x) = q(Q^\top z \mid x)$, so the log-weight $\log p'_\theta(x \mid z) + \log p(z) - \log q'(z \mid x)$ at $z = Qu$ equals $\log p_\theta(x \mid u) + \log p(u) - \log q(u \mid x)$, with $u \sim q(\cdot \mid x)$.
 # :::
 #
-# What can pick axes is a *diagonal* $q$, because $Q \operatorname{diag}(\sigma^2)\, Q^\top$ is no longer diagonal. In probabilistic PCA ({eq}`eq-lv-ppca`) with noise 1 and singular values 3 and 1 the best diagonal $q$ has no gap if the singular vectors lie along the axes and 0.294 nats at 45 degrees. We rotate the longer run: all fifty latents (34 of which are unused), or its active ones among themselves.
+# What can pick axes is a *diagonal* $q$, because $Q \operatorname{diag}(\sigma^2)\, Q^\top$ is no longer diagonal. In probabilistic PCA, {eq}`eq-lv-ppca`, with noise 1 and singular values 3 and 1 the best diagonal $q$ has no gap if the singular vectors lie along the axes and 0.294 nats at 45 degrees. We rotate the longer run: all fifty latents (34 of which are unused), or its active ones among themselves.
 
 # %%
 torch.manual_seed(0)
@@ -1476,7 +1482,7 @@ for degrees in (0, 45):
     print(f"PPCA at {degrees:2} degrees: gap {abs(gap):.3f} nats")
 
 # %% [markdown]
-# :::{admonition} Watch out: 'a diagonal prior makes the axes interpretable'
+# :::{admonition} Watch out: "a diagonal prior makes the axes interpretable"
 # :class: pitfall
 # $\mathcal{N}(0, I)$ is the same in every orthonormal basis: the rotated model has the same likelihood, the same samples and the same ELBO. If the axes of a VAE line up with anything, it is because of the *encoder's* diagonal covariance (with the diagonal $q$ nearest to the rotated one the model loses 7 nats if only active latents are mixed, and 44 if unused ones are mixed in; a diagonal $q$ trained anew might lose less). That is an accident of a convenient approximation, which prefers local principal directions {cite:p}`rolinek2019`; without further assumptions no alignment with anything meaningful is guaranteed {cite:p}`locatello2019`.
 # :::
@@ -1520,7 +1526,7 @@ of_record = factors_record["runs"]["1"][0]["mig"]  # of the same model
 assert abs(mutual_information_gap(of_latents) - of_record) < 0.02
 known = of_latents / torch.tensor(SIZES).log()
 
-# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing on average over all pictures. A single row says less: here $z_8$ turns a triangle into a disc, and $z_2$ moves the disc up and changes its colour.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the second, fourth, sixth and seventh latent the colour changes, along others place or size; along that of the eighth a triangle becomes a disc, and along that of the fifth nothing changes. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Pictures made from known factors, and the shipped model ($\\beta = 1$, first seed). *Left:* 48 of the 3,456 pictures. *Middle:* traversals from the code of one picture, one latent at a time from $-2$ to $2$. *Right:* what each latent of this model knows about each factor, as a share of the factor's entropy. Size, row, column and colour have one latent each that knows most about them, less than half of what there is to know; no latent knows the shape, and $z_5$ and $z_8$ hold next to nothing on average over all pictures. A single row says less: here $z_8$ turns a triangle into a disc, and $z_2$ moves the disc up and changes its colour.", "name": "fig-factors"}, "image": {"alt": "Three panels. Left: a grid of small squares, discs and triangles in six colours. Middle: eight rows of eight pictures; along the rows of the second, fourth, sixth and seventh latent the colour changes, along others place or size; along that of the eighth a triangle becomes a disc, and along that of the fifth nothing changes. Right: a heat map of eight latents by five factors with four cells of medium darkness, one each for size, row, column and colour, and pale ones elsewhere."}} tags=["photo", "hide-input"]
 fig, axes = plt.subplots(1, 3, figsize=(7.2, 2.6), width_ratios=(0.8, 1, 0.9))
 image_grid(shapes_x[picks], columns=6, ax=axes[0]).set_title("data", fontsize=10)
 rows = [f"$z_{i + 1}$" for i in range(8)]
@@ -1617,7 +1623,7 @@ for name, row in label_rows.items():
 #
 # What does a VAE make of a picture unlike any it was trained on? {numref}`fig-vae-outside` shows the longer run digits and four other kinds: digits mirrored top to bottom, in negative, with their pixels shuffled, and the chimeras of Part 1. And it searches: which of 10,000 training images have the codes nearest to that of a test image?
 
-# %% mystnb={"figure": {"caption": "The longer run outside and inside its data. *Left:* inputs (first of each pair of rows) and their reconstructions: the decoder answers everything in its own strokes. *Right:* test digits (first column) and the five training images whose posterior means lie nearest.", "name": "fig-vae-outside"}, "image": {"alt": "Left: pairs of rows of six images. Digits come back smoothed; mirrored digits come back as digits of similar shape, the four as an eight, negatives as one and the same dark blot, shuffled ones as faint strokes, chimeras as smoothed digits. Right: eight rows; in each a test digit followed by five training digits, nearly all of the same class and slant."}} tags=["hide-input"] tolerance={"figure": 0.2}
+# %% mystnb={"figure": {"caption": "The longer run outside and inside its data. *Left:* inputs (first of each pair of rows) and their reconstructions: the decoder answers everything in its own strokes. *Right:* test digits (first column) and the five training images whose posterior means lie nearest.", "name": "fig-vae-outside"}, "image": {"alt": "Left: pairs of rows of six images. Digits come back smoothed; mirrored digits come back as digits of similar shape, the four as an eight, negatives as one and the same blot, shuffled ones as faint strokes, chimeras as smoothed digits. Right: eight rows; in each a test digit followed by five training digits, nearly all of the same class and slant."}} tags=["hide-input"] tolerance={"figure": 0.2}
 noise_bits = binary_test.x.flatten(1)[:, permutation]
 strange = {
     "digits": binary_test.x[:500],
@@ -1691,7 +1697,7 @@ for name, five in searches.items():
 # So wherever the codes of several images overlap, and the KL term makes them overlap, the decoder shows their average. With two latents we can watch it: for a code $z$ the average is $m(z) = \sum_n q(z \mid x_n)\, x_n / \sum_n q(z \mid x_n)$ over the training images, whose weights tell which images share the code.
 
 # %%
-digits, _, digits_test = load("digits", binarize="stochastic")  # 8 x 8
+digits, _, digits_test = load("digits", binarize="stochastic")  # 8x8
 bits8, class8 = digits.fixed(seed=0).x.flatten(1).double(), digits.y
 
 
@@ -1906,7 +1912,8 @@ with torch.no_grad():
     z = conditional.posterior(given_x, own).mean.repeat_interleave(10, 0)
     analogies = conditional.likelihood(z, every).mean.view(6, 10, 1, 28, 28)
 pairs = torch.cat([given_x[:, None], analogies], 1).flatten(0, 1)
-fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.3), width_ratios=(10, 11))
+widths = {"width_ratios": (10, 11), "wspace": 0.12}
+fig, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.3), gridspec_kw=widths)
 image_grid(drawn, columns=10, ax=left)
 image_grid(pairs, columns=11, ax=right)
 plt.show()
@@ -1973,7 +1980,7 @@ for name, runs in posteriors_record["runs"].items():
 # (sec-faces)=
 # ### *Optional:* faces
 #
-# The same recipe with convolutions on 358 portraits of 36 persons from the ORL database {cite:p}`samaria1994`, courtesy of AT&T Laboratories Cambridge: $56 \times 48$ pixels, 16 latents, a Gaussian decoder with $\sigma = 0.2$ (`python -m lvmlib.experiments.vae_faces --data FOLDER`). The portraits are not shipped. The checkpoint is, with the posterior means of eight of them.
+# The same recipe with convolutions on 358 portraits of 36 persons from the ORL database {cite:p}`samaria1994`, courtesy of AT&T Laboratories Cambridge: 56x48 pixels, 16 latents, a Gaussian decoder with $\sigma = 0.2$ (`python -m lvmlib.experiments.vae_faces --data FOLDER`). The portraits are not shipped. The checkpoint is, with the posterior means of eight of them.
 
 # %%
 faces = FaceVAE()
