@@ -295,7 +295,7 @@ for name, (f, phi, sigma) in cases.items():
     print(f"share of draws with slope 0: {(node_weights * flat).sum():.3f}")
     assert abs(by_score - rises[name]) < 1e-3
 
-# %% mystnb={"figure": {"caption": "Three functions of $z$ (left), and their means under $\\mathcal{N}(\\phi, 0.3^2)$ as $\\phi$ moves (right). All three means rise smoothly. The pathwise gradient is right for the ramp (solid) and 0 everywhere for the step (dashed) and the Cantor function (dotted).", "name": "fig-ge-fails"}, "image": {"alt": "Left: a ramp from zero to one, a single jump at one half, and a staircase with infinitely many small steps. Right: three smooth curves that rise from zero to one, the one of the step most steeply; the other two lie close together."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Three functions of $z$ (*left*), and their means under $\\mathcal{N}(\\phi, 0.3^2)$ as $\\phi$ moves (*right*). All three means rise smoothly. The pathwise gradient is right for the ramp (solid) and 0 everywhere for the step (dashed) and the Cantor function (dotted).", "name": "fig-ge-fails"}, "image": {"alt": "Left: a ramp from zero to one, a single jump at one half, and a staircase with infinitely many small steps. Right: three smooth curves that rise from zero to one, the one of the step most steeply; the other two lie close together."}} tags=["hide-input"]
 ramp = lambda z: z.clamp(0, 1)
 jump = lambda z: (z > 0.5).double()
 phi_line = torch.linspace(-0.5, 1.5, 80, dtype=torch.float64)  # none on the jump
@@ -645,7 +645,7 @@ print("gradient of log q by theta:", in_f[2])  # None: theta is not in it
 # :::
 #
 # :::{prf:proof}
-# Fix all draws but the $i$-th, and write $\omega(z_i)$ for $\tilde w_i$ as a function of this one draw, with $\phi$ inside $\log w$ held still. {prf:ref}`thm-ge-score` and {prf:ref}`thm-ge-pathwise` give the gradient of $\mathbb{E}_{q_\phi}[\omega(z_i)]$ in two ways, so
+# Fix all draws but $z_i$, and write $\omega(z_i)$ for $\tilde w_i$ as a function of this one draw, with $\phi$ inside $\log w$ held still. {prf:ref}`thm-ge-score` and {prf:ref}`thm-ge-pathwise` give the gradient of $\mathbb{E}_{q_\phi}[\omega(z_i)]$ in two ways, so
 #
 # $$ \mathbb{E}[\omega(z_i)\, s_i] = \mathbb{E}\Big[ \frac{\partial \omega}{\partial z_i} \frac{\partial z_i}{\partial \phi} \Big] , \qquad \frac{\partial \omega}{\partial z_i} = \tilde w_i (1 - \tilde w_i) \frac{\partial \log w_i}{\partial z_i} , $$
 #
@@ -943,7 +943,7 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 # \end{aligned}
 # $$ (eq-ge-vimco)
 #
-# All three are unbiased (NVIL up to a positive factor), for the reason of {prf:ref}`thm-ge-loo`: what is subtracted from the $i$-th signal does not contain the $i$-th draw. (In the geometric mean the others stand in for $\log w_i$ by their average, as they stand in for $f_i$ in {eq}`eq-ge-loo`.) The second sum of {eq}`eq-ge-vimco` is the gradient of $\hat{\mathcal{L}}_k$ itself, through $-\log q_\phi$ in the weights; it does not vanish for $k > 1$.
+# All three are unbiased (NVIL up to a positive factor), for the reason of {prf:ref}`thm-ge-loo`: what is subtracted from signal $i$ does not contain draw $i$. (In the geometric mean the others stand in for $\log w_i$ by their average, as they stand in for $f_i$ in {eq}`eq-ge-loo`.) The second sum of {eq}`eq-ge-vimco` is the gradient of $\hat{\mathcal{L}}_k$ itself, through $-\log q_\phi$ in the weights; it does not vanish for $k > 1$.
 #
 # ### *Optional:* the policy gradient is the same formula
 #
@@ -951,7 +951,7 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 #
 # $$ \nabla_\phi\, \mathbb{E}[f] = \mathbb{E}\Big[ f \sum_{t=1}^d \nabla_\phi \log q_\phi(z_t \mid x_t) \Big] , $$ (eq-ge-policy)
 #
-# which is REINFORCE {cite:p}`williams1992`, and the reason why an agent can learn without a model of its environment. An action cannot change rewards of the past, so the $t$-th score may be given the *rest* of the reward only. That "reward to go" is a baseline, too: what is subtracted is what was earned before $z_t$, and it does not depend on $z_t$: given the past, the $t$-th score has mean zero. A corridor of four steps, in which every step earns the place reached plus 3, all 16 action sequences summed:
+# which is REINFORCE {cite:p}`williams1992`, and the reason why an agent can learn without a model of its environment. An action cannot change rewards of the past, so the score of step $t$ may be given the *rest* of the reward only. That "reward to go" is a baseline, too: what is subtracted is what was earned before $z_t$, and it does not depend on $z_t$: given the past, the $t$-th score has mean zero. A corridor of four steps, in which every step earns the place reached plus 3, all 16 action sequences summed:
 
 # %%
 logit = torch.tensor(0.4).double().requires_grad_()  # one policy for all places
@@ -1319,7 +1319,7 @@ image_grid(both_blocks, columns=17, column_labels=titles)
 plt.show()
 
 # %% [markdown]
-# The rate 0.01 was not tuned for this run; it is the one that most estimators of the race below choose. Nor is -142 nats, measured on training batches, a good bound: with a baseline of the same kind and three draws for each image, NVIL ends there at -136 on test images, after half as many steps. The library's estimator is the same as this one. Wrap encoder, decoder and prior as a `VAE`, let both take the same batch and the same noise, and compare every gradient.
+# The rate 0.01 was not tuned for this run; it is the one that most estimators of the race below choose. Nor is $-142$ nats, measured on training batches, a good bound: with a baseline of the same kind and three draws for each image, NVIL ends there at $-136$ on test images, after half as many steps. The library's estimator is the same as this one. Wrap encoder, decoder and prior as a `VAE`, let both take the same batch and the same noise, and compare every gradient.
 
 # %%
 hand_vae = VAE(
@@ -1403,7 +1403,7 @@ for name, row in gaussian_runs["rows"].items():
 # %% [markdown]
 # After 2,000 steps the pathwise gradients are at about 103 nats on test images, leave-one-out at 114, the learned baseline at 134, the running mean at 142, and the plain score function at 164. The decoder's gradient is of the same kind for all six; what differs is how well the encoder is told where to go. At the end of its run the plain score function varies about seventeen thousand times as much as the pathwise gradient would at the same weights. A learned baseline brings this down to hundreds, leave-one-out to twenty. The learned one has to predict $\log w$ from $x$, and after 2,000 steps it does so only in part; the other two draws of the same image know it at once ({ref}`ex-ge-running` measures this). What remains is of the size (tens) that {numref}`fig-ge-dimension` leads one to expect of twenty latents that share one reward, and a dense decoder offers no baseline for each latent.
 #
-# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But note what the table cannot support. No baseline and the running mean end at 0.001 (the running mean would have taken 0.003, had another seed not diverged there); at 0.0003 both are worse after these 2,000 steps. Over a longer run that rate might serve them better, as clipping might. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached -173 on validation images with seed 0 and -153 and -155 with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
+# There is a second cost, in the lower half of the table: a noisy gradient needs a small learning rate. The pathwise gradients are best at 0.01. There three of the four score functions *diverge*, and leave-one-out, which survives, is better at 0.003. So the gap is not only noise per step; it is the speed that noise allows. But note what the table cannot support. No baseline and the running mean end at 0.001 (the running mean would have taken 0.003, had another seed not diverged there); at 0.0003 both are worse after these 2,000 steps. Over a longer run that rate might serve them better, as clipping might. Seeds differ little among the last three estimators and much among the first three: the running mean at 0.001 reached $-173$ on validation images with seed 0 and $-153$ and $-155$ with the next two. That is twenty nats between seeds, as much as between neighbouring rows. The order of the extremes is safe; the order of the two worst rests on few runs.
 #
 # STL has a third of the variance of the pathwise gradient and the same result: at this rate and length, variance is no longer what limits the training. {cite:t}`roeder2017` report gains from STL; these runs do not show any. The curves are flat at the end because the rate has been taken to zero, not because training has converged. The means agree; it is a race, and not a difference in the goal.
 #

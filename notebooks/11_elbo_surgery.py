@@ -89,7 +89,7 @@ with torch.no_grad():
     log_prior = StandardNormal((2,)).log_prob(plane).view(101, 101).T
     below = [d.exp() for d in (log_prior, log_aggregate)]
 
-# %% mystnb={"figure": {"caption": "Density of the prior (*left*) and of the aggregated posterior of 5,000 training images (*right*), on a common colour scale, clipped at 0.4, and a grid of step 0.08. The circles in both panels hold 50% and 95% of the *prior*. The codes crowd in specks and streaks and leave gaps between them. What is drawn from the prior in a gap is decoded although none of these 5,000 images has its code there.", "name": "fig-sg-holes"}, "image": {"alt": "Two square heat maps over the plane. The left one is a smooth round blob. The right one fills about the same disc unevenly, with dark specks and streaks and pale gaps between them."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Density of the prior (*left*) and of the aggregated posterior of 5,000 training images (*right*), on a common colour scale, clipped at 0.4, and a grid of step 0.08. The circles in both panels hold 50% and 95% of the *prior*. The codes crowd in specks and streaks and leave gaps between them. What is drawn from the prior in a gap is decoded although none of these 5,000 images has its code there.", "name": "fig-sg-holes"}, "image": {"alt": "Two square heat maps over the plane. The left one is a smooth round blob. The right one fills about the same disc unevenly, with dark specks and streaks and pale gaps between them."}} tags=["hide-input", "photo"]
 fig, axes = plt.subplots(1, 2, figsize=(6.6, 3.4), sharey=True)
 names = "prior $p(z)$", "aggregated posterior $q(z)$"
 for ax, density, title in zip(axes, below, names):
@@ -252,7 +252,7 @@ assert abs(total - exact_rate) < 1e-4 * exact_rate and abs(mass.sum() - 1) < 1e-
 #
 # Naming one of $N$ images takes at most $\log N$ nats.
 #
-# :::{prf:theorem} At most log N
+# :::{prf:theorem} At most $\log N$
 # :label: thm-sg-log-n
 # $0 \le I_N \le \log N$. It is $0$ if and only if all $q(z \mid x_n)$ are equal (almost everywhere), and $\log N$ if and only if no two of them overlap, that is, if almost every $z$ has $q(z \mid x_n) > 0$ for at most one $n$.
 # :::
@@ -711,7 +711,7 @@ for name, widths in {"posteriors": narrow, "VampPrior's 50": wide}.items():
     marks = ", ".join(f"{w:.2f}" for w in widths.quantile(levels))
     print(f"standard deviation, 10%, 50% and 90% of the {name}: {marks}")
 
-# %% mystnb={"figure": {"caption": "The aggregated posterior of 10,000 training images, the normal prior and four priors fitted to draws of it, on a common colour scale. Mixture, flow and autoregressive model follow the dense streaks and smooth over the specks. Most of the VampPrior's 50 components are small dots; a few are wide.", "name": "fig-sg-priors"}, "image": {"alt": "Six square heat maps. The first is grainy, with specks and streaks. The normal is a smooth round blob, the mixture a dozen soft spots, the VampPrior some thirty small dark dots and a few wide pale patches, the flow a swirl with curved ridges, the autoregressive model a few soft vertical streaks."}} tags=["hide-input"] tolerance={"figure": 0.3, "data": 0.1}
+# %% mystnb={"figure": {"caption": "The aggregated posterior of 10,000 training images, the normal prior and four priors fitted to draws of it, on a common colour scale. Mixture, flow and autoregressive model follow the dense streaks and smooth over the specks. Most of the VampPrior's 50 components are small dots; a few are wide.", "name": "fig-sg-priors"}, "image": {"alt": "Six square heat maps. The first is grainy, with specks and streaks. The normal is a smooth round blob, the mixture a dozen soft spots, the VampPrior some thirty small dark dots and a few wide pale patches, the flow a swirl with curved ridges, the autoregressive model a few soft vertical streaks."}} tags=["hide-input", "photo"] tolerance={"figure": 0.3, "data": 0.1}
 fig, axes = plt.subplots(2, 3, figsize=(6.8, 4.7), sharex=True, sharey=True)
 with torch.no_grad():
     shown = {"aggregated posterior": all_codes, **priors}
@@ -897,7 +897,7 @@ for name, model in trained.items():
     told = mean_of(decompose(model, bits[:many]))["mutual_information"]
     print(f"{name:>9}: I_N {told:.2f} of at most {math.log(many):.2f} nats")
 
-# %% mystnb={"figure": {"caption": "Left: binary test images. Middle and right: 48 draws each from the two models that were trained above, $z \\sim p(z)$ and then every pixel.", "name": "fig-sg-vamp"}, "image": {"alt": "Three blocks of eight rows of six binary images: real digits; draws of which many are clouds of speckle; and draws of which most are recognisable digits with ragged edges."}} tags=["hide-input"] tolerance={"draws": ["columns 7-18"], "rtol": 0.2}
+# %% mystnb={"figure": {"caption": "*Left:* binary test images. *Middle* and *right:* 48 draws each from the two models that were trained above, $z \\sim p(z)$ and then every pixel.", "name": "fig-sg-vamp"}, "image": {"alt": "Three blocks of eight rows of six binary images: real digits; draws of which many are clouds of speckle; and draws of which most are recognisable digits with ragged edges."}} tags=["hide-input"] tolerance={"draws": ["columns 7-18"], "rtol": 0.2}
 seed_everything(1)
 blocks = [test_bits[:48]] + [model.sample(48) for model in trained.values()]
 rows = torch.cat([block.view(8, 6, 1, 28, 28) for block in blocks], 1)  # [8, 18, ...]
@@ -1572,7 +1572,7 @@ plt.show()
 # (sec-sg-two-joints)=
 # ### *Optional:* two mutual informations
 #
-# Chapter 1 has another way to a mutual information, a lower bound by any classifier of codes ({prf:ref}`thm-mi-bound`). With the encoder as classifier it reads $\mathbb{E}_{p(z)\, p_\theta(x \mid z)}[\log q(z \mid x) - \log p(z)]$, which is `mutual_information_bound`. It resembles the rate, but its expectation is under the *model's* joint distribution: $z$ comes from the prior and $x$ from the decoder. First where the two joints agree: $z \sim \mathcal{N}(0, 1)$, $x = z + $ noise of variance 1, data drawn from the model and the exact posterior as $q$. Then the data are spread out, while model and encoder stay.
+# Chapter 1 has another way to a mutual information, a lower bound by any classifier of codes ({prf:ref}`thm-mi-bound`). With the encoder as classifier it reads $\mathbb{E}_{p(z)\, p_\theta(x \mid z)}[\log q(z \mid x) - \log p(z)]$, which is `mutual_information_bound`. It resembles the rate, but its expectation is under the *model's* joint distribution: $z$ comes from the prior and $x$ from the decoder. First where the two joints agree: $z \sim \mathcal{N}(0, 1)$, $x = z + \varepsilon$ with $\varepsilon \sim \mathcal{N}(0, 1)$, data drawn from the model and the exact posterior as $q$. Then the data are spread out, while model and encoder stay.
 
 # %%
 layer = LinearGaussian(torch.ones(1, 1).double(), torch.zeros(1).double(), 1.0)
