@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import inspect
 import pkgutil
@@ -22,7 +21,7 @@ FLOORS = (ROOT / "book" / "reference.md").read_text("utf-8")
 INNER = {"lvmlib.cli", "lvmlib.experiments", "lvmlib.homework"}  # named in the table, not described
 DIRECTIVE = re.compile(r"^\.\. (automodule|autoclass|autodata):: (\S+)\n((?:   :.*\n?)*)", re.M)
 
-NO_COLON = re.compile(r":\w+:`[^`]*`")
+TYPED = re.compile(r'(?:^ *@(?:\w+_)?property\n.*\n +|^[^"\n]* = .*\n *|^[})]\n)r?"""([^:\n]+: .*)', re.M)
 
 Entry = tuple[str, str]  # module that defines the thing, its name
 
@@ -111,18 +110,8 @@ def test_a_page_is_read_as_autodoc_reads_it() -> None:
     assert entries(".. autoclass:: lvmlib.distributions.Coins") == [("lvmlib.distributions.factorised", "Coins")]
 
 
-def test_no_attribute_describes_its_type_by_accident() -> None:
-    """Napoleon takes what stands before a colon in the first line of an attribute's docstring for its type."""
-    found = []
-    for path in sorted((ROOT / "lvmlib").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            properties = isinstance(node, ast.FunctionDef) and "property" in map(ast.unparse, node.decorator_list)
-            docs = [ast.get_docstring(node) or ""] if properties else []
-            body = [] if isinstance(node, ast.Lambda | ast.IfExp) else getattr(node, "body", [])
-            for before, after in zip(body, body[1:], strict=False):
-                if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
-                    docs.append(ast.literal_eval(after.value) if isinstance(after.value, ast.Constant) else "")
-            found += [
-                f"{path.name}: {doc}" for doc in docs if re.search(": ", NO_COLON.sub("", doc.partition("\n")[0]))
-            ]
-    assert found == []
+@pytest.mark.parametrize("path", sorted((ROOT / "lvmlib").rglob("*.py")), ids=lambda path: path.stem)
+def test_the_first_line_of_an_attribute_has_no_colon(path: Path) -> None:
+    """Napoleon would take what stands before it for the attribute's type."""
+    if not INNER & {"lvmlib." + part for part in path.parts}:
+        assert TYPED.findall(path.read_text("utf-8")) == []
