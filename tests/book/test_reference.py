@@ -21,7 +21,9 @@ FLOORS = (ROOT / "book" / "reference.md").read_text("utf-8")
 INNER = {"lvmlib.cli", "lvmlib.experiments", "lvmlib.homework"}  # named in the table, not described
 DIRECTIVE = re.compile(r"^\.\. (automodule|autoclass|autodata):: (\S+)\n((?:   :.*\n?)*)", re.M)
 
-TYPED = re.compile(r'(?:^ *@(?:\w+_)?property\n.*\n +|^[^"\n]* = .*\n *|^[})]\n)r?"""([^:\n]+: .*)', re.M)
+TYPED = re.compile(
+    r'(?:@(?:\w+_)?property\n.*\n +|^ {0,4}\w+(?:: [^\n]+)? = .*\n *|^[})]\n)r?"""([^:\n]+: .*)', re.M
+)  # a property, a variable in one line, or one in several
 
 Entry = tuple[str, str]  # module that defines the thing, its name
 
