@@ -217,6 +217,7 @@ class Given(Density):
 
     @property
     def is_bound(self) -> bool:  # type: ignore[override]
+        """Whether `log_prob` of the density inside is a lower bound."""
         return self.density.is_bound
 
     @property

@@ -65,10 +65,12 @@ class Flow(Density):
 
     @property
     def is_bound(self) -> bool:  # type: ignore[override]
+        """Whether `log_prob` is a lower bound, because a layer draws or the base itself gives a bound."""
         return self.base.is_bound or any(isinstance(layer, Stochastic) for layer in self.transforms)
 
     @property
     def ignores_context(self) -> bool:  # type: ignore[override]
+        """Whether neither the base nor any layer depends on a context."""
         return self.end.ignores_context and all(layer.ignores_context for layer in self.layers)
 
     @property

@@ -156,7 +156,7 @@ def _fits(x: Tensor, support: Constraint) -> bool:
 
 
 def all_bits(x: Tensor) -> bool:
-    """Whether floating-point values are 0 and 1 alone: x - x^2 is 0 then, and a sum with nan in it is not."""
+    """Whether floating-point values are 0 and 1 alone: :math:`x - x^2` is 0 then, and a sum with nan in it is not."""
     return not torch.addcmul(x, x, x, value=-1).abs_().sum()
 
 

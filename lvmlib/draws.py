@@ -74,7 +74,7 @@ Posterior = Distribution | Conditioned
 """A torch distribution of batch shape [B] or a `Conditioned` density, which a stochastic layer draws from."""
 
 Draw = Callable[[Posterior, int], tuple[Tensor, Tensor]]
-"""``draw(q, n)`` -> z [n, B, ...], log q [n, B]: how a chain takes draws from the posterior of a layer."""
+"""How a chain takes draws from the posterior of a layer, ``draw(q, n)`` -> z [n, B, ...], log q [n, B]."""
 
 Q = TypeVar("Q")
 

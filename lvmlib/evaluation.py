@@ -33,7 +33,7 @@ class GradientMoments(NamedTuple):
 
     @property
     def snr(self) -> Tensor:
-        r"""Signal-to-noise ratio :math:`|\\mathbb{E} g| / \\operatorname{sd}(g)`, [P]; nan where nothing arrives."""
+        r"""Signal-to-noise ratio :math:`|\mathbb{E} g| / \operatorname{sd}(g)`, [P]; nan where nothing arrives."""
         return self.mean.abs() / self.variance.sqrt()
 
     @property

@@ -58,7 +58,7 @@ def seed_everything(seed: int) -> None:
     """Seed every generator that the library and its notebooks draw from: Python's, NumPy's and torch's.
 
     Args:
-        seed: a whole number from 0 to 2^32 - 1.
+        seed: a whole number from 0 to :math:`2^{32} - 1`.
 
     Raises:
         ValueError: another seed; no generator is touched.

@@ -57,8 +57,8 @@ def warmup(steps: int, start: float = 0.0, end: float = 1.0) -> Schedule:
 
     Args:
         steps: how long the line is.
-        start: a.
-        end: b.
+        start: the value at step 0, a.
+        end: the value that it reaches and keeps, b.
 
     Raises:
         ValueError: steps below 1, or a negative value.

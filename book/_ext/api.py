@@ -2,12 +2,14 @@
 
 `{public-names}` lists what `lvmlib` offers at its top level, with links. Private base classes are passed over. A name
 is described under the module that people import it from; it is found there too where it stands without a module
-(`Raises: DataError`) or with the file that defines it. In the contents beside a page a long name breaks behind an
-underscore.
+(`Raises: DataError`) or with the file that defines it. Long names break where a reader expects it: behind an
+underscore or a dot, and before a capital.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pydoc import locate
 from typing import Any
 
@@ -17,6 +19,11 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.nodes import make_refnode
+
+DEFAULT = re.compile(r"<(?:class|function|built-in \w+) '?(?:[\w.]+\.)?(\w+)[^<>]*>")
+LETTER = re.compile(r"^(:[\w ]+: )(\w\.)(?= |$)")
+PLACES = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[._])(?=\w)")
+FIXED = (nodes.literal_block, nodes.math, nodes.math_block, addnodes.desc_signature)
 
 
 class PublicNamesDirective(SphinxDirective):
@@ -73,17 +80,69 @@ def find_elsewhere(
     return make_refnode(app.builder, node["refdoc"], entry.docname, entry.node_id, [content], found[0])
 
 
-def break_behind_underscores(app: Sphinx, env: BuildEnvironment) -> None:
-    """Let the names in the contents of a page break where a reader expects it, by spaces without width."""
+def pass_over_repeated(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: Any) -> bool | None:
+    """Leave out what says nothing new: a named tuple's fields, which its class describes, and what `print` shows."""
+    repeated = name == "extra_repr" or str(obj.__doc__).startswith("Alias for field number")
+    return True if repeated else None
+
+
+def name_defaults(
+    app: Sphinx, what: str, name: str, obj: object, options: Any, args: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Write a class or a function that is a default by its name: `ReLU`, not `<class 'torch.nn...ReLU'>`.
+
+    Sphinx reads only what Python could read, and prints the rest as it stands.
+    """
+    return args and DEFAULT.sub(r"\1", args), returns
+
+
+def keep_letters(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
+    """Keep a description that is one letter, such as `dims: D.`, from being read as the start of a list."""
+    lines[:] = [LETTER.sub(r"\1\\\2", line) for line in lines]
+
+
+def breakable(name: str) -> str:
+    """A name with spaces without width where it may break."""
+    return PLACES.sub("\u200b", name.replace("\u200b", ""))
+
+
+def break_names_in_contents(app: Sphinx, env: BuildEnvironment) -> None:
+    """Let the names in the contents of a page break where a reader expects it."""
     for docname in env.tocs:
         for code in env.tocs[docname].findall(nodes.literal) if docname.startswith("book/reference/") else ():
-            name = code.astext().replace("\u200b", "")
-            code[:] = [nodes.Text(name.replace("_", "_\u200b"))]
+            code[:] = [nodes.Text(breakable(code.astext()))]
+
+
+def set_page(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let the names in headings and tables break too, and write an arrow as one sign, which does not."""
+    if not docname.startswith("book/reference"):
+        return
+    for text in list(doctree.findall(nodes.Text)):
+        above = list(ancestors(text))
+        if any(isinstance(node, FIXED) for node in above):
+            continue
+        words = text.astext().replace("->", "\u2192")
+        in_table = any(isinstance(node, nodes.entry) for node in above)
+        if isinstance(text.parent, nodes.title) or (in_table and isinstance(text.parent, nodes.literal)):
+            words = breakable(words)
+        if words != text.astext():
+            text.parent.replace(text, nodes.Text(words))
+
+
+def ancestors(node: nodes.Node) -> Iterator[nodes.Node]:
+    """The nodes that a node stands in, the nearest first."""
+    while node.parent is not None:
+        node = node.parent
+        yield node
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-bases", pass_over_private)
     app.connect("missing-reference", find_elsewhere)
-    app.connect("env-updated", break_behind_underscores)
+    app.connect("autodoc-skip-member", pass_over_repeated)
+    app.connect("autodoc-process-signature", name_defaults)
+    app.connect("autodoc-process-docstring", keep_letters, priority=900)  # after napoleon
+    app.connect("env-updated", break_names_in_contents)
+    app.connect("doctree-resolved", set_page)
     app.add_directive("public-names", PublicNamesDirective)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lvmlib.checks import check_counts, check_share
 
 TokenStep = Callable[[int, Tensor], Tensor]
-"""``step(t, h) -> [n, C]``: what a layer makes of token t, ``h`` [n, C], given the tokens it was shown before."""
+"""``step(t, h) -> [n, C]``, what a layer makes of token t, ``h`` [n, C], given the tokens it was shown before."""
 
 
 class CausalAttention(nn.Module):

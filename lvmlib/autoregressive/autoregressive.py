@@ -22,7 +22,7 @@ from lvmlib.base import Density
 from lvmlib.checks import check_batch, check_count, check_sizes, check_temperature
 
 Step = Callable[[int, Tensor], Tensor]
-"""``step(t, x) -> [n, P]``: parameters of position ``order[t]`` from ``x`` [n, D], which is filled in before it."""
+"""``step(t, x) -> [n, P]``, parameters of position ``order[t]`` from ``x`` [n, D], which is filled in before it."""
 
 
 class Autoregressive(Density):

@@ -37,7 +37,8 @@ class MADE(Autoregressive):
     Args:
         event_shape: shape of one example, with D entries in all.
         hidden: widths of the hidden layers.
-        levels, logistics, order: see `Autoregressive`. If `order` is given, all mask sets keep to it.
+        levels, logistics: see `Autoregressive`.
+        order: see `Autoregressive`; all mask sets keep to it.
         context: number of entries of a context vector, or of classes; None for a model without context.
         degrees: "even" or "random", how many inputs each hidden unit may see; see `MaskedMLP`.
         masks: number of mask sets.

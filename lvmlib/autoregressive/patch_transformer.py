@@ -44,7 +44,8 @@ class PatchTransformer(Autoregressive):
         positions: "axes", the sum of a learned vector for each row and column of patches; "table", one for each patch;
             "waves", sines and cosines.
         dropout: see `CausalTransformer`.
-        levels, logistics, context: see `Autoregressive`. The levels are read as magnitudes, also by free tables.
+        levels: see `Autoregressive`; they are read as magnitudes, also by free tables.
+        logistics, context: see `Autoregressive`.
 
     Raises:
         ValueError: an event shape that is not (C, H, W) or does not split into patches, and what `TransformerBlocks`

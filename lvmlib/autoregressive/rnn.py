@@ -18,7 +18,10 @@ CELLS: dict[str, tuple[Callable[..., nn.RNNBase], Callable[..., Any]]] = {
     "lstm": (nn.LSTM, torch.lstm_cell),
     "gru": (nn.GRU, torch.gru_cell),
 }
-"""The network over a whole sequence and one step of the same."""
+"""The network over a whole sequence and one step of the same.
+
+:meta hide-value:
+"""
 
 
 class RNN(Autoregressive):
@@ -41,7 +44,8 @@ class RNN(Autoregressive):
         positions: also tell the network which position comes next, as the sum of one learned vector per channel, row
             and column (or whatever axes `event_shape` has). Added here it does what a one-hot code appended to the
             input would, as the cell begins with a linear map.
-        levels, logistics, context, order: see `Autoregressive`; a context is a vector or class labels.
+        levels, logistics, order: see `Autoregressive`.
+        context: see `Autoregressive`; a vector or class labels.
 
     Raises:
         ValueError: sizes below 1, or another cell.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 Take = Callable[[Tensor, Tensor], None]
-"""``take(read, given)``: told what a module read, and what it gave."""
+"""``take(read, given)`` is told what a module read, and what it gave."""
 
 
 @contextmanager

@@ -52,7 +52,7 @@ def arithmetic_encode(
     model may keep counts, update them from ``prefix[-1]`` and start anew when the prefix is empty. Decoding calls it in
     the same way and must get *the same* probabilities, to the last bit.
 
-    **An `Autoregressive` model.** A batch of examples becomes one stream, in the order in which the model draws: the
+    **An autoregressive model.** A batch of examples becomes one stream, in the order in which the model draws: the
     first position of 256 examples, their second, and so on, then the next 256. Both sides take the model's cached
     steps, with as many rows, never its pass over all positions at once: the two add up in different orders, so many of
     their probabilities differ in the last bits, and a single slot that differs would garble all that follows. For the
@@ -90,7 +90,7 @@ def arithmetic_encode(
         >>> torch.equal(arithmetic_decode(made, arithmetic_encode(made, x)), x)
         True
 
-    Source: Rissanen and Langdon (1979); Witten, Neal and Cleary (1987).
+    Source: Rissanen and Langdon 1979; Witten, Neal and Cleary 1987.
     """
     if isinstance(model, Autoregressive):
         return encode_examples(model, x, framed, context)

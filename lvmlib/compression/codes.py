@@ -38,7 +38,7 @@ def kraft_sum(lengths: Iterable[int]) -> Fraction:
         >>> print(kraft_sum([2, 2, 1]), kraft_sum([1, 1, 2]))
         1 5/4
 
-    Source: Kraft (1949); McMillan (1956).
+    Source: Kraft 1949; McMillan 1956.
     """
     lengths = [int(n) for n in lengths]
     if any(n < 0 for n in lengths):
@@ -66,7 +66,7 @@ def prefix_code(lengths: Mapping[Any, int] | Sequence[int]) -> dict[Any, str]:
         >>> prefix_code({"a": 2, "b": 2, "c": 1})
         {'a': '10', 'b': '11', 'c': '0'}
 
-    Source: Kraft (1949).
+    Source: Kraft 1949.
     """
     lengths = dict(lengths) if isinstance(lengths, Mapping) else dict(enumerate(lengths))
     total = kraft_sum(lengths.values())
@@ -102,7 +102,7 @@ def prefix_decode(bits: str, code: Mapping[Any, str]) -> list[Any]:
         >>> "".join(prefix_decode("0011001", {"a": "00", "b": "01", "c": "1"}))
         'accac'
 
-    Source: Cover and Thomas (2006), section 5.1.
+    Source: Cover and Thomas 2006, section 5.1.
     """
     words = sorted(code.values())  # a word and what it is a prefix of become neighbours
     if any(later.startswith(earlier) for earlier, later in zip(words, words[1:], strict=False)) or "" in words:
@@ -141,7 +141,7 @@ def huffman_code(p: Mapping[Any, float] | Array) -> dict[Any, str]:
         >>> huffman_code({"a": 0.5, "b": 0.25, "c": 0.25})
         {'a': '0', 'b': '10', 'c': '11'}
 
-    Source: Huffman (1952).
+    Source: Huffman 1952.
     """
     symbols = list(p) if isinstance(p, Mapping) else None
     (probabilities,) = arrays(list(p.values()) if isinstance(p, Mapping) else p)

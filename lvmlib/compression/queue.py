@@ -34,7 +34,7 @@ class Encoder:
         >>> print(Decoder(data).pop(tables))
         [0 1 0]
 
-    Source: Pasco (1976); Martin (1979).
+    Source: Pasco 1976; Martin 1979.
     """
 
     def __init__(self) -> None:

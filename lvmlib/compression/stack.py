@@ -54,7 +54,7 @@ class Stack:
         >>> stack.to_bytes()
         b'seven random bytes\x01'
 
-    Source: Duda (2009); Duda (2013) for the words that are set aside.
+    Source: Duda 2009; Duda 2013 for the words that are set aside.
     """
 
     def __init__(self, data: bytes = b"") -> None:

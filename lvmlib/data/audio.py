@@ -32,14 +32,13 @@ def mu_law_encode(x: Tensor, levels: int = 256) -> Tensor:
         TypeError: `x` is not floating point.
         ValueError: `levels` is out of range, or `x` holds a NaN.
 
-    References:
-        van den Oord et al. (2016), "WaveNet: A generative model for raw audio".
-
     Example:
         >>> import torch
         >>> from lvmlib.data import mu_law_encode
         >>> mu_law_encode(torch.tensor([-1.0, -0.01, 0.0, 0.01, 1.0])).tolist()
         [0, 98, 128, 157, 255]
+
+    Source: van den Oord et al. 2016, *WaveNet: A Generative Model for Raw Audio*.
     """
     levels = _check_levels(levels)
     if not isinstance(x, Tensor) or not x.is_floating_point():

@@ -105,7 +105,7 @@ class Data:
         of torch. A split that draws nothing is returned as it is.
 
         Args:
-            seed: a whole number in {0..2^32-1}.
+            seed: a whole number from 0 to :math:`2^{32} - 1`.
         """
         seed = check_seed(seed)
         if self.binarize is None:

@@ -215,7 +215,7 @@ class ConditionalMixture(_Conditional):
         event_shape: shape of one example, with D entries in all.
         network: maps the context [B, ...] to [B, M + 2MD]: the logits of the components, all means, component by
             component, and then all logs of the standard deviations.
-        components: M.
+        components: number of components, M.
 
     Raises:
         ValueError: no component, or the network has another number of outputs.

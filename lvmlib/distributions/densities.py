@@ -190,7 +190,7 @@ class MixtureOfGaussians(Density):
         r"""Joint log-density of examples and components, :math:`\log \pi_k + \log \mathcal{N}(x; \mu_k, \Sigma_k)`.
 
         Args:
-            x: [B, \\*event_shape].
+            x: [B, \*event_shape].
 
         Returns:
             [B, K], nats.
@@ -224,7 +224,7 @@ class MixtureOfGaussians(Density):
 
     @property
     def has_distribution(self) -> bool:
-        """Whether `distribution` has something to return: not for full covariances over several axes."""
+        """Whether `distribution` has something to return, not for full covariances over several axes."""
         return self.lower is None or len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:

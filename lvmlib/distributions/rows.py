@@ -60,7 +60,7 @@ class RowMixture(Distribution):
 
     @property
     def rows(self) -> int:
-        """N."""
+        """How many examples there are, N."""
         return sum(self.sizes)
 
     def log_prob(self, value: Tensor, without: Tensor | None = None) -> Tensor:

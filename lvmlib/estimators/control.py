@@ -51,7 +51,7 @@ class ControlVariate(nn.Module):
 
     @property
     def temperature(self) -> Tensor:
-        """T."""
+        """What it is now, T."""
         return self.log_temperature.exp()
 
     def forward(self, log_weights: Tensor, z: Tensor, x: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ def gumbel_softmax(
             be reparameterised.
         x: [B, \*event_shape].
         k: draws per example.
-        temperature: T.
+        temperature: of the soft draws, T.
         hard: True sends the discrete draw forward and the gradient of the soft one back (straight-through
             Gumbel-softmax); then the value is the ELBO itself.
         context: [B, ...] or None.

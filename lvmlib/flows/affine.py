@@ -117,7 +117,7 @@ class LU(nn.Module):
     L has ones on its diagonal, U zeros. P and the signs of s stay as they were drawn.
 
     Args:
-        dims: D.
+        dims: number of entries, D.
 
     Example:
         >>> from lvmlib.flows.affine import LU

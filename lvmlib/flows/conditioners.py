@@ -11,7 +11,7 @@ from lvmlib.checks import check_count, check_counts, check_sizes
 from lvmlib.networks import MLP
 
 Maker = Callable[[int, int], nn.Module]
-"""``maker(inputs, outputs)`` -> network: a layer knows how many entries or channels its network reads and gives."""
+"""``maker(inputs, outputs)`` -> network; a layer knows how many entries or channels its network reads and gives."""
 
 
 def perceptron(hidden: Sequence[int] = (128, 128), activation: Callable[[], nn.Module] = nn.ReLU) -> Maker:

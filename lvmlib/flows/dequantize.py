@@ -28,7 +28,7 @@ class Dequantize(Stochastic):
 
     Args:
         event_shape: shape of one example, with D entries in all.
-        levels: K.
+        levels: number of values that an entry takes, K.
 
     Raises:
         ValueError: levels below 2.

@@ -119,7 +119,7 @@ class MixtureLogistic(Element):
     At parameters near 0 the components stand side by side over [-2, 2], each half as wide as they are apart.
 
     Args:
-        components: M.
+        components: number of components, M.
 
     Raises:
         ValueError: fewer than one component.

@@ -25,7 +25,7 @@ class MixtureCDF(Transform):
 
     Args:
         event_shape: shape of one example.
-        components: M.
+        components: number of components, M.
         kind: "gaussian" or "logistic".
 
     Attributes:

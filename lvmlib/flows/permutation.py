@@ -28,6 +28,7 @@ class Permutation(Transform):
     """
 
     support = None
+    """None, as entries are only moved and what follows decides."""
     order: Tensor
 
     def __init__(self, order: Sequence[int] | Tensor | int):

@@ -26,7 +26,7 @@ class Spline(Element):
     All parameters 0 make it the identity everywhere.
 
     Args:
-        bins: K.
+        bins: number of bins, K.
         bound: b, half the side of the box.
 
     Raises:

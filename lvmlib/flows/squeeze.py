@@ -31,6 +31,7 @@ class Squeeze(Transform):
     """
 
     support = None
+    """None, as entries are only moved and what follows decides."""
 
     def __init__(self, event_shape: Sequence[int]):
         super().__init__()

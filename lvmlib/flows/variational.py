@@ -28,7 +28,7 @@ class VariationalDequantize(Dequantize):
         event_shape: shape of one example.
         noise: q(v|c), a density of this shape with gradients through its draws, such as a conditional flow. Its context
             c is what the encoder makes of x, scaled to [-1, 1].
-        levels: K.
+        levels: number of values that an entry takes, K.
         encoder: a network from x to c that keeps all axes but the first of an event, such as convolutions; it runs once
             for each x, however many draws are taken. None: c is x.
 

@@ -35,7 +35,7 @@ def entropy_from_counts(counts: Array, base: float = 2, miller_madow: bool = Fal
         >>> print(entropy_from_counts([5, 5]), corrected.round(4))
         1.0 0.7431
 
-    Source: Miller (1955).
+    Source: Miller 1955.
     """
     (counts,) = arrays(counts)
     if counts.ndim == 0:

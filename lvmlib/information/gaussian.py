@@ -36,7 +36,7 @@ def gaussian_entropy(cov: Array, base: float = 2, diagonal: bool = False) -> Arr
         >>> print(gaussian_entropy(1.0).round(4), pair.round(4))
         2.0471 3.1177
 
-    Source: Cover and Thomas (2006), theorem 8.4.1.
+    Source: Cover and Thomas 2006, theorem 8.4.1.
     """
     (cov,) = arrays(cov)
     variances, factor = _spread(cov, diagonal, "cov")
@@ -81,7 +81,7 @@ def gaussian_kl(
         >>> print(gaussian_kl([1.0, 0.0], [[2.0, 0.5], [0.5, 1.0]], base=math.e).round(4))
         0.7202
 
-    Source: Kullback (1959), chapter 9; Kingma and Welling (2014), appendix B, for the diagonal case.
+    Source: Kullback 1959, chapter 9; Kingma and Welling 2014, appendix B, for the diagonal case.
     """
     mean_p, cov_p, mean_q, cov_q = arrays(mean_p, cov_p, mean_q, cov_q)
     dims = max(value.shape[-1] if value.ndim else 1 for value in (mean_p, cov_p, mean_q, cov_q))

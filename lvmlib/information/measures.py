@@ -40,7 +40,7 @@ def self_information(p: Array, base: float = 2) -> Array:
         >>> print(self_information([1.0, 0.5, 0.0]))
         [ 0.  1. inf]
 
-    Source: Shannon (1948), section 6; Cover and Thomas (2006), section 2.1.
+    Source: Shannon 1948, section 6; Cover and Thomas 2006, section 2.1.
     """
     (p,) = arrays(p)
     check_range(p)
@@ -67,7 +67,7 @@ def entropy(p: Array, base: float = 2) -> Array:
         >>> print(entropy([0.5, 0.25, 0.125, 0.125]))
         1.75
 
-    Source: Shannon (1948), section 6.
+    Source: Shannon 1948, section 6.
     """
     (p,) = arrays(p)
     check_distribution(p)
@@ -95,7 +95,7 @@ def cross_entropy(p: Array, q: Array, base: float = 2) -> Array:
         >>> print(cross_entropy([0.5, 0.5], [0.25, 0.75]).round(4))
         1.2075
 
-    Source: Cover and Thomas (2006), theorem 5.4.3.
+    Source: Cover and Thomas 2006, theorem 5.4.3.
     """
     p, q = arrays(p, q)
     check_pair(p, q)
@@ -127,7 +127,7 @@ def kl_divergence(p: Array, q: Array, base: float = 2) -> Array:
         >>> print(kl_divergence([0.5, 0.5], [1.0, 0.0]))
         inf
 
-    Source: Kullback and Leibler (1951).
+    Source: Kullback and Leibler 1951.
     """
     p, q = arrays(p, q)
     check_pair(p, q)
@@ -159,7 +159,7 @@ def js_divergence(p: Array, q: Array, base: float = 2) -> Array:
         >>> print(js_divergence([1.0, 0.0], [0.0, 1.0]))
         1.0
 
-    Source: Lin (1991).
+    Source: Lin 1991.
     """
     p, q = arrays(p, q)
     check_pair(p, q)
@@ -187,7 +187,7 @@ def joint_entropy(joint: Array, base: float = 2) -> Array:
         >>> print(joint_entropy([[0.25, 0.25], [0.5, 0.0]]))
         1.5
 
-    Source: Cover and Thomas (2006), section 2.2.
+    Source: Cover and Thomas 2006, section 2.2.
     """
     (joint,) = arrays(joint)
     check_joint(joint)
@@ -217,7 +217,7 @@ def conditional_entropy(joint: Array, given: int = 0, base: float = 2) -> Array:
         >>> print(conditional_entropy(joint), conditional_entropy(joint, given=1).round(4))
         0.5 0.6887
 
-    Source: Cover and Thomas (2006), section 2.2.
+    Source: Cover and Thomas 2006, section 2.2.
     """
     (joint,) = arrays(joint)
     check_joint(joint)
@@ -252,7 +252,7 @@ def mutual_information(joint: Array, base: float = 2) -> Array:
         >>> print(mutual_information(equal), mutual_information(independent))
         1.0 0.0
 
-    Source: Cover and Thomas (2006), section 2.3.
+    Source: Cover and Thomas 2006, section 2.3.
     """
     (joint,) = arrays(joint)
     check_joint(joint)

@@ -82,10 +82,10 @@ class LinearGaussian(Stochastic):
         return self.weight @ mean + self.bias, self.weight @ covariance @ self.weight.T + noise
 
     def posterior(self, x: Tensor, context: Tensor | None = None) -> Distribution:
-        """q(z|x) = N(Ax + c, L L^T)."""
+        r""":math:`q(z \mid x) = \mathcal{N}(A x + c, L L^\top)`."""
         return MultivariateNormal(x @ self.gain.T + self.offset, scale_tril=self.tril.tril(), validate_args=False)
 
     def likelihood(self, z: Tensor, context: Tensor | None = None) -> Distribution:
-        """p(x|z) = N(Wz + b, sigma^2 I)."""
+        r""":math:`p(x \mid z) = \mathcal{N}(W z + b, \sigma^2 I)`."""
         loc = z @ self.weight.T + self.bias
         return Independent(Normal(loc, torch.full_like(loc, self.scale), validate_args=False), 1)

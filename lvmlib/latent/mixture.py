@@ -21,7 +21,7 @@ class GaussianMixture(MixtureOfGaussians):
 
     Args:
         event_shape: shape of one example, with D entries in all.
-        components: K.
+        components: number of components, K.
         covariance: ``"spherical"``, ``"diagonal"`` or ``"full"``.
         floor: smallest standard deviation (of the diagonal of the Cholesky factor for full covariances).
 
@@ -65,7 +65,7 @@ class GaussianMixture(MixtureOfGaussians):
         r"""Set the parameters to those that maximise :math:`\sum_n \mathcal{L}(\theta, q_n; x_n)`, in closed form.
 
         Args:
-            x: [N, \\*event_shape].
+            x: [N, \*event_shape].
             q: batch shape [N], over K components.
 
         Raises:

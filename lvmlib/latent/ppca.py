@@ -85,7 +85,7 @@ class PPCA(Density):
 
     @property
     def has_distribution(self) -> bool:
-        """Whether `distribution` has something to return: only for events of one axis."""
+        """Whether `distribution` has something to return, only for events of one axis."""
         return len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
@@ -118,7 +118,7 @@ class PPCA(Density):
             return MultivariateNormal(mean, scale_tril=tril, validate_args=False)
 
     def likelihood(self, z: Tensor) -> Independent:
-        """p(x|z) = N(Wz + b, sigma^2 I), batch shape [B]."""
+        r""":math:`p(x \mid z) = \mathcal{N}(W z + b, \sigma^2 I)`, batch shape [B]."""
         check_batch(z, self.weight.shape[1:], "z")
         weight, bias, variance = self._values()
         loc = (z @ weight.T + bias).view(-1, *self.event_shape)
@@ -150,7 +150,7 @@ class PPCA(Density):
         r"""Set W, b and sigma to those that maximise :math:`\sum_n \mathcal{L}(\theta, q_n; x_n)`, in closed form.
 
         Args:
-            x: [N, \\*event_shape].
+            x: [N, \*event_shape].
             q: a Gaussian with batch shape [N] and event shape [d], full or diagonal.
         """
         with entrance(self, x):

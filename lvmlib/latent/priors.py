@@ -113,6 +113,7 @@ class OneHotCodes(Density):
 
     @property
     def ignores_context(self) -> bool:  # type: ignore[override]
+        """Whether the model inside ignores it."""
         return self.model.ignores_context
 
     def log_prob(self, z: Tensor, context: Tensor | None = None) -> Tensor:

@@ -137,7 +137,7 @@ class CodeModel(Flow):
         features. In training mode the book learns with every call under grad.
 
         Args:
-            x: [B, \\*event_shape].
+            x: [B, \*event_shape].
 
         Returns:
             [B], nats, with squared distances added to them.

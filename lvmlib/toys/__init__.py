@@ -1,8 +1,9 @@
 """Densities in the plane that are easy to look at and hard to fit, each with its exact log-density.
 
 The shapes are those on which flows are usually shown (Grathwohl et al. 2019, *FFJORD*, section 5.1, and their code), at
-the same scale: all lie within [-5, 5]^2. Where the usual recipe for drawing samples has no density in closed form, the
-recipe was changed slightly, and the docstring says how; `log_prob` and `sample` always belong to the same density.
+the same scale: all lie within :math:`[-5, 5]^2`. Where the usual recipe for drawing samples has no density in closed
+form, the recipe was changed slightly, and the docstring says how; `log_prob` and `sample` always belong to the same
+density.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ TOYS: dict[str, type[_Toy]] = {
     "pinwheel": Pinwheel,
     "two_spirals": TwoSpirals,
 }
-"""The densities by name."""
+"""The densities by name.
+
+:meta hide-value:
+"""
 
 
 def toy(name: str) -> Density:

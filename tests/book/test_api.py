@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -13,7 +14,13 @@ sphinx_application = pytest.importorskip("sphinx.application", reason="the book'
 from docutils import nodes  # noqa: E402
 from sphinx.util.docutils import docutils_namespace  # noqa: E402
 
-from book._ext.api import break_behind_underscores  # noqa: E402
+from book._ext.api import (  # noqa: E402
+    break_names_in_contents,
+    keep_letters,
+    name_defaults,
+    pass_over_repeated,
+    set_page,
+)
 
 PAGE = """
 # Reference
@@ -73,10 +80,44 @@ def test_public_names_are_links_where_they_are_described(page: str) -> None:
     assert {("lvmlib.data.load", "load"), ("lvmlib.data.Data", "Data")} <= set(linked)
 
 
-def test_names_in_the_contents_break_behind_underscores() -> None:
-    tocs = {
-        page: nodes.paragraph("", "", nodes.literal("", "log_prob()")) for page in ("book/reference/base", "book/a")
-    }
+def test_names_in_the_contents_break_where_a_reader_expects_it() -> None:
+    names = "log_prob(), TwoMoons"
+    tocs = {page: nodes.paragraph("", "", nodes.literal("", names)) for page in ("book/reference/base", "book/a")}
     for _ in range(2):  # a page that did not change is met again
-        break_behind_underscores(None, SimpleNamespace(tocs=tocs))
-    assert [toc.astext() for toc in tocs.values()] == ["log_\u200bprob()", "log_prob()"]
+        break_names_in_contents(None, SimpleNamespace(tocs=tocs))
+    assert [toc.astext() for toc in tocs.values()] == ["log_\u200bprob(), Two\u200bMoons", names]
+
+
+def test_headings_break_behind_dots_and_arrows_are_one_sign() -> None:
+    page = nodes.section("", nodes.title("", "lvmlib.data"), nodes.paragraph("", "[B] -> [B], a.b"))
+    page += nodes.literal_block("", "f() -> None")
+    document = nodes.document(None, None, "", page)
+    set_page(None, document, "book/reference/data")
+    assert [node.astext() for node in page] == ["lvmlib.\u200bdata", "[B] \u2192 [B], a.b", "f() -> None"]
+
+
+@pytest.mark.parametrize(
+    ("args", "written"),
+    [
+        ("(f: Make = <class 'torch.nn.modules.activation.ReLU'>)", "(f: Make = ReLU)"),
+        ("(draw=<function draw at 0x7f00>)", "(draw=draw)"),
+        ("(f=<function draw>, n: int = 1)", "(f=draw, n: int = 1)"),
+        (None, None),
+    ],
+)
+def test_a_default_is_written_by_its_name(args: str | None, written: str | None) -> None:
+    assert name_defaults(None, "class", "", None, None, args, None) == (written, None)
+
+
+def test_a_letter_does_not_start_a_list() -> None:
+    lines = [":param dims: D.", ":returns: ELBO. It", "1. first"]
+    keep_letters(None, "class", "", None, None, lines)
+    assert lines == [r":param dims: \D.", ":returns: ELBO. It", "1. first"]
+
+
+def test_fields_of_a_named_tuple_are_described_once() -> None:
+    class Pair(NamedTuple):
+        first: int
+
+    assert pass_over_repeated(None, "class", "first", Pair.first, False, None)
+    assert pass_over_repeated(None, "class", "count", Pair.count, False, None) is None

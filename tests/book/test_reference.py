@@ -21,6 +21,10 @@ FLOORS = (ROOT / "book" / "reference.md").read_text("utf-8")
 INNER = {"lvmlib.cli", "lvmlib.experiments", "lvmlib.homework"}  # named in the table, not described
 DIRECTIVE = re.compile(r"^\.\. (automodule|autoclass|autodata):: (\S+)\n((?:   :.*\n?)*)", re.M)
 
+TYPED = re.compile(
+    r'(?:@(?:\w+_)?property\n.*\n +|^ {0,4}\w+(?:: [^\n]+)? = .*\n *|^[})]\n)r?"""([^:\n]+: .*)', re.M
+)  # a property, a variable in one line, or one in several
+
 Entry = tuple[str, str]  # module that defines the thing, its name
 
 
@@ -106,3 +110,10 @@ def test_a_page_is_read_as_autodoc_reads_it() -> None:
         ("lvmlib.data.sets", "load"),
     ]
     assert entries(".. autoclass:: lvmlib.distributions.Coins") == [("lvmlib.distributions.factorised", "Coins")]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "lvmlib").rglob("*.py")), ids=lambda path: path.stem)
+def test_the_first_line_of_an_attribute_has_no_colon(path: Path) -> None:
+    """Napoleon would take what stands before it for the attribute's type."""
+    if not INNER & {"lvmlib." + part for part in path.parts}:
+        assert TYPED.findall(path.read_text("utf-8")) == []

@@ -143,7 +143,8 @@ def unit_variance_(layer: nn.Module, second_moment: float = 1.0, scale: float = 
     """Draw the weights of a layer such that its outputs have standard deviation `scale` at first, and no bias.
 
     Args:
-        layer: a convolution or a transposed convolution, which spreads its inputs over stride^2 as many outputs.
+        layer: a convolution or a transposed convolution, which at stride s spreads its inputs over
+            :math:`s^2` times as many outputs.
         second_moment: mean square of an input; 0.63 for the ELU of a standard normal variable.
         scale: wanted standard deviation.
     """
