@@ -2757,9 +2757,9 @@ print(bytes(poem.int().tolist()).decode())
 # :header-rows: 1
 # :name: tab-ar-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-ar-chain`
 #   - any distribution is a product of conditionals, in any order
 #   - `Autoregressive(..., order=...)`

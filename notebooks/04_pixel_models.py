@@ -2479,9 +2479,9 @@ beside_data(fresh_draws, log_p, binary_test.x[:100], hierarchy_log_p)
 # :header-rows: 1
 # :name: tab-pix-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib.autoregressive`
+# * - result
+#   - in one line
+#   - in `lvmlib.autoregressive`
 # * - {prf:ref}`thm-pix-masks`
 #   - mask A first, then B: every pixel sees earlier ones only
 #   - `MaskedConv2d`, `PixelCNN`

@@ -1607,9 +1607,9 @@ for a, b in pairs:
 # :header-rows: 1
 # :name: tab-fl-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-fl-change-line`, {prf:ref}`thm-fl-change`
 #   - the density of the noise, times the factor by which volumes are stretched
 #   - `Flow.log_prob`

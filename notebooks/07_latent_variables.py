@@ -1733,9 +1733,9 @@ print(f"cosine between the columns of W {abs(cosine):.2f}")
 # :header-rows: 1
 # :name: tab-lv-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`def-lv-model`
 #   - $p(x)$ adds up all explanations; the posterior is each one's share
 #   - `GaussianMixture`, `PPCA`

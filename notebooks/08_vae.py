@@ -2182,9 +2182,9 @@ print(f"{100 * accuracy_bayes:.1f} % of 500 test images")
 # :header-rows: 1
 # :name: tab-vae-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-ae-pca`
 #   - linear encoder and decoder, squared error: the span of the first principal components
 #   - `Autoencoder`

@@ -1185,9 +1185,9 @@ assert abs(picked.mean() - 0.5) < 0.02 and abs(picked.var() - 0.5) < 0.02
 # :header-rows: 1
 # :name: tab-iw-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`def-iw-bound`
 #   - the average of $k$ weights moves inside the logarithm
 #   - `iwae`

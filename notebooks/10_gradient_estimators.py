@@ -1549,9 +1549,9 @@ for name, vae in rivals.items():
 # :header-rows: 1
 # :name: tab-ge-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-ge-score`
 #   - value times score: any $f$, any $z$, fixed support
 #   - `score_function`

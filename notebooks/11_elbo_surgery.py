@@ -1798,9 +1798,9 @@ plt.show()
 # :header-rows: 1
 # :name: tab-sg-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-sg-cut`
 #   - mean KL = mutual information + marginal KL
 #   - `decompose`

@@ -1425,9 +1425,9 @@ assert torch.equal(bits_back_decode(deep, dry, rows=100)[0], hundred)
 # :header-rows: 1
 # :name: tab-dc-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-dc-ema`
 #   - running means are gradient steps with a rate for each code
 #   - `Codebook`
