@@ -44,10 +44,10 @@ purple = COLOURS["purple"]
 
 hill = lambda z: 3 + 1.5 * torch.tanh(z) + 0.4 * torch.sin(2 * z)
 hill_slope = lambda z: 1.5 * (1 - torch.tanh(z) ** 2) + 0.8 * torch.cos(2 * z)
-eight = torch.tensor([-1.7, -1.1, -0.7, -0.2, 0.25, 0.6, 1.0, 1.8]).double()
+eight = torch.tensor([-1.7, -1.3, -0.7, -0.2, 0.25, 0.6, 1.0, 1.8]).double()
 z_line = torch.linspace(-2.6, 2.6, 521, dtype=torch.float64)
 
-# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean we want to increase. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is 0.3 times the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the ones on the left scatter three times as widely (below).", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Eight draws (dots) from $\\mathcal{N}(\\phi, 1)$ at $\\phi = 0$, and a function $f$ (line) whose mean we want to increase. *Left:* leave the draws where they are and change how probable they are. The bar below each draw is $f(z)$ times the derivative of $\\log q_\\phi(z)$: positive (solid) if the draw votes for a larger $\\phi$. *Right:* move $\\phi$, and the draws move with it. The arrow at each draw is 0.5 times the slope $f'(z)$: to the right if the draw would climb by moving right. Both kinds of vote have the same mean, $J'(0)$; the ones on the left scatter three times as widely (below).", "name": "fig-ge-two-ways"}, "image": {"alt": "Two panels with the same curve and the same eight dots on it. In the left one bars of very different height, some up and some down, stand below the dots. In the right one short horizontal arrows start at the dots, most of them pointing right."}} tags=["hide-input"]
 votes = hill(eight) * eight  # at phi = 0 the score of N(phi, 1) is z
 fig, panels = plt.subplots(1, 2, figsize=(7.2, 3.1), sharex=True, sharey=True)
 for ax, title in zip(panels, ("reweigh the draws", "move the draws")):
@@ -60,12 +60,13 @@ for z_i, vote in zip(eight, votes / 2):
 panels[0].axhline(-1.5, color=black, lw=0.8)
 label = "$f(z)\\,\\partial_\\phi \\log q_\\phi(z)$, half scale"
 panels[0].text(-2.5, -4.6, label, fontsize=9)
+arrow = {"arrowstyle": "->", "lw": 1.8, "mutation_scale": 7, "shrinkA": 0, "shrinkB": 0}
 for z_i, slope in zip(eight, hill_slope(eight)):
     panels[1].annotate(
         "",
-        (z_i + 0.3 * slope, hill(z_i)),
+        (z_i + 0.5 * slope, hill(z_i)),
         (z_i, hill(z_i)),
-        arrowprops={"arrowstyle": "->", "color": green if slope > 0 else red, "lw": 2},
+        arrowprops=arrow | {"color": green if slope > 0 else red},
     )
 panels[0].set_ylabel("$f(z)$")
 plt.show()
@@ -359,8 +360,9 @@ ax.set(xscale="log", yscale="log", xlabel="latents $d$", xlim=(0.9, 1100))
 ax.set_ylabel("variance of one entry")
 ax.legend(fontsize=9)
 plt.show()
+print(f"{'latents':>13}", *(f"{d:10}" for d in (1, 10, 100, 1000)))
 for i, name in enumerate(("score", "less mean", "less others", "pathwise")):
-    print(f"{name:>13}:", *(f"{taste[d][i]:.2g}" for d in (1, 10, 100, 1000)))
+    print(f"{name:>13}", *(f"{taste[d][i]:10.2g}" for d in (1, 10, 100, 1000)))
     for d in dims:
         exact = np.interp(d, d_line, exact_lines[i])
         assert abs(taste[d][i] / exact - 1) < 0.15
@@ -1166,7 +1168,7 @@ for row, (name, variance) in enumerate(coin_moments.items()):
         ax.text(variance * 1.15, row, note, va="center", fontsize=9)
 ax.set(xscale="log", xlabel="total variance", yticks=range(len(coin_moments)))
 ax.set_xlim(0.4, 40)
-ax.set_yticklabels(coin_moments)
+ax.set_yticklabels([name.replace("T =", "$T$ =") for name in coin_moments])
 ax.invert_yaxis()
 plt.show()
 
