@@ -410,10 +410,10 @@ for name, (dm, ds) in {"mu": (h, 0), "sigma": (0, h)}.items():
 # fmt: off
 boxes = {  # text, where it stands; the second diagram below the first
     "x": ("$x$", 0, 3), "encoder": ("encoder $\\phi$", 1.5, 3),
-    "mu": ("$\\mu, \\sigma$", 3.1, 3), "z": ("$z = \\mu + \\sigma\\varepsilon$", 4.9, 3),
-    "noise": ("$\\varepsilon$", 4.9, 4.2), "decoder": ("decoder $\\theta$", 7, 3),
+    "mu": ("$\\mu, \\sigma$", 3.1, 3), "noise": ("$\\varepsilon$", 4.9, 4.2),
+    "z": ("$z = \\mu + \\sigma\\varepsilon$", 4.9, 3),
+    "decoder": ("decoder $\\theta$", 7, 3), "bound": ("$\\mathcal{L}$", 4.9, 0.8),
     "log p": ("$\\log p_\\theta(x \\mid z)$", 7, 1.6), "rate": ("rate", 3.1, 1.6),
-    "bound": ("$\\mathcal{L}$", 4.9, 0.8),
     "encoder 2": ("encoder $\\phi$", 1.5, -0.9), "mu 2": ("$\\mu, \\sigma$", 3.1, -0.9),
     "drawn": ("$z \\sim \\mathcal{N}(\\mu, \\sigma^2)$", 4.9, -0.9),
     "decoder 2": ("decoder $\\theta$", 7, -0.9),
