@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from html import escape, unescape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from fontTools import subset
 from py_mini_racer import MiniRacer
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
@@ -49,6 +49,7 @@ LOADER = re.compile(
     r'\s*<script[^>]*>window\.MathJax = .*?</script>|\s*<script[^>]*src="[^"]*mathjax[^"]*"></script>', re.DOTALL
 )
 FAULT = re.compile(r'data-mjx-error="([^"]*)"')
+SIGN = re.compile(r"\\([0-9A-Fa-f]{2,6}) ?|\\?(.)", re.DOTALL)  # as style sheets write it, by its number or as it is
 STRANGER = re.compile(r"<mjx-utext[^>]*>(.*?)</mjx-utext>")  # a sign that none of MathJax's typefaces has
 
 
@@ -117,8 +118,30 @@ class Setter:
         return str(self.engine.eval("MathJax.startup.adaptor.textContent(MathJax.chtmlStylesheet())"))
 
 
+def signs_of(sheet: str) -> str:
+    r"""Return the signs that a style sheet writes.
+
+    >>> from book._ext.formulas import signs_of
+    >>> signs_of('.a::before { content: "x"; } .b::before { content: "\\2212"; }')
+    ' x−'
+    """
+    said = " ".join(re.findall(r'content: "((?:[^"\\]|\\.)*)"', sheet))
+    return "".join(sorted({chr(int(code, 16)) if code else sign for code, sign in SIGN.findall(said)}))
+
+
+def lighten(typeface: Path, signs: str, target: Path) -> None:
+    """Write a typeface with these signs alone."""
+    options = subset.Options(flavor="woff", notdef_outline=True)
+    options.drop_tables += ["FFTM"]  # when it was made
+    font = subset.load_font(str(typeface), options)
+    subsetter = subset.Subsetter(options)
+    subsetter.populate(text=signs)
+    subsetter.subset(font)
+    subset.save_font(font, str(target), options)
+
+
 def add_styles(app: Sphinx, exception: Exception | None) -> None:
-    """Write the style sheet, without signs that no page has, and put the typefaces beside it."""
+    """Write the style sheet and its typefaces, without signs that no page has."""
     if exception is not None or app.builder.name != "html":
         return
     out = Path(app.outdir)
@@ -128,7 +151,7 @@ def add_styles(app: Sphinx, exception: Exception | None) -> None:
         sheet = used(setter.style_sheet(), words_of(pages_of(out)))
     (folder / "formulas.css").write_text(sheet, "utf-8")
     for typeface in mathjax().glob(TYPEFACES):
-        shutil.copyfile(typeface, folder / typeface.name)
+        lighten(typeface, signs_of(sheet), folder / typeface.name)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

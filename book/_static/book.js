@@ -42,7 +42,7 @@
       const display = formula.hasAttribute("display");
       const block = display ? null : formula.closest(BLOCKS);
       const wide = block && widthOf(formula.querySelector("mjx-math")) > widthOf(block); // of the letters: the rest shrinks
-      return { formula, wide, slides: (display || wide) && formula.scrollWidth > formula.clientWidth + 1 };
+      return { formula, wide, slides: (display || wide) && formula.scrollWidth > formula.clientWidth };
     });
     const still = all(".bd-article pre[tabindex]").filter((code) => code.scrollWidth <= code.clientWidth + 1);
     const pictures = all(".bd-article figure a.image-reference > img").map(function (picture) {

@@ -16,6 +16,7 @@ import gzip
 import http.server
 import json
 import shutil
+import statistics
 import sys
 import threading
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
 WIDTHS = {"phone": (390, 844), "desktop": (1440, 900)}
-LIMITS = {"shift": 0.05, "first": 2.0, "all": 8.0, "tabs": 150}
+LIMITS = {"shift": 0.05, "first": 2.0, "all": 8.0, "tabs": 150}  # tabs: of a chapter
 BYTES = {"chapter": 1_200_000, "text": 500_000}
 COUNTED = ("outside", "errors", "axe", "scrolling", "unseen")
 
@@ -32,16 +33,20 @@ SHIFT = """window.shift = 0;
 new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shift += entry.value;
 }).observe({type: "layout-shift", buffered: true});"""
-# Formulas come set with the page: those in sight stand once the text fills the screen and is painted with its letters,
-# all of them when the page and every letter have arrived and the browser has drawn them. In milliseconds of the page.
+# Formulas come set with the page. Those in sight stand once the text fills the screen and is painted with their
+# letters, all of them once the page and every letter are there and drawn. In milliseconds of the page.
 STANDS = """window.stands = new Promise((tell) => {
+  const inSight = (e) => { const {top, bottom} = e.getBoundingClientRect(); return top < innerHeight && bottom > 0; };
   const look = () => {
     const text = document.querySelector("article");
     const full = text && (document.readyState !== "loading" || text.getBoundingClientRect().bottom > innerHeight);
     const drawn = performance.getEntriesByName("first-contentful-paint").length > 0;
-    const waits = [...document.fonts].some((face) => face.status === "loading");
-    if (full && drawn && !waits) requestAnimationFrame(() => tell(performance.now()));
-    else requestAnimationFrame(look);
+    if (!full || !drawn) return requestAnimationFrame(look);
+    const formulas = [...text.querySelectorAll("mjx-container")].filter(inSight);
+    const letters = formulas.flatMap((e) => [...e.querySelectorAll("mjx-c")]);
+    const families = new Set(letters.map((e) => getComputedStyle(e, "::before").fontFamily).join().split(/, ?/));
+    const waits = [...document.fonts].some((face) => face.status === "loading" && families.has(face.family));
+    requestAnimationFrame(waits ? look : () => tell(performance.now()));
   };
   requestAnimationFrame(look);
 });"""
@@ -162,7 +167,8 @@ def kind(name: str) -> str:
 def faults(row: dict[str, Any]) -> list[str]:
     """Return what is over its limit."""
     found = [f"{key} {row[key]}" for key in COUNTED if row.get(key)]
-    found += [f"{key} {row[key]}" for key, most in LIMITS.items() if row.get(key, 0) > most]
+    held = [key for key in LIMITS if key != "tabs" or kind(row["page"]) == "chapter"]  # a list of 190 works has more
+    found += [f"{key} {row[key]}" for key in held if row.get(key, 0) > LIMITS[key]]
     if row["bytes"] > BYTES[kind(row["page"])]:
         found.append(f"{row['bytes'] / 1e6:.2f} MB")
     return found
@@ -206,7 +212,8 @@ def main(arguments: list[str] | None = None) -> int:
             for theme in ("light", "dark"):
                 for width in WIDTHS:
                     rows.append(check(browser, address, site, name, theme, width, axe))
-            rows[-1] |= settle(browser, address, name)
+            visits = [settle(browser, address, name) for _ in range(3)]  # other programs disturb one
+            rows[-1] |= {key: statistics.median(visit[key] for visit in visits) for key in visits[0]}
             print(f"  {name}: {', '.join(faults(rows[-1])) or 'clean'}", file=sys.stderr, flush=True)
     server.shutdown()
     if options.json:

@@ -142,10 +142,11 @@ def test_the_tab_key_stops_at_the_first_way_to_a_place():
     mark = '<a class="check-link reference internal" href="#check">checked</a>'
     folded = f'<details class="hide"><summary>s</summary>{link("#a")}</details>'
     text = f"""{folded}{link("#a")}<p>{link("#b")}{link("#a")}</p><h2 id="c">C</h2>{link("#c")}{mark}"""
-    page = f"<nav>{link('#a')}</nav><article>{text}</article><p>{link('#b')}</p>"
+    text += link("09.html") + link("09.html#a")
+    page = f"<nav>{link('#a')}{link('09.html')}</nav><article>{text}</article><p>{link('#b')}</p>"
     edited = pass_by(page)
     links = BeautifulSoup(edited, "html.parser").select("article a")
-    assert [link.get("tabindex") for link in links] == [None, None, None, "-1", "-1", "-1"]
+    assert [link.get("tabindex") for link in links] == [None, None, None, "-1", "-1", "-1", "-1", None]
     assert edited.replace('tabindex="-1" ', "") == page
 
 
