@@ -8,6 +8,7 @@ source stays with each formula, as `data-tex`, for the pop-ups that explain its 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from html import escape, unescape
 from importlib.util import find_spec
@@ -147,6 +148,7 @@ def add_styles(app: Sphinx, exception: Exception | None) -> None:
     out = Path(app.outdir)
     folder = out / "_static" / FOLDER
     folder.mkdir(exist_ok=True)
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table that it leaves as it is
     with Setter() as setter:
         sheet = used(setter.style_sheet(), words_of(pages_of(out)))
     (folder / "formulas.css").write_text(sheet, "utf-8")

@@ -224,7 +224,7 @@ class MixtureOfGaussians(Density):
 
     @property
     def has_distribution(self) -> bool:
-        """Whether `distribution` has something to return, not for full covariances over several axes."""
+        """Whether `distribution` has something to return; it has nothing for full covariances over several axes."""
         return self.lower is None or len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:

@@ -85,7 +85,7 @@ class PPCA(Density):
 
     @property
     def has_distribution(self) -> bool:
-        """Whether `distribution` has something to return, only for events of one axis."""
+        """Whether `distribution` has something to return; it does for events of one axis only."""
         return len(self.event_shape) == 1
 
     def distribution(self, context: Tensor | None = None) -> Distribution:
