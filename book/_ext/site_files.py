@@ -25,6 +25,7 @@ PAGE = """<!DOCTYPE html>
 :root {{ color-scheme: light dark; }}
 body {{ background: #fffefb; color: #22262b; }}
 a {{ color: #0b5a8c; }}
+a:focus-visible {{ outline: 0.16rem solid; outline-offset: 0.16rem; }}
 @media (prefers-color-scheme: dark) {{
   body {{ background: #15181d; color: #dde1e6; }}
   a {{ color: #7cc0f0; }}

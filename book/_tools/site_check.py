@@ -38,7 +38,7 @@ new PerformanceObserver((list) => {
 STANDS = """window.stands = new Promise((tell) => {
   const inSight = (e) => { const {top, bottom} = e.getBoundingClientRect(); return top < innerHeight && bottom > 0; };
   const look = () => {
-    const text = document.querySelector("article");
+    const text = document.querySelector("article") || document.body; // the 404 page has no article
     const full = text && (document.readyState !== "loading" || text.getBoundingClientRect().bottom > innerHeight);
     const drawn = performance.getEntriesByName("first-contentful-paint").length > 0;
     if (!full || !drawn) return requestAnimationFrame(look);
@@ -50,7 +50,8 @@ STANDS = """window.stands = new Promise((tell) => {
   };
   requestAnimationFrame(look);
 });"""
-FIRST = "() => window.stands"
+FIRST = """() => Promise.race([window.stands, new Promise((_, stop) =>
+  setTimeout(stop, 60000, new Error("the first screen did not stand within a minute")))])"""
 ALL = """() => document.fonts.ready.then(() => new Promise((tell) =>
   requestAnimationFrame(() => requestAnimationFrame(() => tell(performance.now())))))"""
 SCROLLING = """() => {
@@ -214,14 +215,15 @@ def main(arguments: list[str] | None = None) -> int:
                     rows.append(check(browser, address, site, name, theme, width, axe))
             visits = [settle(browser, address, name) for _ in range(3)]  # other programs disturb one
             rows[-1] |= {key: statistics.median(visit[key] for visit in visits) for key in visits[0]}
-            print(f"  {name}: {', '.join(faults(rows[-1])) or 'clean'}", file=sys.stderr, flush=True)
+            bad = sorted({fault for row in rows[-4:] for fault in faults(row)})
+            print(f"  {name}: {', '.join(bad) or 'clean'}", file=sys.stderr, flush=True)
     server.shutdown()
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1), "utf-8")
     show(rows)
-    bad = sum(bool(faults(row)) for row in rows)
-    print(f"\n{len(names)} pages in two themes at two widths: {'clean' if not bad else f'{bad} visits over a limit'}")
-    return 1 if bad else 0
+    over = sum(bool(faults(row)) for row in rows)
+    print(f"\n{len(names)} pages in two themes at two widths: {f'{over} visits over a limit' if over else 'clean'}")
+    return 1 if over else 0
 
 
 if __name__ == "__main__":
