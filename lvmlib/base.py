@@ -279,7 +279,7 @@ class Transform(nn.Module):
         """Map data towards noise.
 
         Returns:
-            z: [B, ...], log_det: [B], nats, :math:`\\log |\\det \\partial z / \\partial x|`.
+            z: [B, ...], log_det: [B], nats, :math:`\\log \\lvert \\det \\partial z / \\partial x \\rvert`.
         """
         refuse(f"{type(self).__name__} does not define forward(x, context) -> z, log_det.")
 

@@ -181,7 +181,7 @@ for name, K in {"coin": 2, "die": 6, "word out of 10,000": 10_000}.items():
 # :::{prf:proof}
 # Every term $-p_i \log p_i$ is non-negative, and zero only for $p_i \in \{0, 1\}$. For the upper bound use $\ln a \le a - 1$, with equality only at $a = 1$: the line is the tangent of a concave curve ({numref}`fig-tangent` draws it). In nats, with sums over the outcomes with $p_i > 0$,
 #
-# $$ \begin{aligned} H(X) - \ln K = \sum_i p_i \ln \frac{1}{K p_i} &\le \sum_i p_i \Big( \frac{1}{K p_i} - 1 \Big) \\ &= \frac{\#\{i : p_i > 0\}}{K} - 1 \le 0 . \end{aligned} $$
+# $$ \begin{aligned} H(X) - \ln K = \sum_i p_i \ln \frac{1}{K p_i} &\le \sum_i p_i \Bigl( \frac{1}{K p_i} - 1 \Bigr) \\ &= \frac{\#\{i : p_i > 0\}}{K} - 1 \le 0 . \end{aligned} $$
 #
 # Both inequalities are equalities only if every $p_i$ is $1/K$.
 # :::
@@ -432,7 +432,7 @@ print("lvmlib's for lengths 1, 2, 3:", prefix_code([1, 2, 3]))
 # :::{prf:proof}
 # Sums run over symbols with $p_i > 0$; others need no codeword. With $\ln a \le a - 1$ and Kraft's inequality,
 #
-# $$ \begin{aligned} H - L = \sum_i p_i \log_2 \frac{2^{-\ell_i}}{p_i} &\le \frac{1}{\ln 2} \sum_i p_i \Big( \frac{2^{-\ell_i}}{p_i} - 1 \Big) \\ &= \frac{1}{\ln 2} \Big( \sum_i 2^{-\ell_i} - 1 \Big) \le 0 , \end{aligned} $$
+# $$ \begin{aligned} H - L = \sum_i p_i \log_2 \frac{2^{-\ell_i}}{p_i} &\le \frac{1}{\ln 2} \sum_i p_i \Bigl( \frac{2^{-\ell_i}}{p_i} - 1 \Bigr) \\ &= \frac{1}{\ln 2} \Bigl( \sum_i 2^{-\ell_i} - 1 \Bigr) \le 0 , \end{aligned} $$
 #
 # with equality in the first step only if $2^{-\ell_i} = p_i$ for all $i$. For the upper bound round the surprises up, $\ell_i = \lceil -\log_2 p_i \rceil$. Then $\sum_i 2^{-\ell_i} \le \sum_i p_i = 1$, so by {prf:ref}`thm-kraft` there is a prefix code with these lengths; and since $\ell_i < -\log_2 p_i + 1$, the mean is below $H + 1$.
 # :::
@@ -457,7 +457,7 @@ assert shortest == info.entropy(uneven) == 1.75
 assert (excess_best <= excess_rounded).all()
 
 # %% [markdown]
-# :::{admonition} Watch out: "every code has H ≤ L < H + 1"
+# :::{admonition} Watch out: "every code has $H \le L < H + 1$"
 # :class: pitfall
 # The left half holds for every decodable code, the right half for *optimal* ones (and for rounded-up surprises). Three letters with probabilities 0.98, 0.01, 0.01 have an entropy of 0.161 bits; the code 00, 01, 10 spends 2 bits on each, an optimal one $L = 1.020$. And a single symbol needs no code at all: $H = 0$, and the optimal codeword is the empty string, $L = 0$. Implementations that insist on at least one bit violate the bound.
 # :::
@@ -643,7 +643,7 @@ def draw_row(ax, row, low, length, chosen):
     return piece
 
 
-# %% mystnb={"figure": {"caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length 0.3 x 0.5 x 0.2 = 0.03, and the solid piece, all binary fractions that begin 0.101000, lies in it: the code is 101000.", "name": "fig-arithmetic"}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a piece labelled 0.101000."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Arithmetic coding of 'bac' for a source with probabilities 0.5, 0.3, 0.2 for a, b, c. Each row zooms into the piece chosen in the row above. The last interval, [0.62, 0.65), has length $0.3 \\times 0.5 \\times 0.2 = 0.03$, and the solid piece, all binary fractions that begin 0.101000, lies in it: the code is 101000.", "name": "fig-arithmetic"}, "image": {"alt": "Three stacked bars, each cut into pieces a, b and c in proportion 5 to 3 to 2. The chosen piece of each bar is highlighted and widens into the whole of the next bar. A fourth bar from 0.62 to 0.65 contains a piece labelled 0.101000."}} tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6.4, 3.8))
 low, length = 0.0, 1.0
 for row, symbol in enumerate("bac"):
@@ -860,6 +860,7 @@ fig, axes = plt.subplots(1, 4, figsize=(6, 1.35))
 for ax, (name, picture) in zip(axes.flat, shown.items()):
     ax.imshow(picture, cmap="gray")
     ax.set_title(name)
+    ax.set_anchor("N")  # titles at one height
     ax.axis("off")
 plt.show()
 
@@ -1079,11 +1080,11 @@ print(f"a 90:10 coin believed to be fair costs {kl([0.9, 0.1], [0.5, 0.5]):.3f} 
 #
 # *First proof: a tangent.* The line $a - 1$ touches $\ln a$ at $a = 1$ and lies above it everywhere else ({numref}`fig-tangent`). With $a = q_i / p_i$,
 #
-# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \sum_{i:\, p_i > 0} p_i \ln \frac{q_i}{p_i} &\le \sum_{i:\, p_i > 0} p_i \Big( \frac{q_i}{p_i} - 1 \Big) \\ &= \sum_{i:\, p_i > 0} q_i - 1 \le 0 . \end{aligned} $$
+# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \sum_{i:\, p_i > 0} p_i \ln \frac{q_i}{p_i} &\le \sum_{i:\, p_i > 0} p_i \Bigl( \frac{q_i}{p_i} - 1 \Bigr) \\ &= \sum_{i:\, p_i > 0} q_i - 1 \le 0 . \end{aligned} $$
 #
 # *Second proof: Jensen's inequality.* The logarithm is strictly concave, so the mean of a logarithm is at most the logarithm of the mean:
 #
-# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \mathbb{E}_p\Big[ \ln \frac{q}{p} \Big] &\le \ln \mathbb{E}_p\Big[ \frac{q}{p} \Big] \\ &= \ln \sum_{i:\, p_i > 0} q_i \le \ln 1 = 0 . \end{aligned} $$
+# $$ \begin{aligned} -\operatorname{KL}(p \,\|\, q) = \mathbb{E}_p\Bigl[ \ln \frac{q}{p} \Bigr] &\le \ln \mathbb{E}_p\Bigl[ \frac{q}{p} \Bigr] \\ &= \ln \sum_{i:\, p_i > 0} q_i \le \ln 1 = 0 . \end{aligned} $$
 #
 # *Equality.* In the first proof it needs $q_i = p_i$ wherever $p_i > 0$; then the $q_i$ on the support of $p$ already sum to 1 and the others vanish, so $q = p$. Conversely $\operatorname{KL}(p \,\|\, p) = 0$. For densities replace sums by integrals; equality then means equality almost everywhere.
 # :::
@@ -1123,7 +1124,7 @@ print(f"q = 0 where p > 0: {info.kl_divergence([0.5, 0.5], [1, 0])}")
 assert half_outside == 1
 
 # %% [markdown]
-# :::{admonition} Watch out: "log a ≤ a − 1, so the KL divergence in bits is non-negative"
+# :::{admonition} Watch out: "$\log a \le a - 1$, so the KL divergence in bits is non-negative"
 # :class: pitfall
 # The inequality is true for the natural logarithm and *false* for the binary one: $\log_2 1.5 = 0.585 > 0.5$. The conclusion survives, since bits are nats times a positive constant; the proof on many slides does not. And the sums must run over the support of $p$: in the example above $q$ has half its mass where $p$ has none, so $\sum_{p_i > 0} q_i = 0.5$. A proof that sums $q_i$ over all outcomes and writes "=&nbsp;1" has divided by $p_i = 0$ on the way.
 # :::
@@ -1195,7 +1196,7 @@ plt.show()
 # :label: thm-gaussian-kl
 # In $D$ dimensions, for invertible covariances and in nats,
 #
-# $$ \begin{aligned} \operatorname{KL}\big( \mathcal{N}(\mu_p, \Sigma_p) \,\|\, \mathcal{N}(\mu_q, \Sigma_q) \big) = \tfrac12 \Big[ &\operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D + \ln \frac{\det \Sigma_q}{\det \Sigma_p} \\ &+ (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) \Big] . \end{aligned} $$ (eq-gaussian-kl)
+# $$ \begin{aligned} &\operatorname{KL}\bigl( \mathcal{N}(\mu_p, \Sigma_p) \,\|\, \mathcal{N}(\mu_q, \Sigma_q) \bigr) \\ &\quad = \tfrac12 \Bigl[ \operatorname{tr}(\Sigma_q^{-1} \Sigma_p) - D + \ln \frac{\det \Sigma_q}{\det \Sigma_p} \\ &\qquad\quad + (\mu_p - \mu_q)^\top \Sigma_q^{-1} (\mu_p - \mu_q) \Bigr] . \end{aligned} $$ (eq-gaussian-kl)
 # :::
 #
 # :::{prf:proof}
@@ -1268,7 +1269,7 @@ print(f"coins: KL {coin_kl:.4f};", {k: f"{m:.4f}" for k, m in exact_means.items(
 assert all(math.isclose(m, coin_kl) == (k != "k2") for k, m in exact_means.items())
 
 normals = np.random.default_rng(0).normal(size=1_000_000 * SCALE)  # p = N(0, 1)
-print("  d  KL exact        estimate (nats)    spread of a draw / KL")
+print("  d  KL exact      estimate (nats)      spread of a draw / KL")
 for d in (0.1, 1.0, 2.0):  # q = N(d, 1), so KL = d^2 / 2
     exact = d**2 / 2
     for name, estimator in estimators.items():
@@ -1365,7 +1366,7 @@ plt.show()
 # %% [markdown]
 # The crude model costs 0.0252 bits per word more than the best possible one, whose cost is the entropy, 2.839 bits.
 #
-# :::{admonition} Watch out: "maximum likelihood minimises KL(data ‖ model)", for densities
+# :::{admonition} Watch out: "maximum likelihood minimises $\operatorname{KL}(\text{data} \,\|\, \text{model})$", for densities
 # :class: pitfall
 # The empirical distribution sits on $N$ points, where a density has no mass at all, and $\operatorname{KL}(\hat p \,\|\, p_\theta) = \infty$ for *every* $\theta$. Sort 1,000 draws into bins of width $w$ and the divergence is finite; but once the bins are so fine that they hold one draw each, it grows by $\log_2 10 = 3.32$ bits whenever they become ten times finer. What stays finite, and what one does minimise, is the *cross-entropy* $-\frac1N \sum_n \log p_\theta(x_n)$.
 # :::
@@ -1390,13 +1391,13 @@ for width in (1e-3, 1e-4, 1e-5, 1e-6):
 # :label: thm-plugin-bias
 # Let $\hat p$ be the frequencies of $N$ independent draws from $p$, which has $K$ outcomes of positive probability. Then, in nats,
 #
-# $$ H(p) - \ln\Big(1 + \frac{K - 1}{N}\Big) \le \mathbb{E}[H(\hat p)] \le H(p) . $$ (eq-plugin-bias)
+# $$ H(p) - \ln\Bigl(1 + \frac{K - 1}{N}\Bigr) \le \mathbb{E}[H(\hat p)] \le H(p) . $$ (eq-plugin-bias)
 # :::
 #
 # :::{prf:proof}
 # $H(\hat p) = -\sum_i \hat p_i \ln p_i - \operatorname{KL}(\hat p \,\|\, p)$, by the definition of the divergence. The first term has mean $H(p)$, because $\mathbb{E}[\hat p_i] = p_i$. So *the bias is exactly* $-\mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)]$, and by Gibbs' inequality it is not positive. For the other side use Jensen's inequality twice, first for the mean over outcomes under $\hat p$, then for the mean over samples:
 #
-# $$ \begin{aligned} \mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)] &\le \mathbb{E}\Big[ \ln \sum_i \frac{\hat p_i^2}{p_i} \Big] \le \ln \mathbb{E}\Big[ \sum_i \frac{\hat p_i^2}{p_i} \Big] \\ &= \ln \Big( 1 + \sum_i \frac{\operatorname{Var}(\hat p_i)}{p_i} \Big) = \ln\Big( 1 + \frac{K - 1}{N} \Big), \end{aligned} $$
+# $$ \begin{aligned} \mathbb{E}[\operatorname{KL}(\hat p \,\|\, p)] &\le \mathbb{E}\Bigl[ \ln \sum_i \frac{\hat p_i^2}{p_i} \Bigr] \le \ln \mathbb{E}\Bigl[ \sum_i \frac{\hat p_i^2}{p_i} \Bigr] \\ &= \ln \Bigl( 1 + \sum_i \frac{\operatorname{Var}(\hat p_i)}{p_i} \Bigr) = \ln\Bigl( 1 + \frac{K - 1}{N} \Bigr), \end{aligned} $$
 #
 # since $\mathbb{E}[\hat p_i^2] = p_i^2 + \operatorname{Var}(\hat p_i)$ and $\sum_i p_i = 1$, and since $\operatorname{Var}(\hat p_i) = p_i (1 - p_i) / N$ and $\sum_i (1 - p_i) = K - 1$.
 # :::
@@ -1607,7 +1608,7 @@ plt.show()
 # :::{prf:proof}
 # The mean of $f$ under $p_\lambda$ is continuous in $\lambda$, its derivative is the variance of $f$ under $p_\lambda$, which is positive, and it runs from the least to the greatest value of $f$. So exactly one $\lambda$ satisfies the constraint. Let $p$ be any distribution that satisfies it too. In nats
 #
-# $$ \begin{aligned} 0 \le \operatorname{KL}(p \,\|\, p_\lambda) &= -H(p) - \sum_x p(x) \big( \lambda f(x) - \ln Z(\lambda) \big) \\ &= -H(p) - \lambda c + \ln Z(\lambda) . \end{aligned} $$
+# $$ \begin{aligned} 0 \le \operatorname{KL}(p \,\|\, p_\lambda) &= -H(p) - \sum_x p(x) \bigl( \lambda f(x) - \ln Z(\lambda) \bigr) \\ &= -H(p) - \lambda c + \ln Z(\lambda) . \end{aligned} $$
 #
 # The same line with $p_\lambda$ in place of $p$ gives $0 = -H(p_\lambda) - \lambda c + \ln Z(\lambda)$. Subtract: $H(p) \le H(p_\lambda)$, with equality only for $p = p_\lambda$.
 # :::
@@ -1790,7 +1791,7 @@ right.set(xlabel="entropy of the row (bits)", ylim=(26.5, -0.5), xlim=(0, 4.5))
 right.grid(visible=False, axis="y")
 plt.show()
 
-# %% mystnb={"figure": {"caption": "The chain rule as bars. What is in the pair is what is in x plus what is left in y. Knowing a letter takes 0.71 bits (last piece) off the entropy of the next.", "name": "fig-chain-rule"}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The chain rule as bars. What is in the pair is what is in $x$ plus what is left in $y$. Knowing a letter takes 0.71 bits (last piece) off the entropy of the next.", "name": "fig-chain-rule"}, "image": {"alt": "Three rows of bars. H(X, Y) of 7.29 bits; H(X) of 4.00 followed by H(Y given X) of 3.29, together as long as the first row; H(Y) of 4.00, whose first 3.29 bits are the same bar and whose rest of 0.71 is grey."}} tags=["hide-input"]
 pieces = [
     (0, 0, h_xy, "black", f"H(X, Y) = {h_xy:.2f}"),
     (1, 0, h_x, blue, f"H(X) = {h_x:.2f}"),
@@ -1836,7 +1837,7 @@ assert math.isclose(entropy(five), 5 * entropy(coin))
 # :label: def-mutual-information
 # The **mutual information** of two variables is the divergence of their joint distribution from what it would be if they were independent,
 #
-# $$ \begin{aligned} I(X; Y) &= \operatorname{KL}\big( p(x, y) \,\|\, p(x)\, p(y) \big) \\ &= \mathbb{E}\Big[ \log \frac{p(X, Y)}{p(X)\, p(Y)} \Big] . \end{aligned} $$ (eq-mutual-information)
+# $$ \begin{aligned} I(X; Y) &= \operatorname{KL}\bigl( p(x, y) \,\|\, p(x)\, p(y) \bigr) \\ &= \mathbb{E}\Bigl[ \log \frac{p(X, Y)}{p(X)\, p(Y)} \Bigr] . \end{aligned} $$ (eq-mutual-information)
 # :::
 #
 # :::{prf:theorem} Three forms of mutual information
@@ -1906,7 +1907,7 @@ print(f"line, exact: {exact_line:.3f} bits, binned {found_bits['line']:.3f}")
 from_bias = 15**2 / (2 * u.size * math.log(2))
 print(f"independent: {found_bits['independent']:.4f} bits; bias alone {from_bias:.4f}")
 
-# %% mystnb={"figure": {"caption": "Correlation and mutual information. A parabola and a circle have correlation 0 (up to 0.01 in these samples), yet knowing x narrows y down to one or two places.", "name": "fig-correlation"}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Correlation and mutual information. A parabola and a circle have correlation 0 (up to 0.01 in these samples), yet knowing $x$ narrows $y$ down to one or two places.", "name": "fig-correlation"}, "image": {"alt": "Four scatter plots. A tilted ellipse with correlation 0.80 and 0.70 bits; a parabola with correlation 0.01 and 1.53 bits; a ring with correlation 0.01 and 1.11 bits; a round cloud with both near 0."}} tags=["hide-input"]
 fig, axes = plt.subplots(1, 4, figsize=(7.6, 2.6))
 for ax, (name, (x, y)) in zip(axes, clouds.items()):
     ax.plot(x[:1000], y[:1000], ".", markersize=2, alpha=0.5)
@@ -1972,7 +1973,7 @@ assert math.isclose(about_x, after)
 # :::
 #
 # :::{prf:proof}
-# By definition $I(z; x) = \mathbb{E}\big[\log \frac{p(z \mid x)}{p(z)}\big]$, where $p$ is a probability or a density; if it is infinite, nothing is claimed. And $\mathbb{E}[-\log p(z)]$ is $H(z)$ or $h(z)$, which is finite. Write $\log p(z \mid x)$ as $\log q(z \mid x) + \log \frac{p(z \mid x)}{q(z \mid x)}$. The mean of the last term is the mean over $x$ of a KL divergence, the gap, and by Gibbs' inequality it is at least 0, with equality only for $q(z \mid x) = p(z \mid x)$ at almost every $x$. (An infinite gap makes the right side of {eq}`eq-mi-bound` $-\infty$.)
+# By definition $I(z; x) = \mathbb{E}\bigl[\log \frac{p(z \mid x)}{p(z)}\bigr]$, where $p$ is a probability or a density; if it is infinite, nothing is claimed. And $\mathbb{E}[-\log p(z)]$ is $H(z)$ or $h(z)$, which is finite. Write $\log p(z \mid x)$ as $\log q(z \mid x) + \log \frac{p(z \mid x)}{q(z \mid x)}$. The mean of the last term is the mean over $x$ of a KL divergence, the gap, and by Gibbs' inequality it is at least 0, with equality only for $q(z \mid x) = p(z \mid x)$ at almost every $x$. (An infinite gap makes the right side of {eq}`eq-mi-bound` $-\infty$.)
 # :::
 #
 # The bound is used for training by {cite:t}`barber2003`.
@@ -1999,12 +2000,12 @@ print(f"first random q: gap {gaps[0]:.4f}, mean of log(p / q)", end=" ")
 print(f"{gap_of_ratio:.4f}, of (log p) / (log q) {ratio_of_logs:.4f}")
 
 # %% [markdown]
-# :::{admonition} Watch out: "log p = log p · log q / log q"
+# :::{admonition} Watch out: "$\log p = \log p \cdot \log q / \log q$"
 # :class: pitfall
-# The proof multiplies and divides by $q(z \mid x)$ *inside* the logarithm: $\log p = \log \big[ p\, \frac{q}{q} \big] = \log q + \log \frac pq$. Lecture notes print it with a logarithm on each factor, $\log p \cdot \frac{\log q}{\log q}$. That equals $\log p$ too but leads nowhere: we need the *summand* $\log \frac pq$, whose mean is a divergence. For the first of the random $q$ above this mean is the gap, 0.917 bits; the *factor* $\frac{\log p}{\log q}$ has mean 0.789, which measures nothing.
+# The proof multiplies and divides by $q(z \mid x)$ *inside* the logarithm: $\log p = \log \bigl[ p\, \frac{q}{q} \bigr] = \log q + \log \frac pq$. Lecture notes print it with a logarithm on each factor, $\log p \cdot \frac{\log q}{\log q}$. That equals $\log p$ too but leads nowhere: we need the *summand* $\log \frac pq$, whose mean is a divergence. For the first of the random $q$ above this mean is the gap, 0.917 bits; the *factor* $\frac{\log p}{\log q}$ has mean 0.789, which measures nothing.
 # :::
 #
-# For a continuous $z$ take the smallest example: $z \sim \mathcal{N}(0, 1)$ is observed with noise of variance $s^2$, $x = z + s\,\varepsilon$. The posterior is $\mathcal{N}\big(\frac{x}{1 + s^2}, \frac{s^2}{1 + s^2}\big)$ and the information $\frac12 \log(1 + 1/s^2)$. We try the posterior, one that is twice as wide, and one that takes $x$ at its word, $\mathcal{N}(x, s^2)$. The encoder of a variational autoencoder will be such a $q$.
+# For a continuous $z$ take the smallest example: $z \sim \mathcal{N}(0, 1)$ is observed with noise of variance $s^2$, $x = z + s\,\varepsilon$. The posterior is $\mathcal{N}\bigl(\frac{x}{1 + s^2}, \frac{s^2}{1 + s^2}\bigr)$ and the information $\frac12 \log(1 + 1/s^2)$. We try the posterior, one that is twice as wide, and one that takes $x$ at its word, $\mathcal{N}(x, s^2)$. The encoder of a variational autoencoder will be such a $q$.
 
 # %% tags=["check:thm-mi-bound"]
 noise_var = 0.5**2  # s^2
@@ -2176,7 +2177,7 @@ plt.show()
 #
 # :::{solution} ex-gaussian-mi
 # :class: dropdown
-# $I = h(X) + h(Y) - h(X, Y) = \frac12 \log (2 \pi e)^2 - \frac12 \log \big( (2 \pi e)^2 (1 - \rho^2) \big)$.
+# $I = h(X) + h(Y) - h(X, Y) = \frac12 \log (2 \pi e)^2 - \frac12 \log \bigl( (2 \pi e)^2 (1 - \rho^2) \bigr)$.
 # ```python
 # rho = 0.8
 # cov = np.array([[1, rho], [rho, 1]])
@@ -2233,7 +2234,7 @@ for m in (8, 32, 256):
 # * - quantity
 #   - formula
 #   - reads as
-#   - in `lvmlib.information`
+#   - in `lvmlib`
 # * - surprise
 #   - $-\log p(x)$
 #   - length of the ideal codeword for $x$
@@ -2257,7 +2258,7 @@ for m in (8, 32, 256):
 # * - conditional entropy
 #   - $H(Y \mid X) = H(X, Y) - H(X)$
 #   - what is left when $X$ is known
-#   - `conditional_entropy(joint)`
+#   - `information.conditional_entropy(joint)`
 # * - mutual information
 #   - $I(X; Y) = H(Y) - H(Y \mid X)$
 #   - what one variable tells about the other

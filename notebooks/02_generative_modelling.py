@@ -443,8 +443,8 @@ for name, ratios in pairs.items():
 #
 # :::{solution} ex-gm-energy
 # :class: dropdown
-# For independent $X \sim F$ and $Y \sim G$, taking the expectation inside (all terms are non-negative), $\mathbb{E}|X - Y| = \int \big( F (1 - G) + G (1 - F) \big)\, dt$. In the same way $\mathbb{E}|X - X'| = 2 \int F (1 - F)\, dt$ and $\mathbb{E}|Y - Y'| = 2 \int G (1 - G)\, dt$; all are finite because the means are. So
-# $\mathcal{E} = \int \big( 2F + 2G - 4FG - 2F + 2F^2 - 2G + 2G^2 \big)\, dt = 2 \int (F - G)^2\, dt$. It is 0 only if $F = G$ almost everywhere, and, both being continuous from the right, everywhere. In more dimensions the same follows by averaging over all directions on which one projects.
+# For independent $X \sim F$ and $Y \sim G$, taking the expectation inside (all terms are non-negative), $\mathbb{E}|X - Y| = \int \bigl( F (1 - G) + G (1 - F) \bigr)\, dt$. In the same way $\mathbb{E}|X - X'| = 2 \int F (1 - F)\, dt$ and $\mathbb{E}|Y - Y'| = 2 \int G (1 - G)\, dt$; all are finite because the means are. So
+# $\mathcal{E} = \int \bigl( 2F + 2G - 4FG - 2F + 2F^2 - 2G + 2G^2 \bigr)\, dt = 2 \int (F - G)^2\, dt$. It is 0 only if $F = G$ almost everywhere, and, both being continuous from the right, everywhere. In more dimensions the same follows by averaging over all directions on which one projects.
 # :::
 
 # %% [markdown]
@@ -467,9 +467,9 @@ for name, ratios in pairs.items():
 # :name: tab-tasks
 #
 # * - task
-#   - $y$
-#   - $p_\theta(y \mid x)$
-#   - its $-\log$ is known as
+#   - answer
+#   - its distribution
+#   - the loss
 # * - classification
 #   - one of 10
 #   - categorical
@@ -1035,6 +1035,7 @@ for seed in range(5):
 # :::{list-table} Units of the score, with $D$ the number of dimensions of $x$.
 # :header-rows: 1
 # :name: tab-units
+# :class: by-row
 #
 # * - unit
 #   - formula
@@ -1116,7 +1117,7 @@ print(f"{bits_per_dim(log_p, (784,)):.3f} bits/dim")
 # :label: thm-gap
 # Let the training data $x_1, \dots, x_N$ and a new $x$ be independent draws from $p_{\mathrm{d}}$, let $L(\theta) = -\mathbb{E}\log p_\theta(x)$ be finite at its minimum $\theta^\star$, and let $\hat\theta$ maximise the likelihood of the training data. Then
 #
-# $$ \mathbb{E}\Big[-\frac1N \sum_n \log p_{\hat\theta}(x_n)\Big] \;\le\; L(\theta^\star) \;\le\; \mathbb{E}\big[-\log p_{\hat\theta}(x)\big] , $$ (eq-gap)
+# $$ \mathbb{E}\Bigl[-\frac1N \sum_n \log p_{\hat\theta}(x_n)\Bigr] \;\le\; L(\theta^\star) \;\le\; \mathbb{E}\bigl[-\log p_{\hat\theta}(x)\bigr] , $$ (eq-gap)
 #
 # where the expectations run over the training data and $x$. For discrete data also $L(\theta^\star) \ge H(p_{\mathrm{d}})$.
 # :::
@@ -1755,7 +1756,7 @@ with torch.no_grad():
         spike, broad = -power * math.log(10), points.std().log().item()
         spiked.log_scale.copy_(torch.tensor([[spike], [broad]]))
         total.append(spiked.log_prob(points).sum().item())
-        print(f"spike of width 1e-{power}: log-likelihood", end=" ")
+        print(f"spike of width {f'1e-{power}:':6} log-likelihood", end=" ")
         print(f"of 1,000 points {total[-1]:.2f} nats")
 growth = total[-1] - total[-2]
 expected = 2 * math.log(100)
@@ -1933,7 +1934,8 @@ gap = (density[300][1] - density[300][0]) * to_bits
 results["300 Gaussians (grey)"] = (mass, gap, *told_apart(drawn, X_test), 2, count)
 
 # %% tolerance={"atol": 0.005, "rtol": 0.1}
-print(f"{'nearest neighbour of the same kind:':>61}")
+print(f"{'with a neighbour':>60}")
+print(f"{'of the same kind:':>60}")
 print(f"{'bits/dim':>36}{'gap':>7}{'samples':>9}{'images':>8}", end="")
 print(f"{'steps':>6}{'parameters':>11}")
 for name, (bits, gap, samples_told, real_told, steps, count) in results.items():

@@ -206,7 +206,7 @@ plt.show()
 #
 # What function should $f_t$ be? For bits the plainest choice is a coin whose log-odds are linear in what came before {cite:p}`neal1992,frey1998`:
 #
-# $$ p(x_t = 1 \mid x_{<t}) = \sigma\Big(b_t + \sum_{s < t} W_{ts}\, x_s\Big) . $$ (eq-ar-fvsbn)
+# $$ p(x_t = 1 \mid x_{<t}) = \sigma\Bigl(b_t + \sum_{s < t} W_{ts}\, x_s\Bigr) . $$ (eq-ar-fvsbn)
 #
 # This is the **{term}`fully visible sigmoid belief net <fully visible belief net>`**: $D$ logistic regressions stacked into one strictly lower triangular matrix. A single product gives all conditionals:
 
@@ -1243,7 +1243,7 @@ for name, shape in {"WaveNet": None, "WaveNet, told the position": (14, 14)}.ite
     net = short_run(WaveNetFromScratch(16, dilations, shape), 100, 2e-2, net_nll)
     with torch.no_grad():
         nats = net_nll(net, small_test[:1000]).mean()
-    print(f"{name:25} {nats:.2f} nats after 5,000 small digits")
+    print(f"{name:26} {nats:.2f} nats after 5,000 small digits")
 print(f"both see {1 + sum(dilations)} pixels back")
 
 # %% tags=["hide-cell"]
@@ -1434,7 +1434,7 @@ for name, order in small_orders.items():
 # How does position $t$ learn about position $s$? We have seen three answers, and they differ in what they cost.
 #
 # - **Recurrence**: $h_t = f(h_{t-1}, x_{t-1})$. News from $s$ travels through $t - s$ states, one after the other, each of the same size.
-# - **Convolution**: $h_t = \phi\big(\sum_j W_j x_{t-j}\big)$ over a window of $k$ values. All positions at once; what lies beyond the window is invisible, unless layers are stacked.
+# - **Convolution**: $h_t = \phi\bigl(\sum_j W_j x_{t-j}\bigr)$ over a window of $k$ values. All positions at once; what lies beyond the window is invisible, unless layers are stacked.
 # - **Self-attention** ({prf:ref}`def-ar-attention`): a weighted mean over *all* of the past, with weights computed from the contents. Every pair of positions meets directly, and every pair has to be paid for.
 #
 # In all three the number of parameters does not depend on the length $T$ of the sequence: it is $O(1)$ in $T$. For attention, which sees everything at once, this is remarkable.
@@ -2198,7 +2198,7 @@ for name, values in speed.items():
     row = "".join(f"{value:7.1f}" for value, _ in values.values())
     print(f"{name:12}{row}  nats")
 
-# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in G steps, 196/G pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. The two pictures show the first of 14 groups in each pattern, dark.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one. Beside them, two pictures of 14 by 14 pixels: the first row dark, and 14 scattered pixels dark."}} tags=["hide-input", "photo"] tolerance={"rtol": 0.03}
+# %% mystnb={"figure": {"caption": "Speed against likelihood: small digits drawn in $G$ steps, $196/G$ pixels at a time. On the right of each curve all pixels are drawn one by one, on the left all at once. The two pictures show the first of 14 groups in each pattern, dark.", "name": "fig-ar-groups"}, "image": {"alt": "Negative log-likelihood against the number of steps on a logarithmic axis. Both curves begin at 49 nats for one step and fall; the scattered one falls much earlier than the consecutive one. Beside them, two pictures of 14 by 14 pixels: the first row dark, and 14 scattered pixels dark."}} tags=["hide-input", "photo"] tolerance={"rtol": 0.03}
 fig, axes = plt.subplot_mosaic(
     [["curves", "consecutive"], ["curves", "scattered"]],
     figsize=(6.4, 3.6),
@@ -2557,7 +2557,7 @@ print(f"more than 1% of the probabilities differ in their last bits: {many_diffe
 #
 # Gradients of single examples need no loop over examples. Let $\delta(x)$ be the gradient of $\log p(x)$ with respect to the sums that enter the hidden units. It is also the gradient with respect to their *biases*, since a bias is simply added to its sum. The gradient with respect to the *weight matrix* before them is $M \odot \delta(x)\, x^\top$ with the mask $M$, too large to store for thousands of pictures; but a linear classifier needs inner products only. The units of one degree $m$ see the same pixels, the first $m$, so with $\delta_{[m]}$ for these units' part of $\delta$,
 #
-# $$ \langle M \odot \delta(x)\, x^\top, \; M \odot \delta(x')\, x'^\top \rangle = \sum_{m=1}^{D-1} \big( \delta_{[m]}(x)^\top \delta_{[m]}(x') \big) \big( x_{\le m}^\top x'_{\le m} \big) . $$
+# $$ \langle M \odot \delta(x)\, x^\top, \; M \odot \delta(x')\, x'^\top \rangle = \sum_{m=1}^{D-1} \bigl( \delta_{[m]}(x)^\top \delta_{[m]}(x') \bigr) \bigl( x_{\le m}^\top x'_{\le m} \bigr) . $$
 #
 # Scaling $\delta(x)$ brings such a gradient to length 1.
 
@@ -2696,7 +2696,7 @@ for name, press in coders.items():
     alone = len(press(unseen.encode()))
     after = len(press((text + unseen).encode())) - len(press(text.encode()))
     text_bits[name] = 8 * after / len(unseen)
-    print(f"{name} {8 * alone / len(unseen):.2f} bits per character; ", end="")
+    print(f"{name:4} {8 * alone / len(unseen):.2f} bits per character; ", end="")
     print(f"{text_bits[name]:.2f} after the other sonnets")
 writer = text_models["rnn"]()
 of_writer = load_checkpoint(writer, "text_rnn")

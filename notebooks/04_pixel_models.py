@@ -386,7 +386,7 @@ for layers in (1, 2, 3, 5, 7):
     assert torch.equal(seen, predicted(size, (8, 8), layers))
     blind = 1 - seen.sum().item() / (2 * layers * (layers + 1))
     print(
-        f"L = {layers}: {seen.sum():3d} pixels seen, as predicted; {blind:.1%} of",
+        f"L = {layers}: {seen.sum():3d} pixels seen, as predicted; {blind:5.1%} of",
         "the square is blind",
     )
 
@@ -667,7 +667,7 @@ for kernel, layers in ((3, 1), (3, 4), (5, 2), (7, 3), (7, 7)):
     earlier = (rows < 8) | ((rows == 8) & (columns < 8))
     seen = field(model, (1, size, size), (8, 8))
     print(
-        f"kernel {kernel}, {layers} layers: {seen.sum():3d} pixels seen, 2R(R + 1)",
+        f"kernel {kernel}, layers {layers}: {seen.sum():3d} pixels seen, 2R(R + 1)",
         f"= {2 * R * (R + 1):3d}",
         f"{' (the picture ends first)' if R > 8 else ''}",
     )
@@ -1168,15 +1168,15 @@ zoo = {label: facts for label, facts in found.items() if facts}
 # %%
 fresh, fixed = published("fresh"), published("static")
 quoted = lambda table, label: f"{table[label]:.2f}" if table.get(label) else ""
-print(f"{'nats for each digit':>20}   test  train   fresh  fixed")
+print(f"{'nats for each digit':>20}     test   train    fresh  fixed")
 for label, facts in zoo.items():
     bound = "<=" if "bound" in facts["test_protocol"] else "  "
     print(
-        f"{label:>20} {bound}{facts['test_nll_nats']:.2f} ",
-        f"{facts['train_nll_nats']:.2f}  ",
+        f"{label:>20} {bound}{facts['test_nll_nats']:6.2f} ",
+        f"{facts['train_nll_nats']:6.2f}  ",
         f"{quoted(fresh, label):>6}  {quoted(fixed, label):>5}",
     )
-print(f"{'published only':>20}  {quoted(fixed, 'PixelRNN, Diagonal BiLSTM'):>29}")
+print(f"{'published only':>20}  {quoted(fixed, 'PixelRNN, Diagonal BiLSTM'):>31}")
 
 # %% [markdown]
 # (The last line is of a PixelRNN with Diagonal BiLSTMs. Multi-scale and hierarchical models follow in Part 4; <= marks an upper bound.) And what each took:
@@ -1575,8 +1575,8 @@ stations = {
 }
 # fmt: on
 for text, (x, y) in stations.items():
-    box(ax, x, y, text, "#d9eaf5" if "pair" in text else "white")
-for start, end in ((0.5, 0.85), (2.4, 2.7), (6.1, 6.6), (7.4, 7.9)):
+    box(ax, x, y, text.strip(), "#d9eaf5" if "pair" in text else "white")
+for start, end in ((0.55, 0.8), (2.4, 2.7), (6.1, 6.6), (7.4, 7.9)):
     arrow(ax, (start, 1), (end, 1))
 arrow(ax, (3.25, 0.75), (3.9, 0.15))
 arrow(ax, (4.9, 0.15), (5.55, 0.75))
@@ -1585,9 +1585,9 @@ ax.text(5.45, 0.3, "transposed, stride 2", ha="left", fontsize=9)
 for y, resolution in ((1, "8x8"), (0, "4x4")):
     ax.text(-0.8, y, resolution, ha="right", va="center", fontsize=9)
 for start, end, height in ((3.1, 5.7, 1.75), (1.6, 7.0, 2.15)):
-    path = ([start, start, end], [1.3, height, height])
+    path = ([start, start, end, end], [1.3, height, height, 1.4])
     ax.plot(*path, ls="--", lw=1.3, color=COLOURS["vermilion"])
-    arrow(ax, (end, height), (end, 1.25), colour=COLOURS["vermilion"])
+    arrow(ax, (end, 1.4), (end, 1.25), colour=COLOURS["vermilion"])
 ax.text(4.4, 1.8, "shortcuts", ha="center", va="bottom", fontsize=9)
 ax.set(xlim=(-1.4, 9.2), ylim=(-0.4, 2.4))
 ax.axis("off")
@@ -1788,7 +1788,7 @@ for halvings, layers in ((0, 3), (1, 1), (2, 1)):
     _, work = multiplications(model.predict, x)
     reach = field(model.double().predict, (1, 32, 32), (24, 16), inputs=1).sum().item()
     print(
-        f"{halvings} halvings, {blocks} blocks: {work / 1e6:3.0f} million",
+        f"halvings {halvings}, blocks {blocks}: {work / 1e6:3.0f} million",
         "multiply-adds, ",
         end="",
     )
@@ -2163,7 +2163,7 @@ for name, (x, y) in pairs.items():
     nearest = (stored.sum(1) - 2 * x.flatten(1) @ stored.T).argmin(1)
     right = (mnist.y[nearest] == y).float().mean()
     print(
-        f"{name}: {x.mean():.1%} ink, nearest training image of the right class",
+        f"{name:>11}: {x.mean():.1%} ink, nearest training image of the right class",
         f"for {right:.1%}",
     )
 print(f"test NLL given the class: {facts['test_nll_nats']:.2f} nats")
@@ -2328,6 +2328,7 @@ for name, (count, value) in points.items():
 print(f"independent pixels:   1 step,  {independent:6.2f} nats")
 ax.set(xscale="log", xlim=(30, 4000), ylim=(80, 87))
 ax.set(xlabel="sequential steps", ylabel="test NLL (nats)")
+ax.grid(visible=False)
 plt.show()
 
 # %% [markdown]
@@ -2481,7 +2482,7 @@ beside_data(fresh_draws, log_p, binary_test.x[:100], hierarchy_log_p)
 #
 # * - result
 #   - in one line
-#   - in `lvmlib.autoregressive`
+#   - in `lvmlib`
 # * - {prf:ref}`thm-pix-masks`
 #   - mask A first, then B: every pixel sees earlier ones only
 #   - `MaskedConv2d`, `PixelCNN`
@@ -2499,20 +2500,20 @@ beside_data(fresh_draws, log_p, binary_test.x[:100], hierarchy_log_p)
 #   - `sample(..., cache=True)`, in every model
 # * - {prf:ref}`thm-pix-logistic`
 #   - with edge bins the probabilities sum to 1
-#   - `distributions.DiscretizedLogisticMixture`
+#   - `DiscretizedLogisticMixture`
 # * - {prf:ref}`thm-pix-coupling`
 #   - the coupled mixture is a product of mixtures with posterior weights
 #   - `PixelCNNpp`
 # * - {prf:ref}`thm-pix-codes`
 #   - $\log p(x) \ge \log p(c(x)) + \log p(x \mid c(x))$
-#   - `HierarchicalPixelModel`
+#   - `autoregressive.HierarchicalPixelModel`
 # :::
 #
 # :::{list-table} The models of this chapter by how they reach what was drawn before.
 # :header-rows: 1
 # :name: tab-pix-models
 #
-# * - Model
+# * - model
 #   - sees
 #   - steps in training
 #   - kept while sampling

@@ -26,7 +26,7 @@
 #
 # $$
 # \begin{aligned}
-# \log p_\theta(x) = {} & \log p_0\big(f_\theta(x)\big) \\
+# \log p_\theta(x) = {} & \log p_0\bigl(f_\theta(x)\bigr) \\
 # & + \log \left| \det \frac{\partial f_\theta(x)}{\partial x} \right| .
 # \end{aligned}
 # $$ (eq-fl-flow)
@@ -129,8 +129,8 @@ plt.show()
 # ## Part 1. One dimension: what happens to a density when the line is stretched?
 #
 # Take a rubber band with a density of paint on it, so many milligrams per centimetre, and stretch it. The paint stays where it is on the rubber, so its density falls by the factor of
-# the stretch. That is the whole theory. A probability density is paint that weighs 1 in total, and going *from* noise $z$ *to* data $x$ along
-# $f$, a piece $dx$ of the data line corresponds to a piece $|f'(x)|\, dx$ of the noise line.
+# the stretch. That is the whole theory. A probability density is paint that weighs 1 in total, and $f$ maps the data line to the noise line:
+# a piece $dx$ of the first and the piece of length $|f'(x)|\, dx$ of the second to which it is stretched hold the same paint.
 #
 # :::{prf:theorem} Change of variables on the line
 # :label: thm-fl-change-line
@@ -565,11 +565,11 @@ print(f"a Gaussian: {2 * stats.norm.sf(4):.1e}")
 #
 # :::{prf:theorem} The determinant is a volume
 # :label: thm-fl-volume
-# Let $A$ be a $D \times D$ matrix with singular values $s_1, \dots, s_D$. Then $|\det A| = \prod_i s_i$, and $A$ multiplies the volume of every measurable set by $|\det A|$.
+# Let $A$ be a $D \times D$ matrix with singular values $s_1, \dots, s_D$. Then $\lvert \det A \rvert = \prod_i s_i$, and $A$ multiplies the volume of every measurable set by $\lvert \det A \rvert$.
 # :::
 #
 # :::{prf:proof}
-# Take the singular value decomposition $A = U S V^\top$. From $\det(U)^2 = \det(U^\top U) = 1$ and the same for $V$ follows $|\det A| = \det S = \prod_i s_i$. $V^\top$ and $U$ are rotations, perhaps with a reflection; they keep lengths, and with them volumes. $S$ stretches the $i$-th axis by $s_i$, so a box with sides $h_i$
+# Take the singular value decomposition $A = U S V^\top$. From $\det(U)^2 = \det(U^\top U) = 1$ and the same for $V$ follows $\lvert \det A \rvert = \det S = \prod_i s_i$. $V^\top$ and $U$ are rotations, perhaps with a reflection; they keep lengths, and with them volumes. $S$ stretches the $i$-th axis by $s_i$, so a box with sides $h_i$
 # becomes one with sides $s_i h_i$ (flat, if an $s_i$ is 0). Measurable sets are approximated by disjoint boxes as closely as one likes.
 # :::
 
@@ -592,27 +592,27 @@ for D in (2, 3, 5):
     assert abs(volume - product) < 4 * error
 
 # %% [markdown]
-# A smooth map is linear when looked at closely enough, with the Jacobian $J_f(x) = \partial f(x) / \partial x$ as its matrix, as {numref}`fig-fl-area` shows. So $|\det J_f(x)|$ takes the place of the slope.
+# A smooth map is linear when looked at closely enough, with the Jacobian $J_f(x) = \partial f(x) / \partial x$ as its matrix, as {numref}`fig-fl-area` shows. So $\lvert \det J_f(x) \rvert$ takes the place of the slope.
 #
 # :::{prf:theorem} Change of variables
 # :label: thm-fl-change
-# Let $f$ map an open set $I \subseteq \mathbb{R}^D$ bijectively onto an open set $J$, continuously differentiable with $\det J_f(x) \ne 0$ throughout, and let $Z$ have the density $p_0$ on $J$. Then $X = f^{-1}(Z)$ has the density $p(x) = p_0(f(x))\, |\det J_f(x)|$ on $I$.
+# Let $f$ map an open set $I \subseteq \mathbb{R}^D$ bijectively onto an open set $J$, continuously differentiable with $\det J_f(x) \ne 0$ throughout, and let $Z$ have the density $p_0$ on $J$. Then $X = f^{-1}(Z)$ has the density $p(x) = p_0(f(x))\, \lvert \det J_f(x) \rvert$ on $I$.
 # :::
 #
 # :::{prf:proof}
-# For a measurable $A \subseteq I$, $P(X \in A) = P(Z \in f(A)) = \int_{f(A)} p_0(z)\, dz = \int_A p_0(f(x))\, |\det J_f(x)|\, dx$. The last step is the substitution rule for multiple integrals; it rests on {prf:ref}`thm-fl-volume`, applied to smaller and smaller cubes.
+# For a measurable $A \subseteq I$, $P(X \in A) = P(Z \in f(A)) = \int_{f(A)} p_0(z)\, dz = \int_A p_0(f(x))\, \lvert \det J_f(x) \rvert\, dx$. The last step is the substitution rule for multiple integrals; it rests on {prf:ref}`thm-fl-volume`, applied to smaller and smaller cubes.
 # :::
 #
 # :::{prf:theorem} Composition adds log-determinants
 # :label: thm-fl-compose
-# If $f = f_L \circ \dots \circ f_1$ and $h_0 = x$, $h_l = f_l(h_{l-1})$, then $\log |\det J_f(x)| = \sum_{l=1}^L \log |\det J_{f_l}(h_{l-1})|$. The Jacobian of the inverse is the inverse matrix, so its log-determinant is the negative.
+# If $f = f_L \circ \dots \circ f_1$ and $h_0 = x$, $h_l = f_l(h_{l-1})$, then $\log \lvert \det J_f(x) \rvert = \sum_{l=1}^L \log \lvert \det J_{f_l}(h_{l-1}) \rvert$. The Jacobian of the inverse is the inverse matrix, so its log-determinant is the negative.
 # :::
 #
 # :::{prf:proof}
 # By the chain rule $J_f(x) = J_{f_L}(h_{L-1}) \cdots J_{f_1}(h_0)$. Determinants multiply and logarithms turn products into sums. $f^{-1} \circ f$ is the identity, whose log-determinant is 0.
 # :::
 #
-# Two simple families of layers come for free. An **elementwise** layer $z_i = f_i(x_i)$ has a diagonal Jacobian, and pays $\sum_i \log |f_i'(x_i)|$. An **affine** layer $z = Ax + b$ pays $\log |\det A|$, the same for every $x$. Stacks of the two already make everything that a neural network is made of, as long as the matrices are square and the activations are on the good side of {numref}`sec-fl-layers`.
+# Two simple families of layers come for free. An **elementwise** layer $z_i = f_i(x_i)$ has a diagonal Jacobian, and pays $\sum_i \log |f_i'(x_i)|$. An **affine** layer $z = Ax + b$ pays $\log \lvert \det A \rvert$, the same for every $x$. Stacks of the two already make everything that a neural network is made of, as long as the matrices are square and the activations are on the good side of {numref}`sec-fl-layers`.
 
 # %%
 random = torch.Generator().manual_seed(1)
@@ -1035,7 +1035,7 @@ plt.show()
 # %% [markdown]
 # At 64 dimensions elimination takes about five times as long, at 1,024 more than a thousand times, and a colour image of 32x32 pixels has 3,072. Three wishes, then, for a layer: it must be **invertible**, **differentiable**, and have a **determinant that is cheap to compute and to differentiate**. Autoregressive layers have all three in any number of dimensions:
 #
-# $$ z_t = f_t(x_t;\, x_1, \dots, x_{t-1}), \qquad \log |\det J_f(x)| = \sum_{t=1}^D \log \left| \frac{\partial f_t}{\partial x_t} \right| . $$ (eq-fl-autoregressive)
+# $$ z_t = f_t(x_t;\, x_1, \dots, x_{t-1}), \qquad \log \lvert \det J_f(x) \rvert = \sum_{t=1}^D \log \left| \frac{\partial f_t}{\partial x_t} \right| . $$ (eq-fl-autoregressive)
 #
 # (sec-fl-maf)=
 # ### A Bayes net that is a flow
@@ -1044,9 +1044,9 @@ plt.show()
 #
 # :::{prf:theorem} Gaussian conditionals make a flow
 # :label: thm-fl-maf
-# Let $\mu_t$ and $\alpha_t$ be continuously differentiable functions of $x_{<t}$, $t = 1, \dots, D$. Drawing $x_t \sim \mathcal{N}\big(\mu_t(x_{<t}),\, e^{2 \alpha_t(x_{<t})}\big)$ for $t = 1, \dots, D$ in turn is drawing from the flow with base $\mathcal{N}(0, I)$ and
+# Let $\mu_t$ and $\alpha_t$ be continuously differentiable functions of $x_{<t}$, $t = 1, \dots, D$. Drawing $x_t \sim \mathcal{N}\bigl(\mu_t(x_{<t}),\, e^{2 \alpha_t(x_{<t})}\bigr)$ for $t = 1, \dots, D$ in turn is drawing from the flow with base $\mathcal{N}(0, I)$ and
 #
-# $$ z_t = \frac{x_t - \mu_t(x_{<t})}{e^{\alpha_t(x_{<t})}} , \qquad \log |\det J_f(x)| = - \sum_{t=1}^D \alpha_t(x_{<t}) $$ (eq-fl-maf)
+# $$ z_t = \frac{x_t - \mu_t(x_{<t})}{e^{\alpha_t(x_{<t})}} , \qquad \log \lvert \det J_f(x) \rvert = - \sum_{t=1}^D \alpha_t(x_{<t}) $$ (eq-fl-maf)
 #
 # The density of the one is the density of the other.
 # :::
@@ -1275,7 +1275,7 @@ plt.show()
 #
 # All $z$ are known at once when we draw, so drawing is one pass. This is the **{term}`inverse autoregressive flow`**, IAF {cite:p}`kingma2016`: the same layer walked in the other direction. Now the density of *given* data is slow: $z_t$ can only be found once $z_{<t}$ are. But the density of its *own* draws is free, since whoever has drawn $x$ still has the $z$ it came from.
 #
-# :::{list-table} Three costs, in passes of the conditioner (one evaluation of the network that computes the parameters); *steps* are sequential. Below the line, what follows for two uses.
+# :::{list-table} Three costs, in passes of the conditioner (one evaluation of the network that computes the parameters); *steps* are sequential. The last two rows say what follows for two uses.
 # :header-rows: 1
 # :name: tab-fl-costs
 #
@@ -1299,7 +1299,7 @@ plt.show()
 #   - fast
 # :::
 #
-# :::{admonition} Watch out: 'IAF samples slowly'
+# :::{admonition} Watch out: "IAF samples slowly"
 # :class: pitfall
 # The sentence, and its twin *MAF samples quickly*, are the wrong way round. *Inverse* does not refer to what is slow. In `lvmlib`, as in the papers, MAF's fast direction is data to noise and IAF's is noise to data; the measurement below settles it.
 # :::
@@ -1448,7 +1448,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# $\mathbb{E}[-\log p_\theta] - h(p_{\mathrm d}) = \mathbb{E}_{p_{\mathrm d}}[\log p_{\mathrm d}(x) - \log p_\theta(x)]$. By {prf:ref}`thm-fl-change`, $\log p_{\mathrm d}(x) = \log q_\theta(f_\theta(x)) + \log |\det J|$ and $\log p_\theta(x) = \log p_0(f_\theta(x)) + \log |\det J|$. The log-determinants cancel and $\mathbb{E}[\log q_\theta(z) - \log p_0(z)]$ with $z = f_\theta(x)$ is left.
+# $\mathbb{E}[-\log p_\theta] - h(p_{\mathrm d}) = \mathbb{E}_{p_{\mathrm d}}[\log p_{\mathrm d}(x) - \log p_\theta(x)]$. By {prf:ref}`thm-fl-change`, $\log p_{\mathrm d}(x) = \log q_\theta(f_\theta(x)) + \log \lvert \det J \rvert$ and $\log p_\theta(x) = \log p_0(f_\theta(x)) + \log \lvert \det J \rvert$. The log-determinants cancel and $\mathbb{E}[\log q_\theta(z) - \log p_0(z)]$ with $z = f_\theta(x)$ is left.
 # :::
 #
 # So a flow is trained to turn the data into noise, and what is left of structure in $z$ is, nat for nat, what the model is still missing. The theorem needs a *density* of the data. A finite training set has none, nor have columns of rounded numbers or exact zeros: there the likelihood can be driven to infinity by spikes. (Two of the ten columns of our table hold exact zeros, so we left them out. The other eight are rounded to three or four digits, finely enough for flows as small and as briefly trained as ours not to notice; {prf:ref}`thm-mog-unbounded` is the same trouble with mixtures.)

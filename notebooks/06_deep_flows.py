@@ -94,7 +94,7 @@ gallery_record = load_checkpoint(galleries, "flow_gallery")
 #
 # A **flow** is an invertible map $f$ from data $x \in \mathbb{R}^D$ to noise $z = f(x)$ of the same dimension. If $z$ has a known base
 # density $p_0$, here $\mathcal{N}(0, I)$ unless we say otherwise, then $x = f^{-1}(z)$ has the density
-# $p(x) = p_0(f(x))\, |\det \partial f / \partial x|$. A **deep flow** is one whose $f$ is a composition
+# $p(x) = p_0(f(x))\, \lvert \det \partial f / \partial x \rvert$. A **deep flow** is one whose $f$ is a composition
 # $f = f_L \circ \dots \circ f_1$ of simple layers, $h_0 = x$, $h_\ell = f_\ell(h_{\ell-1})$, $z = h_L$. By the chain
 # rule Jacobians multiply, so log-determinants add, and the goal of maximum likelihood is
 #
@@ -577,7 +577,7 @@ plt.show()
 # Let $v: \mathbb{R}^D \times [0, 1] \to \mathbb{R}^D$ be continuous, with a derivative $\partial v / \partial x$ that is continuous in $(x, t)$, and Lipschitz in $x$ with one constant for all $t$. Then
 # $\frac{dx}{dt} = v(x, t)$ carries each $x(0) = x$ to exactly one $x(1) = z$, the map $x \mapsto z$ is a bijection that is differentiable both ways, and
 #
-# $$ \log \left| \det \frac{\partial z}{\partial x} \right| = \int_0^1 \operatorname{tr} \frac{\partial v}{\partial x}\big(x(t), t\big)\, dt . $$ (eq-deep-trace)
+# $$ \log \left| \det \frac{\partial z}{\partial x} \right| = \int_0^1 \operatorname{tr} \frac{\partial v}{\partial x}\bigl(x(t), t\bigr)\, dt . $$ (eq-deep-trace)
 # :::
 #
 # :::{prf:proof}
@@ -911,7 +911,7 @@ assert rounds <= 24
 # %% [markdown]
 # :::{exercise} ★★★ The least that NICE can lose
 # :label: ex-deep-floor
-# However many couplings NICE has, its density is a Gaussian whose values have been moved to other places without stretching: for every level, the region where the density is above it has the area that it has for a Gaussian. Let $a(x)$ be the area of the region where the *data* are denser than at $x$. Show that the divergence from any such density is at least $1 + \ln \mathbb{E}[a(x)] - H$, with the entropy $H$ of the data, and compute it for a density that is uniform on a region of area $b$, such as the black squares of the checkerboard.
+# However many couplings NICE has, its density is a Gaussian whose values have been moved to other places without stretching: for every level, the region where the density is above it has the area that it has for a Gaussian. Let $a(x)$ be the area of the region where the *data* are denser than at $x$. Show that the divergence from any such density is at least $1 + \ln \mathbb{E}[a(x)] - H$, with the entropy $H$ of the data, and compute it for a density that is uniform on a region of area $b$, such as the eight filled squares of the checkerboard.
 # :::
 #
 # :::{solution} ex-deep-floor
@@ -1094,8 +1094,8 @@ plt.show()
 #
 # $$
 # \begin{aligned}
-# \log P(x) = {} & \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\big(\frac{x+u}{K}\big)}{q(u \mid x)}\right] - D \log K \\
-# & + \operatorname{KL}\big(q(u \mid x) \,\|\, p(u \mid x)\big) ,
+# \log P(x) = {} & \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\bigl(\frac{x+u}{K}\bigr)}{q(u \mid x)}\right] - D \log K \\
+# & + \operatorname{KL}\bigl(q(u \mid x) \,\|\, p(u \mid x)\bigr) ,
 # \end{aligned}
 # $$ (eq-deep-variational)
 #
@@ -1103,13 +1103,13 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# By definition $p\big(\frac{x+u}{K}\big) K^{-D} = P(x)\, p(u \mid x)$. Divide by $q(u \mid x)$, which is possible wherever $q > 0$, and take the mean of the logarithm under $q$:
+# By definition $p\bigl(\frac{x+u}{K}\bigr) K^{-D} = P(x)\, p(u \mid x)$. Divide by $q(u \mid x)$, which is possible wherever $q > 0$, and take the mean of the logarithm under $q$:
 #
 # $$
 # \begin{aligned}
-# \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\big(\frac{x+u}{K}\big) K^{-D}}{q(u \mid x)}\right]
+# \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p\bigl(\frac{x+u}{K}\bigr) K^{-D}}{q(u \mid x)}\right]
 # &= \log P(x) + \mathbb{E}_{q(u \mid x)}\!\left[\log \frac{p(u \mid x)}{q(u \mid x)}\right] \\
-# &= \log P(x) - \operatorname{KL}\big(q(u \mid x) \,\|\, p(u \mid x)\big) ,
+# &= \log P(x) - \operatorname{KL}\bigl(q(u \mid x) \,\|\, p(u \mid x)\bigr) ,
 # \end{aligned}
 # $$
 #
@@ -1117,7 +1117,7 @@ plt.show()
 # :::
 #
 # This is the evidence lower bound of latent-variable models, met here for the first time: the noise $u$ is a latent variable, $q$ is its encoder, and the decoder is deterministic, since $x = \lfloor K y \rfloor$ can be read off $y = (x + u)/K$. In Flow++, $q(u \mid x)$ is itself a flow, whose networks also read $x$.
-# Several draws tighten the bound further: with $u_1, \dots, u_k \sim q$ and the ratios $w_i = p\big(\frac{x + u_i}{K}\big) K^{-D} / q(u_i \mid x)$, the mean of $\log \frac1k \sum_i w_i$ rises with $k$ towards $\log P(x)$; `iwae` computes it, and chapter 9 will prove it. Both theorems in one dimension, against quadrature:
+# Several draws tighten the bound further: with $u_1, \dots, u_k \sim q$ and the ratios $w_i = p\bigl(\frac{x + u_i}{K}\bigr) K^{-D} / q(u_i \mid x)$, the mean of $\log \frac1k \sum_i w_i$ rises with $k$ towards $\log P(x)$; `iwae` computes it, and chapter 9 will prove it. Both theorems in one dimension, against quadrature:
 
 # %% tags=["check:thm-deep-uniform", "check:thm-deep-variational"]
 cdf = lambda y: (left.cdf(y) + right.cdf(y)) / 2
@@ -1193,7 +1193,7 @@ plt.show()
 # %% mystnb={"figure": {"caption": "The multi-scale architecture, here as Glow has it, on a digit of 28x28 pixels: two scales, each a squeeze and a number of steps; between them half of the channels leave. A step of Glow is drawn below. The sizes are channels x height x width.", "name": "fig-deep-multiscale"}, "image": {"alt": "Diagram from left to right: a picture of one channel and 28 by 28 pixels is squeezed to 4 by 14 by 14, passes some steps, is split; half leaves upwards as noise of 2 by 14 by 14, the other half is squeezed to 8 by 7 by 7, passes more steps and is noise. Below, a step: ActNorm, invertible 1 by 1 convolution, affine coupling."}} tags=["hide-input"]
 ax = canvas(6, 2.7, (-0.8, 13, -2.3, 3.1))
 stages = [
-    (0, "$x$\n1x28x28", "data", 1.4),
+    (0, "$x$\n1x28x28", "data", 1.55),
     (2.1, "squeeze\n4x14x14", "net", 1.6),
     (4.3, "steps", "map", 1.5),
     (6.3, "split", "net", 1.1),
@@ -1228,12 +1228,12 @@ plt.show()
 #
 # :::{prf:proposition} The log-determinant of a 1x1 convolution
 # :label: thm-deep-conv
-# Let $z_{:,ij} = R\, x_{:,ij}$ for every pixel $(i, j)$ of a picture with $C$ channels and $H \times W$ pixels. Then $\log |\det \partial z / \partial x| = H W \log |\det R|$. Let $R = \Pi\, T\, U$, where $\Pi$ is a permutation, $T$ is lower triangular with ones on its diagonal, and $U$ is upper triangular with diagonal $r_1, \dots, r_C$. Then
+# Let $z_{:,ij} = R\, x_{:,ij}$ for every pixel $(i, j)$ of a picture with $C$ channels and $H \times W$ pixels. Then $\log \lvert \det \partial z / \partial x \rvert = H W \log \lvert \det R \rvert$. Let $R = \Pi\, T\, U$, where $\Pi$ is a permutation, $T$ is lower triangular with ones on its diagonal, and $U$ is upper triangular with diagonal $r_1, \dots, r_C$. Then
 # this is $H W \sum_c \log |r_c|$.
 # :::
 #
 # :::{prf:proof}
-# Order the entries pixel by pixel. The Jacobian is then block diagonal with $HW$ blocks $R$, and reordering the entries on both sides alike does not change its determinant. For the factors: $|\det \Pi| = \det T = 1$, and $\det U = \prod_c r_c$.
+# Order the entries pixel by pixel. The Jacobian is then block diagonal with $HW$ blocks $R$, and reordering the entries on both sides alike does not change its determinant. For the factors: $\lvert \det \Pi \rvert = \det T = 1$, and $\det U = \prod_c r_c$.
 # :::
 #
 # The determinant of a full matrix costs $O(C^3)$, once for all pixels; of the factors it costs $O(C)$, and it cannot vanish as long as no $r_c$ does. So $\Pi$ and the signs of the $r_c$ stay as they were at the start, and one trains $T$, the rest of $U$ and $\log |r_c|$.
@@ -1271,7 +1271,7 @@ box(ax, 12.3, 3.9, "$z_a$", "noise", 0.9)
 line(ax, (0.45, 3.9), (11.85, 3.9))
 line(ax, (1.2, 3.9), (1.2, 2.2), (1.75, 2.2))
 middle = "gated convolution and\nattention, repeated"
-parts = ((2.9, "convolution", 2.2), (6.1, middle, 3.4), (9.7, "convolution", 2.2))
+parts = ((2.9, "convolution", 2.2), (6.1, middle, 3.7), (9.7, "convolution", 2.2))
 boxes(ax, 2.2, 0.9, [(x, text, "net", width) for x, text, width in parts])
 line(ax, (9.7, 1.75), (9.7, 1.15), (2.9, 1.15), head=False)
 for x, told in ((2.9, "$\\pi, \\mu, \\tau$"), (9.7, "$s, t$")):
@@ -1421,7 +1421,7 @@ sizes = torch.stack(largest)  # [layers, 2]
 
 # %% mystnb={"figure": {"caption": "Left, two digits of the test set, of which the flow calls one ordinary and the other all but impossible. Right, the largest entry of each after every layer, from the data on. Number 27 holds the whole second scale with its eight steps. The curves part slowly, step by step, and at the end the entries of the one are below 10, those of the other near a million.", "name": "fig-deep-explosion"}, "image": {"alt": "Left two handwritten digits. Right two curves on a logarithmic axis: one stays between 2 and 10, the other rises from about 4 over some twenty layers to a thousand and then to a million."}} tags=["hide-input"] tolerance={"rtol": 0.1, "figure": 0.3, "data": 0.2}
 fig, axes = plt.subplots(1, 3, figsize=(6, 2.1), width_ratios=[1, 1, 3])
-for ax, picture, label in zip(axes, odd, ("number 0", "number 8,061")):
+for ax, picture, label in zip(axes, odd, ("number\n0", "number\n8,061")):
     ax.imshow(picture[0], cmap="gray_r")
     ax.set(xticks=[], yticks=[], xlabel=label)
     ax.grid(visible=False)
@@ -1539,7 +1539,7 @@ print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one co
 #
 # :::{exercise} ★★ A wrong determinant
 # :label: ex-deep-lose
-# A colleague replaces $\log |\det|$ of the squeeze by $-\log 4$ for each pixel, *because four pixels become one*. Show that it must be 0. Which of these would be wrong: the gradients, the draws, the reported bits per dimension, the integral of the density?
+# A colleague replaces $\log \lvert \det \rvert$ of the squeeze by $-\log 4$ for each pixel, *because four pixels become one*. Show that it must be 0. Which of these would be wrong: the gradients, the draws, the reported bits per dimension, the integral of the density?
 # :::
 #
 # :::{solution} ex-deep-lose
@@ -1560,12 +1560,12 @@ print(f"after {large_record['passes']:g} passes, {minutes:.0f} minutes of one co
 # $$ \mathcal{L}(x) = \mathbb{E}_{q(z \mid x)}[\log p(x \mid z) + \log p_0(z) - \log q(z \mid x)] \;\le\; \log p(x) , $$ (eq-deep-elbo)
 #
 # by the three lines of {prf:ref}`thm-deep-variational` with $z$ for $u$. A flow has an encoder too, $f$, and a decoder, $f^{-1}$; only they are deterministic. Write them as Dirac distributions, $q(z \mid x) = \delta(z - f(x))$ and
-# $p(x \mid z) = \delta(x - f^{-1}(z))$. As a function of $z$ the second is $\delta(x - f^{-1}(z)) = |\det J|\, \delta(z - f(x))$ with $J = \partial f / \partial x$, the change of variables for a Dirac. In the ratio the two infinities cancel,
+# $p(x \mid z) = \delta(x - f^{-1}(z))$. As a function of $z$ the second is $\delta(x - f^{-1}(z)) = \lvert \det J \rvert\, \delta(z - f(x))$ with $J = \partial f / \partial x$, the change of variables for a Dirac. In the ratio the two infinities cancel,
 #
 # $$
 # \begin{aligned}
 # \mathcal{L}(x) &= \log p_0(f(x)) + \mathbb{E}_{q(z \mid x)} \log \frac{\delta(x - f^{-1}(z))}{\delta(z - f(x))} \\
-# &= \log p_0(f(x)) + \log |\det J| = \log p(x) ,
+# &= \log p_0(f(x)) + \log \lvert \det J \rvert = \log p(x) ,
 # \end{aligned}
 # $$ (eq-deep-dirac)
 #
@@ -1587,9 +1587,9 @@ axes[1].plot(*(diagonal * circle), ":", color=INK, label="diagonal")
 for ax, name in zip(axes, "xz"):
     label = "x_2 - f^{-1}(z)_2" if name == "x" else "z_2 - f(x)_2"
     ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6), aspect="equal")
-    ax.set_xlabel(f"${label.replace('_2', '_1')}$, in units of $\\sigma$")
+    ax.set_xlabel(f"${label.replace('_2', '_1')}$, in $\\sigma$")
     ax.set_ylabel(f"${label}$, in $\\sigma$")
-axes[1].legend(fontsize=8, loc="upper right")
+axes[1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.02, 0.5))
 plt.show()
 
 # %% [markdown]
@@ -1600,7 +1600,7 @@ plt.show()
 #
 # $$
 # \begin{aligned}
-# \mathcal{L}_\sigma(x) \;\to\; {} & \log p_0(f(x)) + \log |\det J| \\
+# \mathcal{L}_\sigma(x) \;\to\; {} & \log p_0(f(x)) + \log \lvert \det J \rvert \\
 # & - \tfrac12 \left( \operatorname{tr}(V) - D - \log \det V \right), \\
 # V = {} & J^{-1} S J^{-\top} .
 # \end{aligned}
@@ -1619,7 +1619,7 @@ plt.show()
 # \end{aligned}
 # $$
 #
-# *Encoder*: $-\mathbb{E}[\log q_\sigma] = \frac D2 \log 2\pi\sigma^2 + \frac12 \log \det S + \frac D2$. In the sum the terms $\frac D2 \log 2\pi\sigma^2$ cancel, and $\frac12 \log \det S = \frac12 \log \det V + \log |\det J|$. The divergence of two centred Gaussians is
+# *Encoder*: $-\mathbb{E}[\log q_\sigma] = \frac D2 \log 2\pi\sigma^2 + \frac12 \log \det S + \frac D2$. In the sum the terms $\frac D2 \log 2\pi\sigma^2$ cancel, and $\frac12 \log \det S = \frac12 \log \det V + \log \lvert \det J \rvert$. The divergence of two centred Gaussians is
 # $\frac12 (\operatorname{tr}(\Sigma_2^{-1} \Sigma_1) - D - \log \det(\Sigma_2^{-1} \Sigma_1))$, with $\Sigma_1 = S$ and $\Sigma_2 = J J^\top$; the trace and the determinant of $\Sigma_2^{-1} \Sigma_1$ are those of $V$, and it is 0 only for equal covariances.
 # :::
 #
@@ -1784,9 +1784,9 @@ with torch.no_grad():
 # :header-rows: 1
 # :name: tab-deep-summary
 #
-# * - Result
-#   - In one line
-#   - In `lvmlib`
+# * - result
+#   - in one line
+#   - in `lvmlib`
 # * - {prf:ref}`thm-deep-coupling`
 #   - half passes, half moves; log-determinant is a sum of log-slopes
 #   - `Coupling`, `AffineCoupling`, `SplineCoupling`

@@ -398,10 +398,10 @@ assert torch.allclose(ignoring_z.log(), Normal(0.0, 1.0).log_prob(x), atol=1e-12
 # :::{prf:definition} Effective sample size
 # :label: def-lv-ess
 # The **{term}`effective sample size`** of weights $w_1, \dots, w_k \ge 0$, not all of them 0, is
-# $\operatorname{ESS} = \big( \sum_i w_i \big)^2 / \sum_i w_i^2$, a number between 1 and $k$ {cite:p}`kish1965`.
+# $\mathrm{ESS} = \bigl( \sum_i w_i \bigr)^2 / \sum_i w_i^2$, a number between 1 and $k$ {cite:p}`kish1965`.
 # :::
 #
-# If $\mathbb{E}[w^2] < \infty$, then for many draws $\operatorname{ESS} / k$ tends to $\mathbb{E}[w]^2 / \mathbb{E}[w^2]$. When the model factorises over coordinates, so does this ratio, and a product of $d$ numbers below 1 falls exponentially with $d$.
+# If $\mathbb{E}[w^2] < \infty$, then for many draws $\mathrm{ESS} / k$ tends to $\mathbb{E}[w]^2 / \mathbb{E}[w^2]$. When the model factorises over coordinates, so does this ratio, and a product of $d$ numbers below 1 falls exponentially with $d$.
 
 # %%
 random = torch.Generator().manual_seed(0)
@@ -416,8 +416,8 @@ for _ in dims:  # one more coordinate at a time: log p(x|z) is a sum over coordi
     log_w += Normal(z, 0.5).log_prob(torch.tensor(x))
     measured.append(effective_sample_size(log_w).item())
 for d in (1, 5, 10, 20):
-    print(f"d = {d:2}: {measured[d - 1]:8.0f} of {draws} draws are effective", end="; ")
-    print(f"theory {draws * math.exp(-rate * d):.2g}")
+    effective = f"{measured[d - 1]:8,.0f} of {draws:,} draws are effective"
+    print(f"d = {d:2}: {effective}; theory {draws * math.exp(-rate * d):.2g}")
 print(f"by theory each dimension costs a factor of {math.exp(rate):.1f}")
 
 # %% [markdown]
@@ -464,7 +464,7 @@ plt.show()
 # since $W z + b + \sigma \varepsilon$ is a linear image of independent Gaussians. The posterior is Gaussian too: $\log p(x, z)$ is quadratic in $z$, with curvature $W^\top W / \sigma^2 + I$ and its maximum where the gradient vanishes, so that
 #
 # $$
-# p(z \mid x) = \mathcal{N}\big(z;\, M^{-1} W^\top (x - b),\, \sigma^2 M^{-1}\big) , \qquad M = W^\top W + \sigma^2 I .
+# p(z \mid x) = \mathcal{N}\bigl(z;\, M^{-1} W^\top (x - b),\, \sigma^2 M^{-1}\bigr) , \qquad M = W^\top W + \sigma^2 I .
 # $$ (eq-lv-ppca-posterior)
 #
 # Its covariance is the same for every $x$. The maximum-likelihood parameters come from the eigenvectors of the data's covariance. `lvmlib.latent.PPCA` has all this in closed form, and everything else that this chapter asks of it. We fit it to grey MNIST (pixels in $[0, 1]$), with 1 to 20 latents, draw 100,000 $z$ from the prior, and compare $\log \hat p(x)$ with the truth.
@@ -546,7 +546,7 @@ for (name, expected), w in zip(truth.items(), weights):
 # :label: thm-lv-best
 # Let $q$ cover the support and $\operatorname{Var}_q[w] < \infty$. Then
 #
-# $$ \frac{\operatorname{Var}_q[w]}{p(x)^2} = \int \frac{p(z \mid x)^2}{q(z)}\, dz - 1 = \chi^2\big(p(z \mid x) \,\Vert\, q\big) \;\ge\; 0 , $$ (eq-lv-chi)
+# $$ \frac{\operatorname{Var}_q[w]}{p(x)^2} = \int \frac{p(z \mid x)^2}{q(z)}\, dz - 1 = \chi^2\bigl(p(z \mid x) \,\Vert\, q\bigr) \;\ge\; 0 , $$ (eq-lv-chi)
 #
 # with equality if and only if $q(z) = p(z \mid x)$ for almost all $z$. Then every single weight equals $p(x)$.
 # :::
@@ -555,7 +555,7 @@ for (name, expected), w in zip(truth.items(), weights):
 # $w = p(x)\, p(z \mid x) / q(z)$, so $\mathbb{E}_q[w^2] / p(x)^2 = \int p(z \mid x)^2 / q(z)\, dz$, and $\mathbb{E}_q[w]^2 = p(x)^2$ by {prf:ref}`thm-lv-importance`. The difference is a variance, hence not negative, and it is 0 if and only if $p(z \mid x) / q(z)$ is almost surely constant under $q$; as both integrate to 1 the constant is 1.
 # :::
 #
-# So the squared relative error of $\frac1k \sum_i w_i$ is $\chi^2 / k$, and for many draws $\operatorname{ESS} / k$ tends to $\mathbb{E}[w]^2 / \mathbb{E}[w^2] = 1 / (1 + \chi^2)$.
+# So the squared relative error of $\frac1k \sum_i w_i$ is $\chi^2 / k$, and for many draws $\mathrm{ESS} / k$ tends to $\mathbb{E}[w]^2 / \mathbb{E}[w^2] = 1 / (1 + \chi^2)$.
 #
 # The check needs no draws: for the 16 codes of the bars, $\chi^2$ can be summed for proposals that lead from the prior to the posterior.
 
@@ -665,7 +665,7 @@ print(f"KL(q || prior) = {kl_divergence(q, Normal(0.0, 1.0)):.3f} nats")
 #
 #    $$ 1 + \frac{\operatorname{Var}[w]}{p(x)^2} = \frac{v^2}{\sqrt{(1 - \rho^2)\, (2v - 1 - \rho)(2v - 1 + \rho)}} , $$ (eq-lv-second-moment)
 #
-#    which is least at $v = \frac14 \big(3 + \sqrt{1 + 8 \rho^2}\big)$.
+#    which is least at $v = \frac14 \bigl(3 + \sqrt{1 + 8 \rho^2}\bigr)$.
 #
 # Hence the least-KL proposal has infinite variance exactly when $|\rho| \ge \tfrac12$.
 # :::
@@ -746,7 +746,7 @@ plt.show()
 # %% [markdown]
 # $\operatorname{KL}(q \,\Vert\, p)$ asks $q$ to be small wherever the posterior is small. The variance asks the opposite: that $q$ must not be small where the posterior is large, tails included. The first is easy to minimise without knowing $p(x)$, as we are about to see. The second is harder, for $\chi^2$ contains the very variance that spoils its own estimates; there are methods that minimise it nevertheless {cite:p}`dieng2017`.
 #
-# **Does it matter for images?** Take PPCA with 20 latents. Its latent axes may be rotated without changing $p(x)$; with those that `solve` returns, $W^\top W$ and the posterior covariance are diagonal, so we rotate them at random. The posterior covariance is the same for every $x$, hence so is the distribution of $w / p(x)$ for any $q$ centred on the posterior mean, and one experiment speaks for all images. **Predict, then run.** The least-KL diagonal $q$ has the right mean, and no two latents have a correlation above 0.35 in absolute value. Is its variance finite? And does $\operatorname{ESS} / k$ rise, fall or stay when $k$ grows from 1,000 to 100,000?
+# **Does it matter for images?** Take PPCA with 20 latents. Its latent axes may be rotated without changing $p(x)$; with those that `solve` returns, $W^\top W$ and the posterior covariance are diagonal, so we rotate them at random. The posterior covariance is the same for every $x$, hence so is the distribution of $w / p(x)$ for any $q$ centred on the posterior mean, and one experiment speaks for all images. **Predict, then run.** The least-KL diagonal $q$ has the right mean, and no two latents have a correlation above 0.35 in absolute value. Is its variance finite? And does $\mathrm{ESS} / k$ rise, fall or stay when $k$ grows from 1,000 to 100,000?
 
 # %%
 rotated = PPCA((784,), latents=20)
@@ -852,7 +852,7 @@ for name, estimate in (("100,000 prior draws", naive), ("32 annealed chains", wa
 # :label: def-lv-elbo
 # For a distribution $q(z)$ whose support lies within that of $p_\theta(z \mid x)$,
 #
-# $$ \mathcal{L}(\theta, q; x) = \mathbb{E}_{q(z)}\big[ \log p_\theta(x, z) - \log q(z) \big] = \mathbb{E}_q[\log w] . $$ (eq-lv-elbo)
+# $$ \mathcal{L}(\theta, q; x) = \mathbb{E}_{q(z)}\bigl[ \log p_\theta(x, z) - \log q(z) \bigr] = \mathbb{E}_q[\log w] . $$ (eq-lv-elbo)
 # :::
 #
 # This is the opposite of what importance sampling asks: there $q$ must be positive wherever the posterior is, here $q$ may be positive only there. {prf:ref}`thm-lv-diagonal` is the quantitative form of this difference.
@@ -864,9 +864,9 @@ for name, estimate in (("100,000 prior draws", naive), ("32 annealed chains", wa
 # For every $q$ as above for which the expectations are finite:
 #
 # 1. *Jensen:* $\mathcal{L}(\theta, q; x) = \mathbb{E}_q[\log w] \le \log \mathbb{E}_q[w] \le \log p_\theta(x)$;
-# 2. *Equality:* $\log p_\theta(x) = \mathcal{L}(\theta, q; x) + \operatorname{KL}\big(q(z) \,\Vert\, p_\theta(z \mid x)\big)$;
+# 2. *Equality:* $\log p_\theta(x) = \mathcal{L}(\theta, q; x) + \operatorname{KL}\bigl(q(z) \,\Vert\, p_\theta(z \mid x)\bigr)$;
 # 3. *Bayes' rule, three terms:*
-#    $\log p_\theta(x) = \mathbb{E}_q[\log p_\theta(x \mid z)] - \operatorname{KL}\big(q(z) \,\Vert\, p(z)\big) + \operatorname{KL}\big(q(z) \,\Vert\, p_\theta(z \mid x)\big)$,
+#    $\log p_\theta(x) = \mathbb{E}_q[\log p_\theta(x \mid z)] - \operatorname{KL}\bigl(q(z) \,\Vert\, p(z)\bigr) + \operatorname{KL}\bigl(q(z) \,\Vert\, p_\theta(z \mid x)\bigr)$,
 #    and the first two terms are $\mathcal{L}(\theta, q; x)$.
 #
 # The bound is an equality if and only if $q(z) = p_\theta(z \mid x)$.
@@ -996,7 +996,7 @@ left.legend(fontsize=8)
 right.plot(z_line, posterior_line, color=red, label="posterior")
 for (m, s, _), style in zip(climbs.values(), ("--", ":")):
     bell = Normal(m, s).log_prob(z_line).exp()
-    right.plot(z_line, bell, style, color=blue, label=f"$q$, mean {m:.1f}")
+    right.plot(z_line, bell, style, color=blue, label=f"$q$, mean ${m:.1f}$")
 right.set(xlabel="$z$", ylabel="density", xlim=(-3, 3), ylim=(0, None))
 right.legend(fontsize=8)
 plt.show()
@@ -1041,7 +1041,7 @@ for first, last in zip(cuts, cuts[1:]):  # from dip to dip
 #
 # :::{exercise} ★★ Two humps at once
 # :label: ex-lv-mixture
-# Take $q = \sum_j \alpha_j q_j$, a mixture of the *two* fitted Gaussians of {numref}`fig-lv-fit`, which hardly overlap. Show that its ELBO is about $\sum_j \alpha_j \big(\mathcal{L}_j - \log \alpha_j\big)$, with the $\mathcal{L}_j$ printed above, find the best $\alpha$, and compare with $\log p(x)$.
+# Take $q = \sum_j \alpha_j q_j$, a mixture of the *two* fitted Gaussians of {numref}`fig-lv-fit`, which hardly overlap. Show that its ELBO is about $\sum_j \alpha_j \bigl(\mathcal{L}_j - \log \alpha_j\bigr)$, with the $\mathcal{L}_j$ printed above, find the best $\alpha$, and compare with $\log p(x)$.
 # :::
 #
 # :::{solution} ex-lv-mixture
@@ -1209,8 +1209,8 @@ plt.show()
 #
 # $$
 # \begin{gathered}
-# W \leftarrow \sum_n (x_n - b)\, m_n^\top \Big(\sum_n m_n m_n^\top + N S\Big)^{-1} , \\
-# \sigma^2 \leftarrow \frac{1}{ND} \sum_n \Big(|x_n - b - W m_n|^2 + \operatorname{tr}(W^\top W S)\Big) :
+# W \leftarrow \sum_n (x_n - b)\, m_n^\top \Bigl(\sum_n m_n m_n^\top + N S\Bigr)^{-1} , \\
+# \sigma^2 \leftarrow \frac{1}{ND} \sum_n \Bigl(|x_n - b - W m_n|^2 + \operatorname{tr}(W^\top W S)\Bigr) :
 # \end{gathered}
 # $$ (eq-lv-ppca-m-step)
 #
@@ -1393,7 +1393,7 @@ plt.show()
 #
 # :::{admonition} Watch out: variational EM is not variational Bayes
 # :class: pitfall
-# Text that calls this algorithm 'variational Bayes' confuses two things. Here $\theta$ is a *point*, found by maximising; only the latents have a distribution. That is variational EM, and so is the training of a variational autoencoder. **Variational Bayes** gives $\theta$ a prior and a $q(\theta)$ too {cite:p}`beal2003`, and its bound is one on $\log p(\text{data})$ with $\theta$ integrated out. The difference is that of our coin, which has no latent variable at all: after three heads a point estimate, $\theta = 1$, bets everything on heads, while the posterior $\operatorname{Beta}(5, 2)$ gives tails 0.29.
+# Text that calls this algorithm "variational Bayes" confuses two things. Here $\theta$ is a *point*, found by maximising; only the latents have a distribution. That is variational EM, and so is the training of a variational autoencoder. **Variational Bayes** gives $\theta$ a prior and a $q(\theta)$ too {cite:p}`beal2003`, and its bound is one on $\log p(\text{data})$ with $\theta$ integrated out. The difference is that of our coin, which has no latent variable at all: after three heads a point estimate, $\theta = 1$, bets everything on heads, while the posterior $\operatorname{Beta}(5, 2)$ gives tails 0.29.
 # :::
 #
 # (sec-lv-amortised)=
@@ -1466,7 +1466,7 @@ measured_gaps = {}
 for n, encoder in encoders.items():
     for name, x in (("training", all_images[:n][:5000]), ("test", seen_by_none[:5000])):
         approximation, amortisation = measured_gaps[n, name] = gaps(encoder, x)
-        print(f"{n:6} {name:>8} {approximation:16.2f} {amortisation:19.2f}")
+        print(f"{n:6,} {name:>8} {approximation:16.2f} {amortisation:19.2f}")
 
 # %% [markdown]
 # :::{dropdown} What to expect
@@ -1525,7 +1525,7 @@ plt.show()
 #
 # where $\ell_{\tilde C}$ is PPCA's mean log-likelihood on data with mean $b$ and covariance $\tilde C$. With $\tilde\lambda_j = \lambda_j^2 / (\lambda_j + \tau^2)$ it is largest where the columns of $W$ are the first $d$ eigenvectors of $C$, times $\sqrt{\tilde\lambda_j - \sigma^2}$, and
 #
-# $$ \sigma^2 = \frac{1}{D - d} \Big( \sum_{j > d} \lambda_j + \sum_{j \le d} (\lambda_j - \tilde\lambda_j) \Big) , $$ (eq-lv-noise-solution)
+# $$ \sigma^2 = \frac{1}{D - d} \Bigl( \sum_{j > d} \lambda_j + \sum_{j \le d} (\lambda_j - \tilde\lambda_j) \Bigr) , $$ (eq-lv-noise-solution)
 #
 # provided that this is less than $\tilde\lambda_d$. As $\tau \to 0$ it becomes maximum likelihood.
 # :::
@@ -1533,7 +1533,7 @@ plt.show()
 # :::{prf:proof}
 # Let $M = W^\top W + \sigma^2 I$. As $\tilde x - b$ has covariance $C + \tau^2 I$ and $\mathbb{E}[(\tilde x - b)(x - b)^\top] = C$, the mean of $|x - b - W z|^2 + \sigma^2 |z|^2$ is
 #
-# $$ \operatorname{tr} C - 2 \operatorname{tr}(W A C) + \operatorname{tr}\big(M (A (C + \tau^2 I) A^\top + S)\big) . $$
+# $$ \operatorname{tr} C - 2 \operatorname{tr}(W A C) + \operatorname{tr}\bigl(M (A (C + \tau^2 I) A^\top + S)\bigr) . $$
 #
 # The bound is this times $-1 / (2\sigma^2)$, plus $\frac12 \log |S|$ and terms in $\sigma$ alone. It is largest at $A = M^{-1} W^\top C\, (C + \tau^2 I)^{-1}$ and $S = \sigma^2 M^{-1}$, where the three traces give $\operatorname{tr} C - \operatorname{tr}(W M^{-1} W^\top \tilde C)$ and $\sigma^2 d$. Without noise and with $A = M^{-1} W^\top$ this $q$ is the exact posterior, the traces give $\operatorname{tr} C - \operatorname{tr}(W M^{-1} W^\top C)$ and $\sigma^2 d$, and the bound is $\ell_C$, for any covariance $C$. So the bound with noise is $\ell_{\tilde C}$, but for $\operatorname{tr} C$ in the place of $\operatorname{tr} \tilde C$, which is {eq}`eq-lv-noise`. For fixed $\sigma$ the last term of {eq}`eq-lv-noise` is constant, and the best $W$ is that of Tipping and Bishop for $\tilde C$ {cite:p}`tipping1999`, which has the eigenvectors of $C$ in the same order. Then the value as a function of $\sigma^2$ has the single maximum {eq}`eq-lv-noise-solution`.
 # :::
@@ -1624,7 +1624,7 @@ scores = {
 }
 for name, row in scores.items():
     picked = ", ".join(f"{row[i]:.1f}" for i in (0, 1, 3, 6, 8, 10))
-    print(f"{name:19}, tau = 0, 0.1, 0.3, 0.6, 0.8, 1.2: {picked} nats")
+    print(f"{name + ',':20} tau = 0, 0.1, 0.3, 0.6, 0.8, 1.2: {picked} nats")
 solved = PPCA((784,), d_few).double().solve(few).log_prob(few).mean().item()
 print(f"maximum likelihood on the training images, by solve: {solved:.1f} nats")
 apart = torch.cdist(few, few) + torch.diag(torch.full((200,), math.inf).double())
@@ -1685,7 +1685,7 @@ if pi is not ... and means is not ...:  # a test of your code
 # %% [markdown]
 # :::{solution} ex-lv-coins
 # :class: dropdown
-# The derivative by $\mu_{kd}$ of $\sum_n r_{nk} \big(x_{nd} \log \mu_{kd} + (1 - x_{nd}) \log(1 - \mu_{kd})\big)$ vanishes at $\mu_{kd} = \sum_n r_{nk} x_{nd} / \sum_n r_{nk}$: the mean image of the component, as in {eq}`eq-lv-m-step`. For the weights, the derivative of $\sum_{nk} r_{nk} \log \pi_k - \lambda (\sum_k \pi_k - 1)$ vanishes at $\pi_k = \sum_n r_{nk} / \lambda$, and $\lambda = N$ makes them sum to 1. The cell runs it on 10,000 training images. It does not catch up, 146.4 against 145.2 nats, but the comparison is not one of optimizers: it saw one draw of the bits of 10,000 images, Adam 80,000 fresh draws of bits from 50,000 images.
+# The derivative by $\mu_{kd}$ of $\sum_n r_{nk} \bigl(x_{nd} \log \mu_{kd} + (1 - x_{nd}) \log(1 - \mu_{kd})\bigr)$ vanishes at $\mu_{kd} = \sum_n r_{nk} x_{nd} / \sum_n r_{nk}$: the mean image of the component, as in {eq}`eq-lv-m-step`. For the weights, the derivative of $\sum_{nk} r_{nk} \log \pi_k - \lambda (\sum_k \pi_k - 1)$ vanishes at $\pi_k = \sum_n r_{nk} / \lambda$, and $\lambda = N$ makes them sum to 1. The cell runs it on 10,000 training images. It does not catch up, 146.4 against 145.2 nats, but the comparison is not one of optimizers: it saw one draw of the bits of 10,000 images, Adam 80,000 fresh draws of bits from 50,000 images.
 # :::
 
 # %% tags=["hide-cell"] tolerance={"rtol": 0.02}

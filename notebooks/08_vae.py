@@ -305,7 +305,7 @@ print(f"d = 32: PCA {pca_error[32]:.1f}, network {network_error[32]:.1f}")
 #
 # The decoder network turns 32 numbers into a digit. So draw 32 numbers and decode them? Draw them *from what*? Training asked for one thing, that codes *of images* decode well. Where in $\mathbb{R}^{32}$ these codes lie, and what happens between them, was left to chance. The simplest guess is a Gaussian with the mean and covariance of the codes.
 
-# %% mystnb={"figure": {"caption": "*Left:* codes of test digits in the autoencoder with $d = 2$, and the central 95% of the Gaussian fitted to them. The classes crowd together near one point and thin out along rays, and much of the ellipse is empty. *Right:* the autoencoder with $d = 32$. Above, reconstructions of test digits; below, decoded draws from the Gaussian fitted to its codes.", "name": "fig-ae-no-generation"}, "image": {"alt": "Left: coloured dots in the plane, one colour for each digit, dense near one point and thinning out to the upper right; the lower left of a drawn ellipse is empty. Right: two blocks of images; the upper one shows digits, the lower one tangles of strokes."}} tags=["hide-input"] tolerance={"figure": 0.3, "draws": ["rows 4-6"], "rtol": 0.1}
+# %% mystnb={"figure": {"caption": "*Left:* codes of test digits in the autoencoder with $d = 2$, and the central 95% of the Gaussian fitted to them. The classes crowd together near one point and thin out along rays, and much of the ellipse is empty. *Right:* the autoencoder with $d = 32$. Above, reconstructions of test digits; below, decoded draws from the Gaussian fitted to its codes.", "name": "fig-ae-no-generation"}, "image": {"alt": "Left: coloured dots in the plane, one colour for each digit, dense near one point and thinning out to the upper right; the lower left of a drawn ellipse is empty. Right: two blocks of images; the upper one shows digits, the lower one tangles of strokes."}} tags=["hide-input", "photo"] tolerance={"figure": 0.3, "draws": ["rows 4-6"], "rtol": 0.1}
 with torch.no_grad():
     codes2, codes32 = (autoencoders[d][0](x_test) for d in (2, 32))
     guess = MultivariateNormal(codes32.mean(0), codes32.T.cov())
@@ -780,7 +780,7 @@ for panel, at, mark in zip(panels, ((cut + 100) % 199, cut), "s^"):
         q_at = one_latent.posterior(some[at : at + 1])
     log_q = q_at.log_prob(z_grid[:, None, None]).flatten()
     panel.plot(z_grid, log_q.exp(), "--", color=red, label="$q_\\phi(z \\mid x)$")
-    panel.set(xlabel="$z$", xlim=(-4, 4), ylim=(0, None), yticks=[])
+    panel.set(xlabel="$z$", xlim=(-4, 4), ylim=(0, None), yticks=[], xticks=(-3, 0, 3))
 panels[0].legend(fontsize=8)
 plt.show()
 
@@ -1112,12 +1112,12 @@ for name, (_, prepare) in cases.items():
     with torch.no_grad():
         of_model = with_decoder[name].trace(prepare(grey_test.x[:2000]))
         total = -sum(distortion_and_rate(of_model)).mean()
-    print(f"  {name:<24} {bits_per_dim(total, shape):5.2f}", end="; ")
+    print(f"  {name:<25} {bits_per_dim(total, shape):5.2f}", end="; ")
     late = torch.tensor(progress[name])
     for part in (late[half - 10 : half], late[-10:]):
         print(f"{bits_per_dim(-part.mean(), shape):5.2f}", end=" ")
     print()
-print(f"  {'all levels equally likely':<24} {math.log2(256):5.2f}")
+print(f"  {'all levels equally likely':<25} {math.log2(256):5.2f}")
 noise_costs = 0.5 * math.log2(2 * math.pi * math.e / 12)
 print(f"a Gaussian's price for uniform noise: {noise_costs:.2f} bits/dim")
 
@@ -1230,7 +1230,7 @@ print(f"{estimate:.1f} nats; from 10,000 draws {log_px:.1f}")
 #
 # Two latents can be looked at whole. {numref}`fig-manifold` decodes a grid over the prior of the model of {numref}`fig-vae-idea` and shows where test images are encoded.
 
-# %% mystnb={"figure": {"caption": "The plane of codes of the VAE with two latents. *Left:* decoded means on a grid whose points are equally likely under the prior (quantiles of the normal distribution in each coordinate). *Right:* posterior means of 2,000 test images, coloured by class. Along a border digits turn into each other; fours and nines share theirs.", "name": "fig-manifold"}, "image": {"alt": "Left: a grid of fourteen by fourteen digits that change smoothly across the map. Right: a disc of coloured dots with a legend for the ten digits; ones, zeros and sevens have regions of their own at the rim, fours and nines overlap."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "The plane of codes of the VAE with two latents. *Left:* decoded means on a grid whose points are equally likely under the prior (quantiles of the normal distribution in each coordinate). *Right:* posterior means of 2,000 test images, coloured by class. Along a border digits turn into each other; fours and nines share theirs.", "name": "fig-manifold"}, "image": {"alt": "Left: a grid of fourteen by fourteen digits that change smoothly across the map. Right: a disc of coloured dots with a legend for the ten digits; ones, zeros and sevens have regions of their own at the rim, fours and nines overlap."}} tags=["hide-input", "photo"]
 quantiles = Normal(0, 1).icdf(torch.linspace(0.03, 0.97, 14))
 grid = torch.cartesian_prod(-quantiles, quantiles).flip(1)  # z_1 right, z_2 up
 with torch.no_grad():
@@ -1388,7 +1388,7 @@ others = {f"longer run  {name}": r for name, r in draws_record["longer_run"].ite
 others["test digits"] = draws_record["test_images"]
 for name, row in others.items():
     near, legible = row["to_nearest_training_image"], 100 * row["readable"]
-    print(f"  {name:<38} {near:6.2f} {legible:15.2f} %")
+    print(f"  {name:<38} {near:6.2f} {legible:16.2f} %")
 
 # %% mystnb={"figure": {"caption": "Draws after equal training, 2,000 steps: means of $p_\\theta(x \\mid z)$. *Left:* the autoencoder, $z$ from one Gaussian fitted to its codes. *Middle:* the VAE, $z$ from the prior. *Right:* the VAE, $z$ from a mixture of fifty Gaussians fitted to its codes.", "name": "fig-equal-training"}, "image": {"alt": "Three grids of eight rows of six grey digits each. Left and in the middle many of the draws are recognisable digits, others are smudges or mixtures of two digits. Right nearly all are recognisable."}} tags=["hide-input"] tolerance={"figure": 0.35, "draws": ["all"], "rtol": 0.03}
 with torch.no_grad():
@@ -1423,7 +1423,7 @@ plt.show()
 # :::
 #
 # :::{prf:proof}
-# Substitute $z = Q u$, $|\det Q| = 1$. The prior's density depends on $\lVert z \rVert = \lVert u \rVert$ alone, so $\int p_\theta(x \mid Q^\top z)\, \mathcal{N}(z; 0, I)\, dz = \int p_\theta(x \mid u)\, \mathcal{N}(u; 0, I)\, du$. Likewise $q'(z \mid x) = q(Q^\top z \mid x)$, so the log-weight $\log p'_\theta(x \mid z) + \log p(z) - \log q'(z \mid x)$ at $z = Qu$ equals $\log p_\theta(x \mid u) + \log p(u) - \log q(u \mid x)$, with $u \sim q(\cdot \mid x)$.
+# Substitute $z = Q u$, $\lvert \det Q \rvert = 1$. The prior's density depends on $\lVert z \rVert = \lVert u \rVert$ alone, so $\int p_\theta(x \mid Q^\top z)\, \mathcal{N}(z; 0, I)\, dz = \int p_\theta(x \mid u)\, \mathcal{N}(u; 0, I)\, du$. Likewise $q'(z \mid x) = q(Q^\top z \mid x)$, so the log-weight $\log p'_\theta(x \mid z) + \log p(z) - \log q'(z \mid x)$ at $z = Qu$ equals $\log p_\theta(x \mid u) + \log p(u) - \log q(u \mid x)$, with $u \sim q(\cdot \mid x)$.
 # :::
 #
 # What can pick axes is a *diagonal* $q$, because $Q \operatorname{diag}(\sigma^2)\, Q^\top$ is no longer diagonal. In probabilistic PCA, {eq}`eq-lv-ppca`, with noise 1 and singular values 3 and 1 the best diagonal $q$ has no gap if the singular vectors lie along the axes and 0.294 nats at 45 degrees. We rotate the longer run: all fifty latents (34 of which are unused), or its active ones among themselves.
@@ -2097,6 +2097,7 @@ for name in ("VAE", "FVSBN", "MADE", "MAF", "PixelCNN", "GatedPixelCNN"):
 # :::{list-table} A VAE and a normalizing flow.
 # :header-rows: 1
 # :name: tab-vae-flow
+# :class: by-row
 #
 # * -
 #   - VAE

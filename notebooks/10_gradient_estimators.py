@@ -127,7 +127,7 @@ for way, surrogate in ways.items():
 # :label: thm-ge-score
 # Let $U$ be a ball around $\phi_0$. For almost all $z$ let $q_\phi(z)$ be differentiable in $\phi$ on all of $U$, and $\lVert f(z)\, \nabla_\phi q_\phi(z) \rVert \le M(z)$ for all $\phi \in U$, with an integrable $M$; let $q_\phi$ be positive on a set that does not depend on $\phi \in U$; let $\mathbb{E}_{q_\phi} \lvert f \rvert < \infty$. Then at $\phi_0$
 #
-# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{q_\phi}\big[f(z)\, s_\phi(z)\big] , \qquad s_\phi(z) = \nabla_\phi \log q_\phi(z) . $$ (eq-ge-score)
+# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{q_\phi}\bigl[f(z)\, s_\phi(z)\bigr] , \qquad s_\phi(z) = \nabla_\phi \log q_\phi(z) . $$ (eq-ge-score)
 #
 # For discrete $z$ read sums for integrals. If $f$ depends on $\phi$ too, and $\nabla_\phi f_\phi$ is dominated in the same sense, $\mathbb{E}_{q_\phi}[\nabla_\phi f_\phi(z)]$ is added.
 # :::
@@ -188,7 +188,7 @@ assert torch.allclose(expected, exact_coins)
 # $\mathbb{E}_{q_\phi}[s_\phi] = \int \nabla_\phi q_\phi\, dz = \nabla_\phi \int q_\phi\, dz = \nabla_\phi 1 = 0$. Multiply by $b$ and subtract from {eq}`eq-ge-score`.
 # :::
 #
-# A random $b$ may be subtracted as well if $\mathbb{E}[s_\phi \mid b] = 0$, for instance if it is independent of $z$, since then $\mathbb{E}[b\, s_\phi] = \mathbb{E}\big[b\, \mathbb{E}[s_\phi \mid b]\big] = 0$. Several estimators below use such a $b$.
+# A random $b$ may be subtracted as well if $\mathbb{E}[s_\phi \mid b] = 0$, for instance if it is independent of $z$, since then $\mathbb{E}[b\, s_\phi] = \mathbb{E}\bigl[b\, \mathbb{E}[s_\phi \mid b]\bigr] = 0$. Several estimators below use such a $b$.
 #
 # **Predict, then run.** The condition that looks like small print is "a set that does not depend on $\phi$". Take $z$ uniform on $[0, \phi]$ at $\phi = 2$ and $f(z) = z$, so that $J(\phi) = \phi / 2$. What is the mean of the score, and what does {eq}`eq-ge-score` return for $J' = \frac12$?
 
@@ -225,15 +225,15 @@ print(f"dJ/dphi = 0.50, estimator {(z * uniform_score).mean():.2f}")
 #
 # Then $J$ is Lipschitz on $I$, and
 #
-# $$ \frac{d}{d\phi}\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{p(\varepsilon)}\Big[ \frac{\partial}{\partial \phi} f(t_\phi(\varepsilon)) \Big] $$ (eq-ge-pathwise)
+# $$ \frac{d}{d\phi}\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}_{p(\varepsilon)}\Bigl[ \frac{\partial}{\partial \phi} f(t_\phi(\varepsilon)) \Bigr] $$ (eq-ge-pathwise)
 #
-# for almost all $\phi$, and at every $\phi$ at which the right side is continuous. For several parameters this holds coordinate by coordinate. Where $f$ and $t_\phi$ are differentiable, the right side is $\mathbb{E}\big[f'(z)\, \partial_\phi t_\phi(\varepsilon)\big]$, the chain rule.
+# for almost all $\phi$, and at every $\phi$ at which the right side is continuous. For several parameters this holds coordinate by coordinate. Where $f$ and $t_\phi$ are differentiable, the right side is $\mathbb{E}\bigl[f'(z)\, \partial_\phi t_\phi(\varepsilon)\bigr]$, the chain rule.
 # :::
 #
 # :::{prf:proof}
 # LOTUS: $J(\phi) = \mathbb{E}[F(\phi, \varepsilon)]$, since $t_\phi(\varepsilon)$ has the distribution $q_\phi$. For $\phi_1 < \phi_2$ in $I$, by the first condition $F(\phi_2, \varepsilon) - F(\phi_1, \varepsilon) = \int_{\phi_1}^{\phi_2} \partial_\phi F(\phi, \varepsilon)\, d\phi$ for almost all $\varepsilon$. Take means; by the second condition $\lvert \partial_\phi F \rvert$ is integrable in $(\phi, \varepsilon)$ for $\phi \in [\phi_1, \phi_2]$, so Fubini's theorem lets the integrals change places:
 #
-# $$ J(\phi_2) - J(\phi_1) = \int_{\phi_1}^{\phi_2} R(\phi)\, d\phi , \qquad R(\phi) = \mathbb{E}\big[\partial_\phi F(\phi, \varepsilon)\big] , \qquad \lvert R \rvert \le \mathbb{E}[M] . $$
+# $$ J(\phi_2) - J(\phi_1) = \int_{\phi_1}^{\phi_2} R(\phi)\, d\phi , \qquad R(\phi) = \mathbb{E}\bigl[\partial_\phi F(\phi, \varepsilon)\bigr] , \qquad \lvert R \rvert \le \mathbb{E}[M] . $$
 #
 # So $J$ is Lipschitz and, as the integral of $R$, differentiable with $J' = R$ almost everywhere, and wherever $R$ is continuous.
 # :::
@@ -418,7 +418,7 @@ assert attempt is None or abs(attempt[0] - exact) < 5 * attempt[1]  # your solut
 #
 # :::{solution} ex-ge-wiggle
 # :class: dropdown
-# The gradient is $a\, e^{-a^2/2}$. Pathwise: $\mathbb{E}[a^2 \cos^2(az)] = \frac{a^2}{2}(1 + e^{-2a^2})$. Score: $\mathbb{E}[\sin^2(az)\, z^2] = \frac12 \big(1 - \mathbb{E}[z^2 \cos(2az)]\big) = \frac12 \big(1 - (1 - 4a^2)\, e^{-2a^2}\big)$. From both subtract $a^2 e^{-a^2}$. They are equal where $a^2 (1 + e^{-2a^2}) = 1 - (1 - 4a^2) e^{-2a^2}$, which the cell solves: $a = 1.11$. For $a = 20$ the pathwise variance is 400 times as large.
+# The gradient is $a\, e^{-a^2/2}$. Pathwise: $\mathbb{E}[a^2 \cos^2(az)] = \frac{a^2}{2}(1 + e^{-2a^2})$. Score: $\mathbb{E}[\sin^2(az)\, z^2] = \frac12 \bigl(1 - \mathbb{E}[z^2 \cos(2az)]\bigr) = \frac12 \bigl(1 - (1 - 4a^2)\, e^{-2a^2}\bigr)$. From both subtract $a^2 e^{-a^2}$. They are equal where $a^2 (1 + e^{-2a^2}) = 1 - (1 - 4a^2) e^{-2a^2}$, which the cell solves: $a = 1.11$. For $a = 20$ the pathwise variance is 400 times as large.
 # :::
 
 # %% tags=["hide-cell"]
@@ -449,7 +449,7 @@ assert abs(sampled / (by_path[at_2] / by_score[at_2]) - 1) < 0.02
 #
 # In particular, among the estimators $(f(z) - b)\, s(z)$ of {prf:ref}`thm-ge-zero`, with $0 < \mathbb{E}\lVert s \rVert^2 < \infty$ and $\mathbb{E}[f^2 \lVert s \rVert^2] < \infty$, the sum of the variances of all entries is least at
 #
-# $$ b^\star = \frac{\mathbb{E}\big[f(z)\, \lVert s(z) \rVert^2\big]}{\mathbb{E}\lVert s(z) \rVert^2} . $$ (eq-ge-baseline)
+# $$ b^\star = \frac{\mathbb{E}\bigl[f(z)\, \lVert s(z) \rVert^2\bigr]}{\mathbb{E}\lVert s(z) \rVert^2} . $$ (eq-ge-baseline)
 # :::
 #
 # :::{prf:proof}
@@ -498,7 +498,7 @@ assert all((g - c * h).var() > left for c in (c_best - 0.1, c_best + 0.1))
 # :label: thm-ge-loo
 # Let $z_1, \dots, z_k \sim q_\phi$ be independent, $k \ge 2$, under the conditions of {prf:ref}`thm-ge-score` and {prf:ref}`thm-ge-zero`, and write $f_i = f(z_i)$, $s_i = s(z_i)$, $\bar f$ and $\bar s$ for their means. Then
 #
-# $$ \frac1k \sum_{i=1}^k \Big( f_i - \frac{1}{k-1} \sum_{j \ne i} f_j \Big) s_i = \frac{1}{k-1} \sum_{i=1}^k (f_i - \bar f)(s_i - \bar s) $$ (eq-ge-loo)
+# $$ \frac1k \sum_{i=1}^k \Bigl( f_i - \frac{1}{k-1} \sum_{j \ne i} f_j \Bigr) s_i = \frac{1}{k-1} \sum_{i=1}^k (f_i - \bar f)(s_i - \bar s) $$ (eq-ge-loo)
 #
 # is an unbiased estimator of $\nabla_\phi J$; the mean of $(f_i - \bar f)\, s_i$ is $(1 - \frac1k) \nabla_\phi J$.
 # :::
@@ -545,9 +545,9 @@ assert abs(halved - 2) < 4 * error
 # $$
 # \begin{aligned}
 # & \nabla_\phi\, \mathbb{E}_{q_\phi}[\log p_\theta(x, z) - \log q_\phi] \\
-# & \quad = \mathbb{E}_{q_\phi}\big[(\log p_\theta(x, z) - \log q_\phi)\, s\big] + \mathbb{E}_{q_\phi}\big[\nabla_\phi(-\log q_\phi)\big] \\
+# & \quad = \mathbb{E}_{q_\phi}\bigl[(\log p_\theta(x, z) - \log q_\phi)\, s\bigr] + \mathbb{E}_{q_\phi}\bigl[\nabla_\phi(-\log q_\phi)\bigr] \\
 # & \quad = \mathbb{E}_{q_\phi}[\log w \; s] - \mathbb{E}_{q_\phi}[s] \\
-# & \quad = \mathbb{E}_{q_\phi}\big[(\log w - b)\, s\big] \quad\text{for every number } b ,
+# & \quad = \mathbb{E}_{q_\phi}\bigl[(\log w - b)\, s\bigr] \quad\text{for every number } b ,
 # \end{aligned}
 # $$ (eq-ge-elbo)
 #
@@ -635,7 +635,7 @@ print("gradient of log q by theta:", in_f[2])  # None: theta is not in it
 #
 # Does the same trick work for the importance-weighted bound $\mathcal{L}_k = \mathbb{E} \log \frac1k \sum_i w_i$, on which the IWAE of {doc}`chapter 9 <09_iwae>` is trained? The derivative of $\log \sum_j w_j$ by $\log w_i$ is $\tilde w_i = w_i / \sum_j w_j$, so its pathwise gradient weighs {eq}`eq-ge-two-paths` by these shares,
 #
-# $$ \nabla_\phi \mathcal{L}_k = \mathbb{E} \sum_{i=1}^k \tilde w_i \Big( \frac{\partial \log w_i}{\partial z_i} \frac{\partial z_i}{\partial \phi} - s_i \Big) , $$ (eq-ge-iwae)
+# $$ \nabla_\phi \mathcal{L}_k = \mathbb{E} \sum_{i=1}^k \tilde w_i \Bigl( \frac{\partial \log w_i}{\partial z_i} \frac{\partial z_i}{\partial \phi} - s_i \Bigr) , $$ (eq-ge-iwae)
 #
 # and $\tilde w_i s_i$ does *not* have mean zero, since $\tilde w_i$ depends on the draw. Dropping it gives a biased estimator. But it need not be dropped. It can be *replaced*: the two theorems of Part 1 are two expressions for one gradient, so a score can be traded for a path.
 #
@@ -649,7 +649,7 @@ print("gradient of log q by theta:", in_f[2])  # None: theta is not in it
 # :::{prf:proof}
 # Fix all draws but $z_i$, and write $\omega(z_i)$ for $\tilde w_i$ as a function of this one draw, with $\phi$ inside $\log w$ held still. {prf:ref}`thm-ge-score` and {prf:ref}`thm-ge-pathwise` give the gradient of $\mathbb{E}_{q_\phi}[\omega(z_i)]$ in two ways, so
 #
-# $$ \mathbb{E}[\omega(z_i)\, s_i] = \mathbb{E}\Big[ \frac{\partial \omega}{\partial z_i} \frac{\partial z_i}{\partial \phi} \Big] , \qquad \frac{\partial \omega}{\partial z_i} = \tilde w_i (1 - \tilde w_i) \frac{\partial \log w_i}{\partial z_i} , $$
+# $$ \mathbb{E}[\omega(z_i)\, s_i] = \mathbb{E}\Bigl[ \frac{\partial \omega}{\partial z_i} \frac{\partial z_i}{\partial \phi} \Bigr] , \qquad \frac{\partial \omega}{\partial z_i} = \tilde w_i (1 - \tilde w_i) \frac{\partial \log w_i}{\partial z_i} , $$
 #
 # the second since $\omega = w_i / (w_i + \text{rest})$. Take the mean over the other draws and insert this for $\tilde w_i s_i$ in {eq}`eq-ge-iwae`: the factor of $\frac{\partial \log w_i}{\partial z_i} \frac{\partial z_i}{\partial \phi}$ becomes $\tilde w_i - \tilde w_i (1 - \tilde w_i) = \tilde w_i^2$.
 # :::
@@ -940,8 +940,8 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 #
 # $$
 # \begin{aligned}
-# \nabla_\phi \mathcal{L}_k &= \mathbb{E} \Big[ \sum_i \big(\hat{\mathcal{L}}_k - \hat{\mathcal{L}}_{-i}\big)\, s_i \;-\; \sum_i \tilde w_i\, s_i \Big] , \\
-# \hat{\mathcal{L}}_{-i} &= \log \frac1k \Big( \sum_{j \ne i} w_j + \prod_{j \ne i} w_j^{1/(k-1)} \Big) .
+# \nabla_\phi \mathcal{L}_k &= \mathbb{E} \Bigl[ \sum_i \bigl(\hat{\mathcal{L}}_k - \hat{\mathcal{L}}_{-i}\bigr)\, s_i \;-\; \sum_i \tilde w_i\, s_i \Bigr] , \\
+# \hat{\mathcal{L}}_{-i} &= \log \frac1k \Bigl( \sum_{j \ne i} w_j + \prod_{j \ne i} w_j^{1/(k-1)} \Bigr) .
 # \end{aligned}
 # $$ (eq-ge-vimco)
 #
@@ -951,7 +951,7 @@ print(f"of that of L_3 {summed_gradient(3).norm():.3f}")
 #
 # Reinforcement learning knows {eq}`eq-ge-score` under another name. An agent sees the state $x_t$, takes an action $z_t \sim q_\phi(z_t \mid x_t)$, its *policy*, and is led to the next state. A trajectory of $d$ actions has the probability $\prod_t q_\phi(z_t \mid x_t)\, p(x_{t+1} \mid x_t, z_t)$ and earns the reward $f$. The transition probabilities drop out of the score, since only the policy contains $\phi$:
 #
-# $$ \nabla_\phi\, \mathbb{E}[f] = \mathbb{E}\Big[ f \sum_{t=1}^d \nabla_\phi \log q_\phi(z_t \mid x_t) \Big] , $$ (eq-ge-policy)
+# $$ \nabla_\phi\, \mathbb{E}[f] = \mathbb{E}\Bigl[ f \sum_{t=1}^d \nabla_\phi \log q_\phi(z_t \mid x_t) \Bigr] , $$ (eq-ge-policy)
 #
 # which is REINFORCE {cite:p}`williams1992`, and the reason why an agent can learn without a model of its environment. An action cannot change rewards of the past, so the score of step $t$ may be given the *rest* of the reward only. That "reward to go" is a baseline, too: what is subtracted is what was earned before $z_t$, and it does not depend on $z_t$: given the past, the $t$-th score has mean zero. A corridor of four steps, in which every step earns the place reached plus 3, all 16 action sequences summed:
 
@@ -982,7 +982,7 @@ for name, signal in kinds.items():
 # $$
 # \begin{aligned}
 # \text{for a coin}\quad & \tilde z = \sigma(\zeta / T) , \\
-# \text{for $K$ values}\quad & \tilde z = \operatorname{softmax}\big((\log \pi + G) / T\big) , \\
+# \text{for $K$ values}\quad & \tilde z = \operatorname{softmax}\bigl((\log \pi + G) / T\bigr) , \\
 # & G_i = -\log(-\log u_i) ,
 # \end{aligned}
 # $$ (eq-ge-gumbel)
@@ -1061,7 +1061,7 @@ plt.show()
 # :label: thm-ge-rebar
 # Let $\kappa$ be a function for which $\kappa(\tilde z)$ and, given $z$, $\kappa(\tilde z')$ meet the conditions of {prf:ref}`thm-ge-pathwise`. Then
 #
-# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}\Big[ \big(f(z) - \kappa(\tilde z')\big)\, s_\phi(z) + \nabla_\phi \kappa(\tilde z) - \nabla_\phi \kappa(\tilde z') \Big] , $$ (eq-ge-rebar)
+# $$ \nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)] = \mathbb{E}\Bigl[ \bigl(f(z) - \kappa(\tilde z')\bigr)\, s_\phi(z) + \nabla_\phi \kappa(\tilde z) - \nabla_\phi \kappa(\tilde z') \Bigr] , $$ (eq-ge-rebar)
 #
 # where the last two gradients go through the noise of $\tilde z$, and of $\tilde z'$ given $z$. If $\kappa$ contains $\phi$ itself, both may include that or both leave it out; the two means cancel. A $\phi$ inside $f$ is treated as in {prf:ref}`thm-ge-elbo`.
 # :::
@@ -1165,7 +1165,8 @@ for row, (name, variance) in enumerate(coin_moments.items()):
     ax.plot(variance, row, marker, color=colour, ms=8, mec=black)
     if biased:
         note = f"bias {coin_bias[name]:.0%}"
-        ax.text(variance * 1.15, row, note, va="center", fontsize=9)
+        free = {"fc": "white", "ec": "none", "pad": 1}  # of grid lines
+        ax.text(variance * 1.15, row, note, va="center", fontsize=9, bbox=free)
 ax.set(xscale="log", xlabel="total variance", yticks=range(len(coin_moments)))
 ax.set_xlim(0.4, 40)
 ax.set_yticklabels([name.replace("T =", "$T$ =") for name in coin_moments])
@@ -1354,14 +1355,14 @@ assert off < 1e-4
 def print_bounds(rows):
     """The runs of a record, one number for each seed."""
     print("estimator         rate   test ELBO: seeds 1, 2, mean", end="")
-    print("   NLL, 200 draws        gap")
+    print("   NLL, 200 draws      gap")
     for name, row in rows.items():
         bound = [run["test_elbo"] for run in row["runs"]]
         nll = [run["test_nll"] for run in row["runs"]]
         print(f"{name:17} {row['runs'][0]['lr']:<6g}", end="")
         for numbers in (bound, nll):
             print("  ", *(f"{n:6.1f}" for n in [*numbers, np.mean(numbers)]), end="")
-        print(f"  {-np.mean(bound) - np.mean(nll):5.1f}")
+        print(f"   {-np.mean(bound) - np.mean(nll):5.1f}")
 
 
 def print_rates(rows):

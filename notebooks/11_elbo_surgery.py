@@ -157,7 +157,7 @@ plt.show()
 #
 # $$ \log \frac{q(z \mid x_n)}{p(z)} = \log \frac{q(z \mid x_n)}{q(z)} + \log \frac{q(z)}{p(z)} . $$
 #
-# The left side and the first term on the right have finite means (their negative parts always do, and their KLs are finite), so the last one has too. Averaged over $n$, the first term on the right gives $I_N$, and the last gives $\frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}\big[\log \frac{q(z)}{p(z)}\big] = \mathbb{E}_{q(z)}\big[\log \frac{q(z)}{p(z)}\big]$. Both are (means of) KL divergences, so they are not negative.
+# The left side and the first term on the right have finite means (their negative parts always do, and their KLs are finite), so the last one has too. Averaged over $n$, the first term on the right gives $I_N$, and the last gives $\frac1N \sum_n \mathbb{E}_{q(z \mid x_n)}\bigl[\log \frac{q(z)}{p(z)}\bigr] = \mathbb{E}_{q(z)}\bigl[\log \frac{q(z)}{p(z)}\bigr]$. Both are (means of) KL divergences, so they are not negative.
 # :::
 #
 # With the distortion in front, this is {eq}`eq-sg-goal` {cite:p}`hoffman2016`. Each term has a role.
@@ -1212,7 +1212,7 @@ plt.show()
 # (sec-sg-sweep)=
 # ### A decoder that sees more and more
 #
-# Now real images. `lvmlib.experiments.collapse` trains one encoder (196-200-8) on MNIST averaged down to 14x14, with decoders that differ in how far they see. All are `PixelVAE`s: a PixelCNN ({doc}`chapter 4 <04_pixel_models>`) conditioned on $z$, $p(x \mid z) = \prod_t p(x_t \mid x_{<t}, z)$. A network turns $z$ into four planes of features as large as the image, and every layer of the PixelCNN reads them beside the pixels before the one it predicts. A first kernel of 1x1 sees no pixel at all, and the decoder factorises. Wider kernels and more layers see more, in the end 13 rows up and columns to either side, which is everything before the pixel. (The decoders differ in depth and size as well; the table counts their parameters.)
+# Now real images. `lvmlib.experiments.collapse` trains one encoder (196-200-8) on MNIST averaged down to 14x14, with decoders that differ in how far they see. Each is a `PixelVAE`: a PixelCNN ({doc}`chapter 4 <04_pixel_models>`) conditioned on $z$, $p(x \mid z) = \prod_t p(x_t \mid x_{<t}, z)$. A network turns $z$ into four planes of features as large as the image, and every layer of the PixelCNN reads them beside the pixels before the one it predicts. A first kernel of 1x1 sees no pixel at all, and the decoder factorises. Wider kernels and more layers see more, in the end 13 rows up and columns to either side, which is everything before the pixel. (The decoders differ in depth and size as well; the table counts their parameters.)
 #
 # One rival shows what the code is worth: *no code*, the decoder that sees everything, trained and tested with $z = 0$ for all images. That is a pixel model alone, of the same network, steps and batches.
 #
@@ -1314,7 +1314,7 @@ for name, other in (("pixels first", "no code"), ("twice", "pixels first")):
 #
 # The two remedies of the chain of bits are in common use. **{term}`KL annealing`** multiplies the KL term by a weight that rises from 0 to 1, so that codes are free while the decoder is still poor {cite:p}`bowman2016`; it may be repeated in cycles {cite:p}`fu2019`. **{term}`Free bits`** give every latent $j$ an allowance of $\lambda$ nats for which nothing is charged {cite:p}`kingma2016`. On a batch of $M$ images,
 #
-# $$ \mathcal{L}^{\lambda} = -\mathsf{D} - \sum_j \max\Big(\lambda,\; \frac1M \sum_{i=1}^M \operatorname{KL}(q(z_j \mid x_i) \,\|\, p(z_j))\Big) . $$ (eq-sg-free)
+# $$ \mathcal{L}^{\lambda} = -\mathsf{D} - \sum_j \max\Bigl(\lambda,\; \frac1M \sum_{i=1}^M \operatorname{KL}(q(z_j \mid x_i) \,\|\, p(z_j))\Bigr) . $$ (eq-sg-free)
 #
 # A latent that uses less than its allowance saves nothing by using even less: its KL has no gradient there. As $\max(\lambda, \cdot)$ is at least its second argument, $\mathcal{L}^\lambda$ is still a lower bound on average, if a looser one. By hand, on the trained model that sees everything, with its decoder written out too: the features of $z$, the log-odds of each pixel from the pixels before it and these features, and the log-likelihood of all pixels at once. (The floor here is 0.55 nats, so that some latents lie below it and some above.)
 
@@ -1362,7 +1362,7 @@ for ax, (start, title) in zip(axes[0], starts.items()):
     ax.set(title=title, xlabel="step", xlim=(0, None), ylim=(0, None))
     ax.set_yticks([0, 0.5, 1, 4, 10, 40], ["0", "0.5", "1", "4", "10", "40"])
 axes[0, 0].set_ylabel("rate (nats per image)")
-axes[0, 0].legend(fontsize=8)
+axes[0, 0].legend(fontsize=8, handlelength=3)
 plt.show()
 
 # %%
@@ -1569,9 +1569,10 @@ fig, ax = plt.subplots(figsize=(5.6, 3.4))
 of_beta = lambda name: [found[f"train_{name}"] for found in by_beta.values()]
 kl, told, cost = map(of_beta, ("rate", "mutual_information", "reconstruction"))
 cost = [-c for c in cost]
-ax.plot(kl, cost, "o-", color=blue, label="rate")
+ax.plot(kl, cost, "o-", color=blue, label="rate", clip_on=False)
 ax.hlines(cost, told, kl, color=orange, label="marginal KL")
-ax.plot(told, cost, "o", mfc="white", color=blue, label="mutual information")
+look = {"mfc": "white", "color": blue, "clip_on": False}
+ax.plot(told, cost, "o", label="mutual information", **look)
 for beta, x, y in zip(by_beta, kl, cost):
     ax.annotate(f"{beta:g}", (x, y), (5, 3), textcoords="offset points", fontsize=9)
 ax.axvline(ceiling, color=black, ls="--", lw=1.2, label="$\\log N$")
@@ -1641,7 +1642,7 @@ for beta, found in by_beta.items():
 # $$
 # \begin{aligned}
 # \mathcal{L}(x_0) = {} & \mathbb{E}_q[\log p_\theta(x_0 \mid x_1)] - \operatorname{KL}(q(x_T \mid x_0) \,\|\, p(x_T)) \\
-# & - \sum_{t=2}^T \mathbb{E}_q\big[\operatorname{KL}(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t))\big] .
+# & - \sum_{t=2}^T \mathbb{E}_q\bigl[\operatorname{KL}(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t))\bigr] .
 # \end{aligned}
 # $$ (eq-sg-diffusion)
 # :::
@@ -1793,7 +1794,7 @@ plt.show()
 #
 # :::{solution} ex-sg-reverse
 # :class: dropdown
-# For fixed $x_t$ average the KL of Gaussians ({prf:ref}`thm-vae-kl`) over $x_0$ given $x_t$. With $p_\theta = \mathcal{N}(m, w)$ it is $\frac12 \big( (v_t + \mathbb{E}(g_t x_t + c_t x_0 - m)^2) / w - 1 + \log (w / v_t) \big)$. The best $m$ is $g_t x_t + c_t \mathbb{E}[x_0 \mid x_t]$, which leaves $v_t + c_t^2 \operatorname{Var}(x_0 \mid x_t)$ in the numerator; the best $w$ is that numerator, and the term becomes $\frac12 \log (w / v_t)$.
+# For fixed $x_t$ average the KL of Gaussians ({prf:ref}`thm-vae-kl`) over $x_0$ given $x_t$. With $p_\theta = \mathcal{N}(m, w)$ it is $\frac12 \bigl( (v_t + \mathbb{E}(g_t x_t + c_t x_0 - m)^2) / w - 1 + \log (w / v_t) \bigr)$. The best $m$ is $g_t x_t + c_t \mathbb{E}[x_0 \mid x_t]$, which leaves $v_t + c_t^2 \operatorname{Var}(x_0 \mid x_t)$ in the numerator; the best $w$ is that numerator, and the term becomes $\frac12 \log (w / v_t)$.
 #
 # Let $\delta = 0.49\,\pi / T$, so $a_t = \cos(\delta t)$. In the first layers $s_t^2 \approx \delta^2 t^2$ is small, $\operatorname{Var}(x_0 \mid x_t) \approx s_t^2$ and $1 - \alpha_t^2 \approx \delta^2 (2t - 1)$. Then $c_t \approx (2t - 1) / t^2$ and $v_t \approx \delta^2 (2t - 1)(t - 1)^2 / t^2$, so that
 #

@@ -349,7 +349,7 @@ print(f"ink of 240 draws: {ink:.2f} times that of the test digits")
 #
 # $$
 # \begin{aligned}
-# \mathbb{E}_{p_{\mathrm{d}}}\big[-\log p(c(x))\big] &= H(P) + \operatorname{KL}(P \,\|\, p) , \\
+# \mathbb{E}_{p_{\mathrm{d}}}\bigl[-\log p(c(x))\bigr] &= H(P) + \operatorname{KL}(P \,\|\, p) , \\
 # H(P) &= I(x; z) \le D \log K .
 # \end{aligned}
 # $$ (eq-dc-rate)
@@ -603,14 +603,15 @@ fig, ax = plt.subplots(figsize=(5.4, 3.6))
 ax.grid(False)
 for total in range(100, 151, 10):
     ax.plot([0, total], [total, 0], color="0.8", lw=0.8, zorder=0)
-    ax.text(total - 35.5, 36, f"{total}", color="0.5", fontsize=8)
+    ax.text(total - 35.5, 36, f"{total}", color="0.35", fontsize=8)
 compared = ("vqvae 64", "vqvae 16", "vqvae 4", "vae")
 for name in compared:
     at = sizes[name]["rate"], sizes[name]["distortion"]
     label = name.replace("vqvae ", "$K$ = ").replace("vae", "VAE")
     ax.plot(*at, "o", color=blue if "K" in label else orange, ms=8)
     beside_it = {"xytext": (6, 4), "textcoords": "offset points"}
-    ax.annotate(label, at, fontsize=9, **beside_it)
+    free = {"fc": "white", "ec": "none", "pad": 1}  # of slanted lines
+    ax.annotate(label, at, fontsize=9, bbox=free, **beside_it)
 ax.set(xlabel="codes (nats)", ylabel="pixels (nats)", xlim=(0, 120), ylim=(35, 110))
 plt.show()
 
@@ -1076,7 +1077,7 @@ print("pushed back:", stack.s.to_bytes(24, "little")[:-1].decode())
 #
 # An ideal stack never runs dry, so enough bits must lie on it at the start: as many as the pops are ever ahead of the pushes. With $z_0 = x$ that is
 #
-# $$ \max_{\ell \le L} \Big[ \sum_{j=1}^{\ell} -\log_2 q(z_j \mid z_{j-1}) - \sum_{j=1}^{\ell - 1} -\log_2 p_\theta(z_{j-1} \mid z_j) \Big] , $$ (eq-dc-initial)
+# $$ \max_{\ell \le L} \Bigl[ \sum_{j=1}^{\ell} -\log_2 q(z_j \mid z_{j-1}) - \sum_{j=1}^{\ell - 1} -\log_2 p_\theta(z_{j-1} \mid z_j) \Bigr] , $$ (eq-dc-initial)
 #
 # with one layer the bits of $z \sim q(z \mid x)$. They are called the **initial bits**, and come back at the end of decoding.
 #

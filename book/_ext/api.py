@@ -22,6 +22,7 @@ from sphinx.util.nodes import make_refnode
 
 DEFAULT = re.compile(r"<(?:class|function|built-in \w+) '?(?:[\w.]+\.)?(\w+)[^<>]*>")
 LETTER = re.compile(r"^(:[\w ]+: )(\w\.)(?= |$)")
+RETURNED = re.compile(r"^(:returns: +)\*(.*?)\* -- ")
 PLACES = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[._])(?=\w)")
 FIXED = (nodes.literal_block, nodes.math, nodes.math_block, addnodes.desc_signature)
 
@@ -93,12 +94,18 @@ def name_defaults(
 
     Sphinx reads only what Python could read, and prints the rest as it stands.
     """
-    return args and DEFAULT.sub(r"\1", args), returns
+    return args and DEFAULT.sub(r"\1", args).replace("<factory>", "..."), returns
 
 
 def keep_letters(app: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
-    """Keep a description that is one letter, such as `dims: D.`, from being read as the start of a list."""
-    lines[:] = [LETTER.sub(r"\1\\\2", line) for line in lines]
+    """Keep a description that is one letter, such as `dims: D.`, from being read as the start of a list.
+
+    And what is returned as `z: [B, D], log_det: [B]` from being read as the value of a type `z`.
+    """
+    for i, line in enumerate(lines):
+        if found := RETURNED.match(line):
+            line = found[1] + re.sub(r"(?<!\\)\*", r"\*", found[2]) + ": " + line[found.end() :]
+        lines[i] = LETTER.sub(r"\1\\\2", line)
 
 
 def breakable(name: str) -> str:

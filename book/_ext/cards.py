@@ -1,7 +1,8 @@
 """Makes tables readable on a phone, where a row is shown as a card: every cell behind the name of its column.
 
 Every table of the pages below `book/` becomes cards there, those of the library's reference excepted, and so does every
-table that is made from data or sums up a chapter. The style sheet does the rest.
+table that is made from data, sums up a chapter, has four columns or more, or is of the class `by-row`. The style sheet
+does the rest.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ from sphinx.application import Sphinx
 
 TABLE = re.compile(r'<table class="([^"]*)".*?</table>', re.DOTALL)
 CELL = re.compile(r"(<td\b[^>]*>)(.*?)(</td>)", re.DOTALL)
-DATA = {"results", "syllabus", "runtimes"}
-SUMMARY = "in one line"  # the head of a column that only the summaries of chapters have
+DATA = {"results", "syllabus", "runtimes", "by-row"}  # the last is what an author calls a table to be read by rows
+SUMMARY = "in lvmlib"  # the head of a column that only the summaries of chapters have
+WIDE = 4  # columns of a table that no phone holds
 EMPTY = "<p></p>"
 
 
@@ -44,7 +46,7 @@ def row_of(names: list[str], row: str, above: list[str]) -> str:
 
 
 def cards(body: str, every: bool) -> str:
-    """Write the name of its column on every cell of the tables made from data and of summaries, or of every table.
+    """Write the name of its column on every cell of wide tables, of those made from data, of summaries, or of all.
 
     >>> print(cards('<table class="results"><tr><th><p>A</p></th></tr><tr><td><p>1</p></td></tr></table>', False))
     <table class="results cards"><tr><th><p>A</p></th></tr><tr><td data-column="A"><p>1</p></td></tr></table>
@@ -53,7 +55,7 @@ def cards(body: str, every: bool) -> str:
     def shown(found: re.Match[str]) -> str:
         heads = re.findall(r"<th\b[^>]*>(.*?)</th>", found[0], re.DOTALL)
         names = [html.escape(html.unescape(re.sub(r"<.*?>", "", head)).strip()) for head in heads]
-        if not names or not (every or SUMMARY in names or DATA & set(found[1].split())):
+        if not names or not (every or SUMMARY in names or len(names) >= WIDE or DATA & set(found[1].split())):
             return found[0]
         above: list[str] = []
         parts = re.split(r"(?=<tr\b)", found[0].replace(f'"{found[1]}"', f'"{found[1]} cards"', 1))

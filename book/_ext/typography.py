@@ -1,4 +1,4 @@
-"""Keeps the full stop or comma that follows a formula on the formula's line; a browser may break between the two."""
+"""Keeps what follows a formula on its line, a full stop, a comma or the end of 'n-th'; a browser may break between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from docutils import nodes
 from sphinx.application import Sphinx
 
-CLOSING = re.compile(r"[.,;:!?)\]’”]+")
+CLOSING = re.compile(r"(?:-th\b)?[.,;:!?)\]’”]+|-th\b")
 
 
 def keep_together(app: Sphinx, doctree: nodes.document, docname: str) -> None:

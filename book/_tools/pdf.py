@@ -56,6 +56,7 @@ PREPARE = """async (named) => {
   for (const part of article.querySelectorAll("details")) part.open = true;
   for (const part of article.querySelectorAll(".toggle-hidden")) part.classList.remove("toggle-hidden");
   for (const image of article.querySelectorAll("img")) image.loading = "eager";
+  for (const sound of article.querySelectorAll("audio")) sound.replaceWith("(a sound: listen on the page itself)");
   const anchors = Object.assign(document.createElement("div"), {className: "print-anchors"});
   for (const name of named) if (document.getElementById(name)) {
     anchors.append(Object.assign(document.createElement("a"), {href: "#" + name, textContent: "."}));

@@ -14,7 +14,7 @@ from lvmlib.flows.door import check_input, check_vector
 class Affine(Transform):
     r"""z = A x + b with a learned matrix and shift.
 
-    .. math:: \log \left| \det \frac{\partial z}{\partial x} \right| = \log |\det A|
+    .. math:: \log \left| \det \frac{\partial z}{\partial x} \right| = \log \lvert \det A \rvert
 
     A *full* matrix costs :math:`O(D^3)` for the determinant and again for its gradient; a *triangular* one, and a
     product of triangular ones, *lu*, pay the sum of the logarithms of a diagonal, :math:`O(D)`.
@@ -112,7 +112,7 @@ class Triangular(nn.Module):
 class LU(nn.Module):
     r"""A matrix kept as the product of a permutation and two triangular ones; a random rotation at first.
 
-    .. math:: A = P L (U + \operatorname{diag}(s)), \qquad \log |\det A| = \sum_i \log |s_i|
+    .. math:: A = P L (U + \operatorname{diag}(s)), \qquad \log \lvert \det A \rvert = \sum_i \log |s_i|
 
     L has ones on its diagonal, U zeros. P and the signs of s stay as they were drawn.
 

@@ -102,6 +102,7 @@ def test_headings_break_behind_dots_and_arrows_are_one_sign() -> None:
         ("(f: Make = <class 'torch.nn.modules.activation.ReLU'>)", "(f: Make = ReLU)"),
         ("(draw=<function draw at 0x7f00>)", "(draw=draw)"),
         ("(f=<function draw>, n: int = 1)", "(f=draw, n: int = 1)"),
+        ("(runs: list = <factory>)", "(runs: list = ...)"),
         (None, None),
     ],
 )
@@ -113,6 +114,12 @@ def test_a_letter_does_not_start_a_list() -> None:
     lines = [":param dims: D.", ":returns: ELBO. It", "1. first"]
     keep_letters(None, "class", "", None, None, lines)
     assert lines == [r":param dims: \D.", ":returns: ELBO. It", "1. first"]
+
+
+def test_what_is_returned_has_no_type_before_its_colon() -> None:
+    lines = [":returns: *z* -- [B, D], log_det: [B].", ":returns: *[B, *event]* -- x.", ":returns: ELBO, *not* -- a."]
+    keep_letters(None, "method", "", None, None, lines)
+    assert lines == [":returns: z: [B, D], log_det: [B].", r":returns: [B, \*event]: x.", ":returns: ELBO, *not* -- a."]
 
 
 def test_fields_of_a_named_tuple_are_described_once() -> None:

@@ -89,8 +89,10 @@ def test_cards_say_again_what_stands_above() -> None:
     assert page.count(">A<") == 2 and page.count(">B<") == page.count(">1<") == 1
     plain_table = table.replace("results x", "docutils")
     assert cards.cards(plain_table, every=False) == plain_table != cards.cards(plain_table, every=True)
-    summary = plain_table.replace("<th>", "<th>in one line</th><th>", 1)
-    assert 'data-column="in one line"' in cards.cards(summary, every=False)
+    summary = plain_table.replace("<th>n</th>", "<th>in <code>lvmlib</code></th>", 1)
+    assert 'data-column="in lvmlib"' in cards.cards(summary, every=False)
+    wide = plain_table.replace("<th>n</th>", "<th>n</th><th>m</th>", 1)
+    assert 'data-column="n"' in cards.cards(wide, every=False)
 
 
 def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:

@@ -143,6 +143,6 @@ def test_no_id_stands_twice_on_a_page(tmp_path: Path) -> None:
 
 
 def test_punctuation_stays_with_its_formula(tmp_path: Path) -> None:
-    site = build(tmp_path, text("So $a = b$, and $c$ is $d$). Then *$e$* follows."))
+    site = build(tmp_path, text("So $a = b$, and $c$ is $d$). Then *$e$* follows, the $n$-th."))
     kept = re.findall(r'<span class="nobreak"><span class="math[^>]*>(.*?)</span>(.*?)</span>', site.page())
-    assert kept == [(r"\(a = b\)", ","), (r"\(d\)", ").")]
+    assert kept == [(r"\(a = b\)", ","), (r"\(d\)", ")."), (r"\(n\)", "-th.")]
