@@ -26,7 +26,10 @@ FLAGS += ["--disable-background-networking", "--disable-component-update", "--di
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly."""
+    """The site, built strictly; or the one that stands already, where BUILT_SITE says where."""
+    if built := os.environ.get("BUILT_SITE"):
+        assert (ROOT / built / "index.html").exists(), f"BUILT_SITE is {built}, and no site stands there"
+        return ROOT / built
     folder = tmp_path_factory.mktemp("site")
     tool = Path(sys.executable).parent / "jupyter-book"
     command = [sys.executable, tool, "build", ".", "-n", "-W", "--keep-going", "--path-output", folder]
