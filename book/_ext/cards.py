@@ -20,6 +20,7 @@ DATA = {"results", "syllabus", "runtimes", "by-row"}  # the last is what an auth
 SUMMARY = "in lvmlib"  # the head of a column that only the summaries of chapters have
 WIDE = 4  # columns of a table that no phone holds
 EMPTY = "<p></p>"
+FORMULA = re.compile(r"\\\((.*?)\\\)")
 
 
 def row_of(names: list[str], row: str, above: list[str]) -> str:
@@ -54,7 +55,10 @@ def cards(body: str, every: bool) -> str:
 
     def shown(found: re.Match[str]) -> str:
         heads = re.findall(r"<th\b[^>]*>(.*?)</th>", found[0], re.DOTALL)
-        names = [html.escape(html.unescape(re.sub(r"<.*?>", "", head)).strip()) for head in heads]
+        said = [FORMULA.sub(r"\1", html.unescape(re.sub(r"<.*?>", "", head)).strip()) for head in heads]
+        names = [html.escape(name) for name in said]
+        if any("\\" in name for name in names):  # a formula that plain letters do not say
+            return found[0]
         if not names or not (every or SUMMARY in names or len(names) >= WIDE or DATA & set(found[1].split())):
             return found[0]
         above: list[str] = []

@@ -93,6 +93,9 @@ def test_cards_say_again_what_stands_above() -> None:
     assert 'data-column="in lvmlib"' in cards.cards(summary, every=False)
     wide = plain_table.replace("<th>n</th>", "<th>n</th><th>m</th>", 1)
     assert 'data-column="n"' in cards.cards(wide, every=False)
+    assert 'data-column="of n"' in cards.cards(wide.replace("<th>n<", r"<th>of <span>\(n\)</span><"), every=False)
+    hard = wide.replace("<th>n<", r"<th><span>\(\theta\)</span><")
+    assert cards.cards(hard, every=False) == hard
 
 
 def test_a_record_that_nobody_placed_fails(tmp_path: Path) -> None:
