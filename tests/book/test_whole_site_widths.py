@@ -1,4 +1,4 @@
-"""What fits on a screen: code on a desktop, tables of results and figures on a phone."""
+"""What fits on a screen, code on a desktop, tables of results and figures on a phone; and that its measuring ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from book._tools import site_check
 from tests.book.test_whole_site import CHAPTERS
 
 # Code that scrolls although no line of it has more than 88 columns, and printed lines that scroll.
@@ -55,3 +56,9 @@ def test_a_figure_leads_to_its_picture(site: Path, address: str, browser: Any) -
     page.set_viewport_size({"width": 1440, "height": 900})
     page.wait_for_function("() => document.querySelector('figure a.image-reference').tabIndex === -1")
     page.close()
+
+
+@pytest.mark.slow
+def test_the_measuring_of_a_page_without_an_article_ends(address: str, browser: Any) -> None:
+    """The 404 page has none, and is no chapter to be waited for."""
+    assert 0 < site_check.settle(browser, address, "404.html")["first"] < 60
